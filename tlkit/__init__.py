@@ -1,0 +1,103 @@
+"""tlkit: image classification by transfer learning, with plugins."""
+
+from __future__ import annotations
+
+from importlib.metadata import version as _version
+from typing import TYPE_CHECKING, Any
+
+from tlkit.atomic import atomic_path, atomic_write_text
+from tlkit.backbone import Backbone
+from tlkit.dataset import DatasetSource
+from tlkit.errors import (
+    ConfigError,
+    DataError,
+    PluginError,
+    RunFolderError,
+    TlkitError,
+    TrainingError,
+    UnknownPluginError,
+    WeightsError,
+    did_you_mean,
+)
+from tlkit.head import Head
+from tlkit.hookspecs import hookimpl
+from tlkit.plugin import Plugin
+from tlkit.records import (
+    ClassReport,
+    Evaluation,
+    ImageData,
+    ImageSequence,
+    Phase,
+    PhaseResult,
+    RunInfo,
+    RunResult,
+    Split,
+)
+from tlkit.reporter import Reporter
+from tlkit.text import printable
+from tlkit.workflow import Workflow
+
+if TYPE_CHECKING:
+    from tlkit.images import PictureFiles, read_picture
+    from tlkit.registry import Registry
+    from tlkit.run_folder import load_run
+    from tlkit.session import Session
+    from tlkit.trainer import Trainer
+
+__version__ = _version("tlkit")
+
+__all__ = [
+    "Backbone",
+    "ClassReport",
+    "ConfigError",
+    "DataError",
+    "DatasetSource",
+    "Evaluation",
+    "Head",
+    "ImageData",
+    "ImageSequence",
+    "Phase",
+    "PhaseResult",
+    "PictureFiles",
+    "Plugin",
+    "PluginError",
+    "Registry",
+    "Reporter",
+    "RunFolderError",
+    "RunInfo",
+    "RunResult",
+    "Session",
+    "Split",
+    "TlkitError",
+    "Trainer",
+    "TrainingError",
+    "UnknownPluginError",
+    "WeightsError",
+    "Workflow",
+    "atomic_path",
+    "atomic_write_text",
+    "did_you_mean",
+    "hookimpl",
+    "load_run",
+    "printable",
+    "read_picture",
+]
+
+# Loaded on first use: the commands that only list things need none of them.
+_LAZY = {
+    "PictureFiles": "tlkit.images",
+    "Registry": "tlkit.registry",
+    "Session": "tlkit.session",
+    "Trainer": "tlkit.trainer",
+    "load_run": "tlkit.run_folder",
+    "read_picture": "tlkit.images",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import the names of ``_LAZY`` when they are first asked for (PEP 562)."""
+    if name not in _LAZY:
+        raise AttributeError(f"module 'tlkit' has no attribute '{name}'")
+    import importlib
+
+    return getattr(importlib.import_module(_LAZY[name]), name)

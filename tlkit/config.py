@@ -1,0 +1,253 @@
+"""Config: TOML files, shipped recipes and overrides, checked and turned into a Trainer."""
+
+from __future__ import annotations
+
+import copy
+import tomllib
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from tlkit.backbone import Backbone
+from tlkit.dataset import DatasetSource
+from tlkit.errors import ConfigError, did_you_mean
+from tlkit.features import FeatureStore
+from tlkit.head import Head
+from tlkit.options import accepts
+from tlkit.registry import Registry
+from tlkit.reporter import Reporter
+from tlkit.trainer import Trainer
+from tlkit.workflow import Workflow
+
+
+class RunTable(BaseModel):
+    """The ``[run]`` table."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    name: str = Field("run", description="Name of the run and of its folder.")
+    seed: int = Field(0, description="Seed of splits, weights, dropout and batches.")
+    validation: float | Literal["test"] = Field(
+        0.1, description='Share of the training images to validate on, or "test".'
+    )
+    save: list[Literal["keras", "h5"]] = Field(
+        ["keras"], description="Formats to save the model in."
+    )
+
+
+class Table(BaseModel):
+    """A plugin's table: its name, and the keywords of its constructor."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+
+    name: str
+
+
+class Config(BaseModel):
+    """A whole config; a table that is left out names the default plugin."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    run: RunTable = RunTable()
+    dataset: Table
+    backbone: Table = Table(name="mobilenet_v2")
+    head: Table = Table(name="dense")
+    workflow: Table = Table(name="freeze_and_train")
+    reporters: list[Table] = [Table(name="rich"), Table(name="plots"), Table(name="files")]
+
+
+def recipes() -> dict[str, str]:
+    """Return the text of each recipe that ships with tlkit, by name."""
+    folder = files("tlkit") / "recipes"
+    found = {
+        item.name.removesuffix(".toml"): item.read_text(encoding="utf-8")
+        for item in folder.iterdir()
+        if item.name.endswith(".toml")
+    }
+    return dict(sorted(found.items()))
+
+
+def recipe(name: str) -> str:
+    """Return the text of one recipe.
+
+    Raises:
+        ConfigError: If there is none of that name.
+    """
+    found = recipes()
+    if name not in found:
+        raise ConfigError(
+            f"Unknown recipe '{name}'.{did_you_mean(name, found)}\nAvailable: {', '.join(found)}. "
+            f"A config of your own? Give its path, such as ./{name}.toml."
+        )
+    return found[name]
+
+
+def read(source: str) -> tuple[dict[str, Any], str]:
+    """Read a recipe by name, or a TOML file by path.
+
+    Returns:
+        The tables as they stand in the file, and the name to use in errors.
+
+    Raises:
+        ConfigError: If it is missing or no TOML.
+    """
+    path = Path(source).expanduser()
+    if path.suffix == ".toml" or "/" in source or "\\" in source:
+        try:
+            text, where = path.read_text(encoding="utf-8"), str(path)
+        except (OSError, UnicodeDecodeError, ValueError) as err:
+            reason = getattr(err, "strerror", None) or err
+            raise ConfigError(f"Cannot read the config {path}: {reason}.") from err
+    else:
+        text, where = recipe(source), f"recipe {source}"
+    try:
+        return tomllib.loads(text), where
+    except (tomllib.TOMLDecodeError, RecursionError) as err:
+        raise ConfigError(f"{where} is no valid TOML: {err}.") from err
+
+
+def override(tables: dict[str, Any], assignment: str) -> None:
+    """Apply one ``table.key=value`` to the tables, in place.
+
+    The value is read as TOML; what is no TOML is taken as text, so quotes may be left out.
+
+    Raises:
+        ConfigError: If the assignment has no ``=`` or no table.
+    """
+    key, equals, text = assignment.partition("=")
+    parts = [part.strip() for part in key.split(".")]
+    if not equals or len(parts) != (1 if parts[0] == "reporters" else 2) or not all(parts):
+        raise ConfigError(
+            f"Cannot use --set {assignment!r}. Allowed: TABLE.KEY=VALUE, such as "
+            f"--set backbone.name=resnet50_v2 or --set workflow.epochs=3."
+        )
+    try:
+        value = tomllib.loads(f"value = {text.strip()}")["value"]
+    except (tomllib.TOMLDecodeError, RecursionError):
+        value = text.strip()
+    if parts[0] == "reporters":
+        tables["reporters"] = value
+        return
+    table = tables.setdefault(parts[0], {})
+    if not isinstance(table, dict):
+        raise ConfigError(f"Cannot use --set {assignment!r}: '{parts[0]}' is no table.")
+    table[parts[1]] = value
+
+
+def build_trainer(
+    source: str,
+    overrides: Sequence[str] = (),
+    *,
+    runs: Path | str | None = "runs",
+    store: FeatureStore | None = None,
+    registry: Registry | None = None,
+) -> Trainer:
+    """Make the Trainer that a recipe or config file describes.
+
+    Args:
+        source: The name of a recipe, or the path of a TOML file.
+        overrides: ``TABLE.KEY=VALUE`` each, applied in order.
+        runs: Where run folders are made; None to save nothing.
+        store: Where features are kept.
+        registry: Where plugin names are looked up.
+
+    Raises:
+        ConfigError: If the config is not valid; the error names the file and the key.
+        UnknownPluginError: If a plugin is not registered.
+    """
+    tables, where = read(source)
+    original = copy.deepcopy(tables)
+    for assignment in overrides:
+        override(tables, assignment)
+    registry = registry if registry is not None else Registry()
+    notes = _drop_keys_of_old_plugins(original, tables, registry)
+    if overrides:
+        where += " with " + " ".join(f"--set {item}" for item in overrides)
+    _short_reporters(tables)
+    config = _validate(tables, where)
+
+    def create(kind: str, table: Table) -> Any:
+        options = dict(table.model_extra or {})
+        label = f"[[{kind}s]]" if kind == "reporter" else f"[{kind}]"
+        return registry.create(kind, table.name, f"{label} in {where}", **options)
+
+    try:
+        trainer = Trainer(
+            backbone=cast(Backbone, create("backbone", config.backbone)),
+            head=cast(Head, create("head", config.head)),
+            dataset=cast(DatasetSource, create("dataset", config.dataset)),
+            workflow=cast(Workflow, create("workflow", config.workflow)),
+            reporters=[cast(Reporter, create("reporter", item)) for item in config.reporters],
+            name=config.run.name,
+            seed=config.run.seed,
+            validation=config.run.validation,
+            save=config.run.save,
+            runs=runs,
+            store=store,
+            registry=registry,
+        )
+    except ConfigError as err:
+        if "(received:" in str(err):
+            raise
+        raise ConfigError(f"{err}\n(received: {where})") from err
+    trainer.notes += notes
+    return trainer
+
+
+def _drop_keys_of_old_plugins(
+    original: Mapping[str, Any], tables: Mapping[str, Any], registry: Registry
+) -> list[str]:
+    """Where ``--set`` names another plugin, drop the file's keys that it does not take.
+
+    Keys that were set by hand stay and are checked. Returns a line for each key that was dropped.
+    """
+    notes = []
+    for kind in ("dataset", "backbone", "head", "workflow"):
+        before, after = original.get(kind), tables.get(kind)
+        if not (isinstance(before, dict) and isinstance(after, dict)):
+            continue
+        if before.get("name") == after.get("name") or not isinstance(after.get("name"), str):
+            continue
+        plugin = registry.get(kind, after["name"])
+        for key, value in before.items():
+            kept = after.get(key) != value or key == "name" or accepts(plugin, key, value)
+            if not kept:
+                del after[key]
+                notes.append(f"[{kind}] {key} = {value!r} left out: not for {after['name']}.")
+    return notes
+
+
+def _short_reporters(tables: dict[str, Any]) -> None:
+    reporters = tables.get("reporters")
+    if isinstance(reporters, list):
+        tables["reporters"] = [
+            {"name": item} if isinstance(item, str) else item for item in reporters
+        ]
+
+
+def _validate(tables: Mapping[str, Any], where: str) -> Config:
+    try:
+        return Config.model_validate(tables)
+    except ValidationError as err:
+        problem = err.errors()[0]
+        location = [str(part) for part in problem["loc"]]
+        raise ConfigError(f"{_explain(problem, location)}\n(received: {where})") from err
+
+
+def _explain(problem: Any, location: list[str]) -> str:
+    parent, key = location[:-1], location[-1]
+    fields = RunTable.model_fields if parent == ["run"] else Config.model_fields
+    if problem["type"] == "extra_forbidden":
+        kind = f"key '{key}' in [{parent[0]}]" if parent else f"table [{key}]"
+        return f"Unknown {kind}.{did_you_mean(key, fields)}\nAllowed: {', '.join(fields)}."
+    if problem["type"] == "missing":
+        if key == "name":
+            return f"The table [{parent[0]}] has no name: say which plugin it means."
+        return f"The table [{key}] is missing: say which {key} to use, such as\n[{key}]\nname = ..."
+    return (
+        f"Wrong value for '{'.'.join(location)}': received {problem['input']!r}; "
+        f"{problem['msg'][0].lower()}{problem['msg'][1:]}."
+    )

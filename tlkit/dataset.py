@@ -1,0 +1,30 @@
+"""DatasetSource: where labelled images come from."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+from tlkit.plugin import Plugin
+from tlkit.records import ImageData
+
+
+class DatasetSource(Plugin, ABC):
+    """Loads labelled images; its constructor's keywords are the keys that a config may set."""
+
+    kind: ClassVar[str] = "dataset"
+
+    @abstractmethod
+    def load(self, seed: int) -> ImageData:
+        """Load the images.
+
+        Args:
+            seed: Seed of whatever is drawn at random, such as a test split. The same seed gives
+                the same data.
+
+        Returns:
+            Training and test images, uint8 RGB 0 to 255, with their class names.
+
+        Raises:
+            DataError: If the data is missing or broken.
+        """

@@ -1,0 +1,56 @@
+"""The errors that tlkit raises on purpose: what was received, what is allowed, what to do."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class TlkitError(Exception):
+    """Base of every error that tlkit raises on purpose.
+
+    Attributes:
+        exit_code: The exit code of the command line: 2 for bad input, 1 for a run that failed.
+    """
+
+    exit_code = 2
+
+
+class ConfigError(TlkitError):
+    """A recipe, a config file or an override that is not valid."""
+
+
+class UnknownPluginError(TlkitError, LookupError):
+    """A plugin name that is not registered."""
+
+
+class PluginError(TlkitError):
+    """A plugin that breaks its contract: it fails to load, takes a used name, returns nonsense."""
+
+
+class DuplicatePluginError(PluginError):
+    """Two packages that register one name of one kind."""
+
+
+class DataError(TlkitError):
+    """A dataset or picture that is missing, unreadable or inconsistent."""
+
+
+class WeightsError(TlkitError):
+    """Pretrained weights that are missing or do not fit the backbone."""
+
+
+class RunFolderError(TlkitError):
+    """A run folder that is missing, incomplete or damaged."""
+
+
+class TrainingError(TlkitError):
+    """A run that began with valid input and failed, such as by a loss that is not a number."""
+
+    exit_code = 1
+
+
+def did_you_mean(received: str, allowed: Iterable[str]) -> str:
+    """Return ``" Did you mean 'x'?"`` for the nearest allowed name, or an empty string."""
+    nearest = difflib.get_close_matches(received, list(allowed), n=1, cutoff=0.6)
+    return f" Did you mean '{nearest[0]}'?" if nearest else ""

@@ -1,0 +1,167 @@
+"""Assembling backbone and head into one model; freezing and unfreezing it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from tlkit.backbone import Backbone
+from tlkit.errors import ConfigError, PluginError
+from tlkit.head import Head
+
+if TYPE_CHECKING:
+    import keras
+
+RESIZE_LAYER = "resize"
+
+
+@dataclass(frozen=True)
+class AssembledModel:
+    """The views of one network; all share their layers.
+
+    Attributes:
+        model: What is saved: RGB pixels 0 to 255, float32 or uint8 (N, any, any, 3), to
+            probabilities (N, number of classes).
+        logits: The same up to the logits; fine-tuning trains this one.
+        features: Pixels to what the head receives; the feature store runs this one.
+        resize: Pixels of any size to (N, image_size, image_size, 3).
+        backbone: What the backbone built.
+        head: What the head built.
+    """
+
+    model: keras.Model
+    logits: keras.Model
+    features: keras.Model
+    resize: keras.layers.Layer
+    backbone: keras.Model
+    head: keras.Model
+
+
+def assemble(
+    backbone: Backbone, head: Head, num_classes: int, *, network: keras.Model | None = None
+) -> AssembledModel:
+    """Join a backbone and a head; the backbone comes frozen.
+
+    Args:
+        backbone: The backbone.
+        head: The head.
+        num_classes: Number of classes, 2 or more.
+        network: What ``backbone.build()`` returned, if it was built already.
+
+    Raises:
+        PluginError: If one of them built something of the wrong shape.
+    """
+    import keras
+
+    if network is None:
+        network = backbone.build()
+    freeze(network)
+    size = backbone.image_size
+    pixels = keras.Input((None, None, 3), name="pixels")
+    # Antialiasing changes nothing for images that are enlarged, and large photographs need it.
+    resize = keras.layers.Resizing(
+        size, size, interpolation=backbone.interpolation, antialias=True, name=RESIZE_LAYER
+    )
+    maps = network(backbone.preprocess(resize(pixels)))
+    if len(maps.shape) != 4:
+        raise PluginError(
+            f"Backbone '{backbone.name}' built a model with output shape {tuple(maps.shape)}; "
+            f"allowed: feature maps (N, height, width, channels). Leave its top off."
+        )
+    features = _pool(head)(maps) if head.pooling else maps
+    classifier = head.build(tuple(features.shape[1:]), num_classes)
+    logits = classifier(features)
+    if tuple(logits.shape) != (None, num_classes):
+        raise PluginError(
+            f"Head '{head.name}' built a model with output shape {tuple(logits.shape)}; "
+            f"allowed: logits (N, {num_classes}), one for each class."
+        )
+    probabilities = keras.layers.Softmax(name="probabilities")(logits)
+    return AssembledModel(
+        model=keras.Model(pixels, probabilities, name=f"{backbone.name}_{head.name}"),
+        logits=keras.Model(pixels, logits),
+        features=keras.Model(pixels, features),
+        resize=resize,
+        backbone=network,
+        head=classifier,
+    )
+
+
+def _pool(head: Head) -> Any:
+    import keras
+
+    layers = {"avg": keras.layers.GlobalAveragePooling2D, "max": keras.layers.GlobalMaxPooling2D}
+    if head.pooling not in layers:
+        raise PluginError(
+            f"Head '{head.name}' asks for pooling {head.pooling!r}; allowed: 'avg', 'max', None."
+        )
+    return layers[head.pooling](name="pool")
+
+
+def freeze(network: keras.Model) -> None:
+    """Make every layer of a network untrainable."""
+    network.trainable = False
+
+
+def unfreeze(network: keras.Model, blocks: list[Any], count: int | Literal["all"]) -> None:
+    """Make the last blocks trainable, batch normalisation excepted.
+
+    Keras runs a BatchNormalization layer with ``trainable = False`` in inference mode, so its
+    statistics hold still; ``training=False`` in the call does not reach nested layers in ``fit``
+    (keras-team/keras#20285). Models must be recompiled afterwards.
+
+    Args:
+        network: What the backbone built.
+        blocks: The groups of layers that ``Backbone.blocks()`` returned.
+        count: How many blocks to unfreeze, from the output; ``"all"`` for the whole network.
+
+    Raises:
+        ConfigError: If there are not that many blocks.
+    """
+    import keras
+
+    if count != "all" and not 0 <= count <= len(blocks):
+        raise ConfigError(
+            f"Cannot unfreeze {count} blocks: allowed are 0 to {len(blocks)} for this backbone, "
+            f"or 'all'."
+        )
+    network.trainable = True
+    leaves = list(_leaves(network.layers))
+    for layer in leaves:
+        layer.trainable = False
+    chosen = network.layers if count == "all" else [x for b in blocks[len(blocks) - count :] for x in b]
+    for layer in chosen:
+        layer.trainable = True  # a nested model hands this down to its layers
+    for layer in leaves:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.trainable = False
+
+
+def batch_normalisation_state(network: keras.Model) -> list[Any]:
+    """Return copies of all arrays of all BatchNormalization layers, in order."""
+    import keras
+
+    return [
+        weight.numpy().copy()
+        for layer in _leaves(network.layers)
+        if isinstance(layer, keras.layers.BatchNormalization)
+        for weight in layer.weights
+    ]
+
+
+def count_parameters(model: keras.Model) -> tuple[int, int]:
+    """Return the numbers of trainable and of frozen parameters."""
+    trainable = sum(int(weight.value.shape.num_elements()) for weight in model.trainable_weights)
+    frozen = sum(int(weight.value.shape.num_elements()) for weight in model.non_trainable_weights)
+    return trainable, frozen
+
+
+def _leaves(layers: Iterable[Any]) -> Iterable[Any]:
+    for layer in layers:
+        nested = getattr(layer, "layers", None)
+        if nested:
+            layer_list = list(nested)
+            yield from _leaves(layer_list)
+        else:
+            yield layer

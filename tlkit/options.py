@@ -1,0 +1,109 @@
+"""Checking a plugin's options against the signature and type hints of its constructor."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import typing
+from typing import Any
+
+from tlkit.errors import ConfigError, did_you_mean
+from tlkit.plugin import Plugin
+
+
+def allowed_options(plugin: type[Plugin]) -> dict[str, inspect.Parameter]:
+    """Return the constructor's keywords by name."""
+    if plugin.__init__ is object.__init__:
+        return {}
+    parameters = list(inspect.signature(plugin.__init__).parameters.values())[1:]
+    variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return {item.name: item for item in parameters if item.kind not in variadic}
+
+
+def validate_options(plugin: type[Plugin], options: dict[str, Any], *, where: str) -> dict[str, Any]:
+    """Check options without converting text to numbers or the like.
+
+    Args:
+        plugin: The class that will receive the options.
+        options: Keys and values, as read from TOML or given in Python.
+        where: Where they came from; said in errors.
+
+    Returns:
+        The options, lists turned to tuples where the type hint asks for it.
+
+    Raises:
+        ConfigError: For an unknown key, a missing one or a wrong type.
+    """
+    from pydantic import ConfigDict, ValidationError, create_model
+
+    allowed = allowed_options(plugin)
+    hints = typing.get_type_hints(plugin.__init__) if allowed else {}
+    takes_any = _takes_any_keyword(plugin)
+    for key in options:
+        if key not in allowed and not takes_any:
+            listing = ", ".join(allowed) or "none"
+            raise ConfigError(
+                f"Unknown key '{key}' for {plugin.kind} '{plugin.name}'."
+                f"{did_you_mean(key, allowed)}\nAllowed keys: {listing}.\n(received: {where})"
+            )
+    fields: dict[str, Any] = {
+        name: (
+            hints.get(name, Any),
+            ... if parameter.default is inspect.Parameter.empty else parameter.default,
+        )
+        for name, parameter in allowed.items()
+    }
+    model = create_model(
+        "Options",
+        __config__=ConfigDict(extra="allow", arbitrary_types_allowed=True, protected_namespaces=()),
+        **fields,
+    )
+    try:
+        text = json.dumps(options)
+    except (TypeError, ValueError):
+        text = None  # Python objects, such as arrays: checked as they are
+    try:
+        if text is None:
+            checked = model.model_validate(options, strict=True)
+        else:
+            checked = model.model_validate_json(text, strict=True)
+    except ValidationError as err:
+        problem = err.errors()[0]
+        key = ".".join(str(part) for part in problem["loc"][:1]) or "?"
+        if problem["type"] == "missing":
+            raise ConfigError(
+                f"Missing key '{key}' for {plugin.kind} '{plugin.name}': "
+                f"{_describe(hints.get(key))}.\n(received: {where})"
+            ) from err
+        raise ConfigError(
+            f"Wrong value for key '{key}' of {plugin.kind} '{plugin.name}': received "
+            f"{options.get(key)!r}; allowed: {_describe(hints.get(key))}.\n(received: {where})"
+        ) from err
+    return {key: getattr(checked, key) for key in options}
+
+
+def accepts(plugin: type[Plugin], key: str, value: Any) -> bool:
+    """Return whether a plugin has an option of this name that takes this value."""
+    from pydantic import TypeAdapter, ValidationError
+
+    if key not in allowed_options(plugin):
+        return False
+    hint = typing.get_type_hints(plugin.__init__).get(key, Any)
+    try:
+        TypeAdapter(hint).validate_json(json.dumps(value), strict=True)
+    except (TypeError, ValueError, ValidationError):
+        return False
+    return True
+
+
+def _takes_any_keyword(plugin: type[Plugin]) -> bool:
+    if plugin.__init__ is object.__init__:
+        return False
+    parameters = inspect.signature(plugin.__init__).parameters.values()
+    return any(item.kind is inspect.Parameter.VAR_KEYWORD for item in parameters)
+
+
+def _describe(hint: Any) -> str:
+    if typing.get_origin(hint) is typing.Literal:
+        return " or ".join(repr(value) for value in typing.get_args(hint))
+    return hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "")

@@ -1,0 +1,214 @@
+"""Records: the plain, frozen values that pass between the parts of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, overload, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+UInt8Array = NDArray[np.uint8]
+Int64Array = NDArray[np.int64]
+Float32Array = NDArray[np.float32]
+
+
+@runtime_checkable
+class ImageSequence(Protocol):
+    """Images that need not all be in memory: a numpy array, or a lazy sequence of pictures.
+
+    ``images[i]`` is a uint8 array of shape (height, width, 3), values 0 to 255, RGB. Images of a
+    lazy sequence may differ in size; those of an array do not.
+    """
+
+    def __len__(self) -> int: ...
+
+    @overload
+    def __getitem__(self, index: int, /) -> UInt8Array: ...
+    @overload
+    def __getitem__(self, index: slice, /) -> Any: ...
+
+    def __iter__(self) -> Iterator[UInt8Array]: ...
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images and their labels.
+
+    Attributes:
+        images: uint8 array of shape (N, height, width, 3), or a lazy sequence of N pictures.
+        labels: int64 array of shape (N,), values 0 to number of classes - 1.
+        names: One name for each image, such as its file name; empty where they have none.
+    """
+
+    images: ImageSequence
+    labels: Int64Array
+    names: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class ImageData:
+    """What a dataset source loads.
+
+    Attributes:
+        train: The training images; a validation split is taken out of them by the Trainer.
+        test: The test images, used once, at the end.
+        class_names: The class names in the order of the labels.
+        validation: Validation images, where the dataset comes with its own.
+        notes: What the user should know, such as pictures that were left out.
+    """
+
+    train: Split
+    test: Split
+    class_names: tuple[str, ...]
+    validation: Split | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """What is known when a run begins; reporters receive it in ``on_run_begin``.
+
+    Attributes:
+        name: The name of the run.
+        folder: Where the run is kept; None for a run that is not saved.
+        config: The resolved config, as in ``config.toml``.
+        class_names: The class names in the order of the labels.
+        num_train: Number of images trained on, without the validation split.
+        num_validation: Number of validation images.
+        num_test: Number of test images.
+        notes: What the user should know, such as validation on the test set.
+    """
+
+    name: str
+    folder: Path | None
+    config: Mapping[str, Any]
+    class_names: tuple[str, ...]
+    num_train: int
+    num_validation: int
+    num_test: int
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One stretch of training with a fixed set of trainable weights.
+
+    Attributes:
+        name: Such as ``"frozen"`` or ``"fine-tune"``.
+        epochs: Number of passes over the training images.
+        steps: Number of batches in one epoch.
+        num_images: Number of training images.
+        trainable_parameters: Number of parameters that this phase changes.
+        frozen_parameters: Number of parameters that it must not change.
+    """
+
+    name: str
+    epochs: int
+    steps: int
+    num_images: int
+    trainable_parameters: int
+    frozen_parameters: int
+
+
+@dataclass(frozen=True)
+class PhaseResult:
+    """What a phase left behind.
+
+    Attributes:
+        phase: The phase.
+        history: One list for each figure (``loss``, ``accuracy``, ``val_loss``, ``val_accuracy``),
+            one value for each epoch; losses in nats, accuracies 0 to 1.
+        seconds: Wall-clock time of the training, without feature extraction.
+    """
+
+    phase: Phase
+    history: Mapping[str, list[float]]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class ClassReport:
+    """Figures of one class, or of an average over classes, on the test set; each 0 to 1."""
+
+    name: str
+    precision: float
+    recall: float
+    f1: float
+    support: int
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The test figures, all from one pass over the test images.
+
+    Attributes:
+        accuracy: Share of right answers, 0 to 1.
+        loss: Mean cross-entropy in nats.
+        labels: int64 array of shape (N,).
+        probabilities: float32 array of shape (N, number of classes), rows sum to 1.
+        confusion_matrix: int64 array (classes, classes); row = true class, column = predicted.
+        classes: One report for each class.
+        averages: The macro and the weighted average.
+    """
+
+    accuracy: float
+    loss: float
+    labels: Int64Array
+    probabilities: Float32Array
+    confusion_matrix: Int64Array
+    classes: tuple[ClassReport, ...]
+    averages: tuple[ClassReport, ...]
+
+    @property
+    def predictions(self) -> Int64Array:
+        """The most probable class of each image: int64 array of shape (N,)."""
+        return np.argmax(self.probabilities, axis=1)
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """All that a run learned.
+
+    Attributes:
+        info: What was known when the run began.
+        phases: What each phase left behind, in order.
+        test: The test figures.
+        seconds: Wall-clock seconds by part: ``data``, ``features``, ``training``, ``evaluation``,
+            ``saving``, ``total``. Imports before the run are not in it.
+        fingerprints: SHA-256 digests of the data and of the backbone's weights.
+        environment: Versions of Python, tlkit and the libraries, and the machine.
+        feature_cache: For each split, ``"stored"`` if its features were already on disk,
+            ``"extracted"`` if this run computed them.
+        warnings: What went wrong without ending the run, such as a reporter that raised.
+        model: The trained ``keras.Model``: pixels 0 to 255 in, probabilities out. None when the
+            result was read back from a folder; ``load_model()`` loads it then.
+        test_images: The test images, so that reporters can show them; None when read back.
+    """
+
+    info: RunInfo
+    phases: tuple[PhaseResult, ...]
+    test: Evaluation
+    seconds: Mapping[str, float]
+    fingerprints: Mapping[str, str]
+    environment: Mapping[str, str]
+    feature_cache: Mapping[str, str] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    model: Any = field(default=None, repr=False, compare=False)
+    test_images: ImageSequence | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def folder(self) -> Path | None:
+        """Where the run is kept; None for a run that was not saved."""
+        return self.info.folder
+
+    @property
+    def accuracy(self) -> float:
+        """The test accuracy, 0 to 1."""
+        return self.test.accuracy

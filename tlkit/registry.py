@@ -1,0 +1,242 @@
+"""Registry: finds plugin packages, keeps names and classes, makes plugin objects."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points, version
+from typing import Any
+
+import pluggy
+
+from tlkit import hookspecs
+from tlkit.backbone import Backbone
+from tlkit.dataset import DatasetSource
+from tlkit.errors import DuplicatePluginError, PluginError, UnknownPluginError, did_you_mean
+from tlkit.head import Head
+from tlkit.options import validate_options
+from tlkit.plugin import Plugin
+from tlkit.reporter import Reporter
+from tlkit.workflow import Workflow
+
+BUILTIN_MODULES = tuple(
+    f"tlkit.builtin.{part}" for part in ("backbones", "heads", "reporters", "datasets", "workflows")
+)
+KINDS: Mapping[str, type[Plugin]] = {
+    base.kind: base for base in (Backbone, Head, Reporter, DatasetSource, Workflow)
+}
+HOOK_BY_KIND = {kind: f"register_{kind}s" for kind in KINDS}
+
+
+@dataclass(frozen=True)
+class Registered:
+    """One registered plugin class and the distribution that it came from."""
+
+    kind: str
+    name: str
+    plugin: type[Plugin]
+    distribution: str
+    version: str
+
+
+@dataclass(frozen=True)
+class Broken:
+    """An entry point that could not be used, and why."""
+
+    entry_point: str
+    distribution: str
+    version: str
+    reason: str
+
+
+class Registry:
+    """The plugin classes that a run can name.
+
+    The built-in plugins are always there. Packages are found through the entry-point group
+    ``tlkit``, each registered as ``distribution:entry point``; one that fails is kept in ``broken``
+    and does not stop the others. The environment variable ``TLKIT_PLUGINS``, a comma-separated
+    list of distribution names, limits which packages are loaded; empty loads none.
+    """
+
+    def __init__(self, *, entry_points: bool = True) -> None:
+        """Register the built-in plugins and, if asked, those of installed packages.
+
+        Args:
+            entry_points: False for a registry that ignores what is installed.
+
+        Raises:
+            DuplicatePluginError: If two packages register one name of one kind.
+        """
+        self.broken: list[Broken] = []
+        self._plugins: dict[tuple[str, str], Registered] = {}
+        for module in BUILTIN_MODULES:
+            self._register_module(importlib.import_module(module), module, "tlkit")
+        if entry_points:
+            self._load_entry_points()
+
+    def register(self, plugin: type[Plugin], *, distribution: str = "") -> type[Plugin]:
+        """Register a class under its ``name``; returns it, so it also works as a decorator.
+
+        Raises:
+            PluginError: If the class is not a plugin, has no name, or its name is taken.
+        """
+        source = distribution or plugin.__module__
+        kind = getattr(plugin, "kind", "")
+        if not (inspect.isclass(plugin) and kind in KINDS and issubclass(plugin, KINDS[kind])):
+            allowed = ", ".join(base.__name__ for base in KINDS.values())
+            raise PluginError(
+                f"Cannot register {plugin!r} from {source}: it is not a subclass of {allowed}."
+            )
+        if not plugin.name:
+            raise PluginError(
+                f"Cannot register {plugin.__qualname__} from {source}: it has no name. "
+                f"Set `name = ...` in the class."
+            )
+        if inspect.isabstract(plugin):
+            missing = ", ".join(sorted(plugin.__abstractmethods__))
+            raise PluginError(
+                f"Cannot register {kind} '{plugin.name}' from {source}: it does not define "
+                f"{missing}."
+            )
+        taken = self._plugins.get((kind, plugin.name))
+        if taken is not None and taken.plugin is not plugin:
+            raise DuplicatePluginError(
+                f"Two plugins register the {kind} '{plugin.name}': {taken.distribution} "
+                f"({taken.plugin.__module__}) and {source} ({plugin.__module__}). Uninstall one, "
+                f"or set TLKIT_PLUGINS to the distributions that you want."
+            )
+        self._plugins[kind, plugin.name] = Registered(
+            kind, plugin.name, plugin, source, _version_of(source)
+        )
+        return plugin
+
+    def list(self, kind: str | None = None) -> list[Registered]:
+        """Return what is registered, sorted by kind and name."""
+        found = [entry for entry in self._plugins.values() if kind in (None, entry.kind)]
+        return sorted(found, key=lambda entry: (list(KINDS).index(entry.kind), entry.name))
+
+    def get(self, kind: str, name: str) -> type[Plugin]:
+        """Return the class registered under a name.
+
+        Raises:
+            UnknownPluginError: If there is none; the message lists what there is.
+        """
+        entry = self._plugins.get((kind, name))
+        if entry is not None:
+            return entry.plugin
+        names = [entry.name for entry in self.list(kind)]
+        lines = [
+            f"Unknown {kind} '{name}'.{did_you_mean(name, names)}",
+            f"Available: {', '.join(names)}.",
+            "From a package? pip install it, then see `tlkit plugins`.",
+        ]
+        if self.broken:
+            lines.append(
+                "These packages failed to load: "
+                + ", ".join(sorted({item.distribution for item in self.broken}))
+                + " (`tlkit plugins` says why)."
+            )
+        raise UnknownPluginError("\n".join(lines))
+
+    def create(self, kind: str, name: str, /, where: str = "", **options: Any) -> Plugin:
+        """Make a plugin object from a name and constructor keywords.
+
+        Args:
+            kind: The kind of plugin.
+            name: Its registered name.
+            where: Said in errors: where the options came from, such as a file.
+            options: Constructor keywords, checked against its signature and type hints.
+
+        Raises:
+            UnknownPluginError: If the name is not registered.
+            ConfigError: If an option is unknown or of the wrong type.
+        """
+        plugin = self.get(kind, name)
+        checked = validate_options(plugin, options, where=where or f"{kind} '{name}'")
+        return plugin(**checked)
+
+    def _load_entry_points(self) -> None:
+        limit = os.environ.get("TLKIT_PLUGINS")
+        allowed = None if limit is None else {part.strip() for part in limit.split(",")}
+        found = sorted(
+            entry_points(group="tlkit"), key=lambda point: (_distribution_of(point), point.name)
+        )
+        for point in found:
+            distribution = _distribution_of(point)
+            if allowed is not None and distribution not in allowed:
+                continue
+            try:
+                module = point.load()
+            except BaseException as err:
+                if isinstance(err, KeyboardInterrupt):
+                    raise
+                self._keep_broken(point, f"{type(err).__name__}: {err}")
+                continue
+            try:
+                self._register_module(module, f"{distribution}:{point.name}", distribution)
+            except DuplicatePluginError:
+                raise
+            except PluginError as err:
+                self._keep_broken(point, str(err))
+            except Exception as err:
+                self._keep_broken(point, f"{type(err).__name__}: {err}")
+
+    def _keep_broken(self, point: EntryPoint, reason: str) -> None:
+        distribution = _distribution_of(point)
+        self.broken.append(
+            Broken(
+                f"{point.name} = {point.value}", distribution, _version_of(distribution), reason
+            )
+        )
+
+    def _register_module(self, module: Any, plugin_name: str, distribution: str) -> None:
+        # One manager for each module: pluggy only matches and checks hooks here, and its global
+        # call order and name blocking must not let one package disturb another.
+        manager = pluggy.PluginManager("tlkit")
+        manager.add_hookspecs(hookspecs)
+        manager.register(module, plugin_name)
+        try:
+            manager.check_pending()
+        except pluggy.PluginValidationError as err:
+            raise PluginError(f"{err}. Allowed hooks: {', '.join(HOOK_BY_KIND.values())}.") from err
+        if not manager.get_hookcallers(module):
+            raise PluginError(
+                f"It implements no tlkit hook. Mark functions with `@tlkit.hookimpl` and name them "
+                f"as one of: {', '.join(HOOK_BY_KIND.values())}."
+            )
+        staged: list[tuple[str, type[Plugin]]] = []
+        for kind, hook in HOOK_BY_KIND.items():
+            getattr(manager.hook, hook)(register=_stage(kind, staged))
+        before = dict(self._plugins)
+        try:
+            for kind, plugin in staged:
+                if getattr(plugin, "kind", None) != kind:
+                    raise PluginError(f"{HOOK_BY_KIND[kind]} received {plugin!r}, no {kind} class.")
+                self.register(plugin, distribution=distribution)
+        except PluginError:
+            self._plugins = before
+            raise
+
+
+def _stage(
+    kind: str, staged: list[tuple[str, type[Plugin]]]
+) -> Callable[[type[Plugin]], type[Plugin]]:
+    def register(plugin: type[Plugin]) -> type[Plugin]:
+        staged.append((kind, plugin))
+        return plugin
+
+    return register
+
+
+def _distribution_of(point: EntryPoint) -> str:
+    return point.dist.name if point.dist is not None else "unknown"
+
+
+def _version_of(distribution: str) -> str:
+    try:
+        return version(distribution)
+    except Exception:  # a class registered from Python has no distribution
+        return ""

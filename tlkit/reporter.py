@@ -1,0 +1,75 @@
+"""Reporter: follows a run and shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from tlkit.plugin import Plugin
+from tlkit.records import Phase, PhaseResult, RunInfo, RunResult
+
+
+class Reporter(Plugin):
+    """Follows one run; every method does nothing unless overridden.
+
+    Every method takes ``**kwargs``, so that a later tlkit can say more without breaking a plugin.
+    A reporter that raises is dropped with a warning and the run goes on. Write files into
+    ``result.folder`` if that is not None.
+    """
+
+    kind: ClassVar[str] = "reporter"
+
+    def on_run_begin(self, run: RunInfo, **kwargs: Any) -> None:
+        """Called once the data is loaded and before anything is computed."""
+
+    def on_extract_progress(
+        self, split: str, done: int, total: int, seconds: float, **kwargs: Any
+    ) -> None:
+        """Called while the frozen backbone turns images into features.
+
+        Args:
+            split: ``"train"``, ``"validation"`` or ``"test"``.
+            done: Images finished, 0 (at the start) to ``total``; ``total`` marks the end.
+            total: Images in the split.
+            seconds: Seconds since the split began.
+            kwargs: ``stored`` is True if the features were on disk already.
+        """
+
+    def on_phase_begin(self, phase: Phase, **kwargs: Any) -> None:
+        """Called before the first epoch of a phase."""
+
+    def on_epoch_progress(
+        self, phase: Phase, epoch: int, done: int, total: int, seconds: float, **kwargs: Any
+    ) -> None:
+        """Called now and then within an epoch.
+
+        Args:
+            phase: The phase.
+            epoch: The epoch, from 1.
+            done: Images seen in this epoch.
+            total: Images in an epoch.
+            seconds: Seconds since the epoch began.
+            kwargs: Room for more.
+        """
+
+    def on_epoch_end(
+        self, phase: Phase, epoch: int, metrics: Mapping[str, float], seconds: float, **kwargs: Any
+    ) -> None:
+        """Called after each epoch.
+
+        Args:
+            phase: The phase.
+            epoch: The epoch, from 1.
+            metrics: ``loss``, ``accuracy``, ``val_loss``, ``val_accuracy``.
+            seconds: Seconds that the epoch took, validation included.
+            kwargs: Room for more.
+        """
+
+    def on_phase_end(self, result: PhaseResult, **kwargs: Any) -> None:
+        """Called after the last epoch of a phase."""
+
+    def on_run_end(self, result: RunResult, **kwargs: Any) -> None:
+        """Called when the run is finished and saved."""
+
+    def on_error(self, error: BaseException, **kwargs: Any) -> None:
+        """Called when the run fails or is interrupted; the error is raised afterwards."""

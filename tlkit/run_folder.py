@@ -1,0 +1,220 @@
+"""Run folder: what a run leaves on disk, and how to read it back."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tlkit.atomic import atomic_path, atomic_write_text
+from tlkit.errors import RunFolderError
+from tlkit.records import ClassReport, Evaluation, Phase, PhaseResult, RunInfo, RunResult
+
+if TYPE_CHECKING:
+    import keras
+
+SCHEMA_VERSION = 1
+CONFIG, RUN, PREDICTIONS, MODEL = "config.toml", "run.json", "predictions.npz", "model.keras"
+
+
+def create(runs: Path, name: str) -> Path:
+    """Make a new folder ``TIME-NAME`` and return it.
+
+    Raises:
+        RunFolderError: If it cannot be made.
+    """
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    for attempt in range(1000):
+        folder = runs / (f"{stamp}-{name}" if attempt == 0 else f"{stamp}-{name}-{attempt + 1}")
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            if not runs.is_dir():
+                raise RunFolderError(f"Cannot keep runs in {runs}: it is a file.") from None
+            continue
+        except OSError as err:
+            raise RunFolderError(
+                f"Cannot make the run folder {folder}: {err.strerror}. Choose another place with "
+                f"`--runs DIR`."
+            ) from err
+        return folder
+    raise RunFolderError(f"Cannot find a free name for a run folder in {runs}.")
+
+
+def write_config(folder: Path, config: Mapping[str, Any]) -> None:
+    """Write the resolved config, which ``tlkit run`` runs again."""
+    atomic_write_text(folder / CONFIG, config_text(config))
+
+
+def config_text(config: Mapping[str, Any]) -> str:
+    """Return a config as TOML; None is left out, and Python objects become their description."""
+    import tomli_w
+
+    return tomli_w.dumps(_plain(config))
+
+
+def save(folder: Path, result: RunResult, formats: Sequence[str]) -> None:
+    """Write the model and the predictions.
+
+    Args:
+        folder: The run folder.
+        result: A result with its model.
+        formats: ``"keras"``, ``"h5"`` or both.
+
+    Raises:
+        RunFolderError: If a file cannot be written.
+    """
+    try:
+        for suffix in formats:
+            with atomic_path(folder / f"model.{suffix}") as temporary:
+                _save_model(result.model, temporary)
+        with atomic_path(folder / PREDICTIONS) as temporary, temporary.open("wb") as file:
+            np.savez(file, labels=result.test.labels, probabilities=result.test.probabilities)
+    except OSError as err:
+        raise RunFolderError(f"Cannot write into {folder}: {err.strerror or err}.") from err
+
+
+def write_record(folder: Path, result: RunResult) -> None:
+    """Write ``run.json``; a folder that has it holds a finished run."""
+    atomic_write_text(folder / RUN, json.dumps(to_json(result), indent=2))
+
+
+def to_json(result: RunResult) -> dict[str, Any]:
+    """Return a result as plain JSON values, without model, images and probabilities."""
+    info = dataclasses.asdict(result.info)
+    info["folder"] = None if result.folder is None else str(result.folder)
+    info["config"] = _plain(result.info.config)
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "info": info,
+        "phases": [dataclasses.asdict(phase) for phase in result.phases],
+        "test": {
+            "accuracy": result.test.accuracy,
+            "loss": result.test.loss,
+            "confusion_matrix": result.test.confusion_matrix.tolist(),
+            "classes": [dataclasses.asdict(item) for item in result.test.classes],
+            "averages": [dataclasses.asdict(item) for item in result.test.averages],
+        },
+        "seconds": dict(result.seconds),
+        "fingerprints": dict(result.fingerprints),
+        "environment": dict(result.environment),
+        "feature_cache": dict(result.feature_cache),
+        "warnings": list(result.warnings),
+    }
+
+
+def load_run(folder: Path | str) -> RunResult:
+    """Read a finished run back from its folder; the model stays on disk.
+
+    Raises:
+        RunFolderError: If the folder is not that of a finished run.
+    """
+    folder = Path(folder).expanduser()
+    if not folder.is_dir():
+        raise RunFolderError(f"There is no run folder {folder}. `ls runs` shows those in runs/.")
+    if not (folder / RUN).is_file():
+        state = "did not finish" if (folder / CONFIG).is_file() else "is no run folder"
+        hint = f" Start it again: tlkit run {folder / CONFIG}" if "finish" in state else ""
+        raise RunFolderError(f"{folder} {state}: it has no {RUN}.{hint}")
+    try:
+        record = json.loads((folder / RUN).read_text(encoding="utf-8"))
+        with np.load(folder / PREDICTIONS, allow_pickle=False) as arrays:
+            labels, probabilities = arrays["labels"], arrays["probabilities"]
+        return _from_json(folder, record, labels, probabilities)
+    except Exception as err:  # whatever a damaged file makes the parsers raise
+        raise RunFolderError(
+            f"The run folder {folder} is damaged: {type(err).__name__}: {err}"
+        ) from err
+
+
+def load_model(folder: Path | str) -> keras.Model:
+    """Load a run's model: pixels 0 to 255 in, probabilities out.
+
+    Raises:
+        RunFolderError: If there is none, or it cannot be read.
+    """
+    from tlkit.runtime import require_tensorflow_backend
+
+    require_tensorflow_backend()
+    import keras
+
+    folder = Path(folder)
+    found = [path for path in (folder / MODEL, folder / "model.h5") if path.is_file()]
+    if not found:
+        raise RunFolderError(f"{folder} has no {MODEL}. Was the run saved?")
+    try:
+        return keras.models.load_model(found[0], compile=False, safe_mode=True)
+    except Exception as err:
+        raise RunFolderError(f"Cannot load {found[0]}: {err}") from err
+
+
+def _save_model(model: Any, path: Path) -> None:
+    import logging
+    import warnings
+
+    # Keras calls HDF5 a legacy format each time; whoever asks for it knows.
+    logger, level = logging.getLogger("absl"), logging.getLogger("absl").level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*HDF5.*")
+            model.save(path)
+    finally:
+        logger.setLevel(level)
+
+
+def _from_json(folder: Path, record: dict[str, Any], labels: Any, probabilities: Any) -> RunResult:
+    if record.get("schema_version") != SCHEMA_VERSION:
+        raise RunFolderError(
+            f"schema_version {record.get('schema_version')!r}; this tlkit reads {SCHEMA_VERSION}"
+        )
+    info, test = record["info"], record["test"]
+    return RunResult(
+        info=RunInfo(
+            **{
+                **info,
+                "folder": folder,
+                "class_names": tuple(info["class_names"]),
+                "notes": tuple(info["notes"]),
+            }
+        ),
+        phases=tuple(
+            PhaseResult(Phase(**item["phase"]), item["history"], item["seconds"])
+            for item in record["phases"]
+        ),
+        test=Evaluation(
+            accuracy=test["accuracy"],
+            loss=test["loss"],
+            labels=labels,
+            probabilities=probabilities,
+            confusion_matrix=np.array(test["confusion_matrix"], dtype=np.int64),
+            classes=tuple(ClassReport(**item) for item in test["classes"]),
+            averages=tuple(ClassReport(**item) for item in test["averages"]),
+        ),
+        seconds=record["seconds"],
+        fingerprints=record["fingerprints"],
+        environment=record["environment"],
+        feature_cache=record["feature_cache"],
+        warnings=tuple(record["warnings"]),
+    )
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items() if item is not None}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, np.ndarray):
+        return f"<array {value.shape} {value.dtype}>"
+    return f"<{type(value).__module__}.{type(value).__qualname__}>"

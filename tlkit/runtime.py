@@ -1,0 +1,77 @@
+"""Preparing the process for Keras on TensorFlow."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import sys
+from importlib.metadata import PackageNotFoundError, version
+
+from tlkit.errors import TlkitError
+
+# From glibc's malloc.h.
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -2, -4, -8
+
+
+def keep_freed_memory() -> bool:
+    """Ask glibc to keep freed memory instead of giving it back to the system after each batch.
+
+    TensorFlow allocates and frees every intermediate tensor, and large ones go through mmap, so
+    each batch pays for fresh pages. Where page faults are dear (virtual machines) this costs a
+    third of the throughput. It belongs at the start of a process, before threads exist, so the
+    command line calls it and the library does not. See mallopt(3).
+
+    Returns:
+        Whether the process runs on glibc and took the settings.
+    """
+    if sys.platform != "linux" or platform.libc_ver()[0] != "glibc":
+        return False
+    mallopt = ctypes.CDLL(None).mallopt
+    settings = {
+        _M_ARENA_MAX: 1,
+        _M_MMAP_MAX: 0,
+        _M_TRIM_THRESHOLD: 2**31 - 1,
+        _M_TOP_PAD: 256 * 2**20,
+    }
+    return all([mallopt(key, value) for key, value in settings.items()])
+
+
+def require_tensorflow_backend() -> None:
+    """Import Keras and make sure that it runs on TensorFlow.
+
+    Raises:
+        TlkitError: If Keras is set to another backend.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    import keras
+
+    if keras.backend.backend() != "tensorflow":
+        raise TlkitError(
+            f"Keras runs on '{keras.backend.backend()}', and tlkit needs 'tensorflow'. Set the "
+            f"environment variable KERAS_BACKEND=tensorflow, or change keras.json, and start again."
+        )
+
+
+def environment() -> dict[str, str]:
+    """Return the versions and the machine that a run is made with."""
+    found = {"python": platform.python_version()}
+    for package in ("tlkit", "tensorflow", "keras", "numpy", "scikit-learn"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:  # TensorFlow has several distributions, such as tensorflow-cpu
+            continue
+    found["platform"] = platform.platform()
+    found["processor"] = _processor()
+    found["cpu_count"] = str(os.cpu_count())
+    return found
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as lines:
+            names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model na")]
+    except OSError:
+        names = []
+    return names[0] if names else platform.processor()

@@ -1,0 +1,275 @@
+"""Session: the data, the model and the training tools that a Workflow works with."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from tlkit import features
+from tlkit.backbone import Backbone
+from tlkit.errors import ConfigError, PluginError
+from tlkit.events import Events
+from tlkit.features import FeatureStore
+from tlkit.fitting import Examples, Fitter
+from tlkit.head import Head
+from tlkit.model import (
+    AssembledModel,
+    batch_normalisation_state,
+    count_parameters,
+    freeze,
+    unfreeze,
+)
+from tlkit.records import Float32Array, Int64Array, Phase, PhaseResult, Split
+
+if TYPE_CHECKING:
+    import keras
+
+SplitName = Literal["train", "validation", "test"]
+
+
+@dataclass(frozen=True)
+class Subset:
+    """Some rows of a split; the training and validation images often share one split."""
+
+    split: Split
+    rows: Int64Array
+
+
+@dataclass
+class Session:
+    """One run under way.
+
+    Attributes:
+        model: The assembled network.
+        backbone: The backbone plugin.
+        head: The head plugin.
+        subsets: The images to train on, to validate on and to test on.
+        store: Where features are kept.
+        events: Tells the reporters.
+        seed: Decides the order of the batches.
+        phases: What has been trained so far.
+        feature_cache: For each split, ``"stored"`` or ``"extracted"``.
+        seconds: Wall-clock seconds spent on ``features`` and ``training``.
+        fine_tuned: Whether the backbone has changed, so that stored features no longer fit it.
+    """
+
+    model: AssembledModel
+    backbone: Backbone
+    head: Head
+    subsets: Mapping[SplitName, Subset]
+    store: FeatureStore
+    events: Events
+    seed: int
+    phases: list[PhaseResult] = field(default_factory=list)
+    feature_cache: dict[str, str] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=lambda: {"features": 0.0, "training": 0.0})
+    fine_tuned: bool = False
+    digests: dict[int, str] = field(default_factory=dict)
+    model_digest: str = ""
+    _features: dict[int, Float32Array] = field(default_factory=dict)
+
+    def features(self, name: SplitName) -> Float32Array:
+        """Return the features of all images of a subset's split: float32 (N, ...).
+
+        They come from the store, or are computed and stored.
+        """
+        split = self.subsets[name].split
+        key = id(split.images)
+        if key in self._features:
+            return self._features[key]
+        if self.fine_tuned:
+            raise PluginError("Stored features belong to the frozen backbone; it was fine-tuned.")
+        begin = time.monotonic()
+        if not self.model_digest:
+            self.model_digest = features.digest_model(self.model, self.backbone, self.head)
+        total = len(split)
+        self.events.emit("on_extract_progress", name, 0, total, 0.0, stored=False)
+        found, stored = self.store.get(
+            features.fingerprint(self.model_digest, self.digest_of(name)),
+            split.images,
+            self.model,
+            self.backbone,
+            lambda done, all_, seconds: self.events.emit(
+                "on_extract_progress", name, done, all_, seconds, stored=False
+            ),
+        )
+        seconds = time.monotonic() - begin
+        if stored:
+            self.events.emit("on_extract_progress", name, total, total, seconds, stored=True)
+        self.feature_cache[name] = "stored" if stored else "extracted"
+        self.seconds["features"] += seconds
+        self._features[key] = found
+        return found
+
+    def digest_of(self, name: SplitName) -> str:
+        """Return the SHA-256 of a subset's images."""
+        images = self.subsets[name].split.images
+        if id(images) not in self.digests:
+            self.digests[id(images)] = features.digest_images(images)
+        return self.digests[id(images)]
+
+    def train_head(
+        self,
+        *,
+        epochs: int,
+        optimizer: keras.optimizers.Optimizer,
+        batch_size: int = 32,
+        name: str = "frozen",
+    ) -> PhaseResult:
+        """Train the head on stored features; the same as training through the frozen backbone.
+
+        Args:
+            epochs: Number of passes over the training images.
+            optimizer: A fresh Keras optimizer.
+            batch_size: Images in one step.
+            name: Name of the phase.
+
+        Returns:
+            The history of the phase, also kept in ``phases``.
+
+        Raises:
+            TrainingError: If the loss stops being finite.
+        """
+        freeze(self.model.backbone)
+        examples = {
+            part: Examples(
+                self.features(part), self.subsets[part].split.labels, self.subsets[part].rows
+            )
+            for part in ("train", "validation")
+        }
+        return self._fit(name, self.model.head, optimizer, epochs, batch_size, examples)
+
+    def fine_tune(
+        self,
+        *,
+        epochs: int,
+        optimizer: keras.optimizers.Optimizer,
+        unfreeze_blocks: int | Literal["all"],
+        batch_size: int = 32,
+        name: str = "fine-tune",
+    ) -> PhaseResult:
+        """Train the whole model with the last blocks unfrozen and batch normalisation held still.
+
+        Args:
+            epochs: Number of passes over the training images.
+            optimizer: A fresh Keras optimizer.
+            unfreeze_blocks: How many blocks of the backbone to train, counted from its output.
+            batch_size: Images in one step.
+            name: Name of the phase.
+
+        Returns:
+            The history of the phase, also kept in ``phases``.
+
+        Raises:
+            ConfigError: If the backbone has fewer blocks.
+            TrainingError: If the loss stops being finite.
+        """
+        network = self.model.backbone
+        unfreeze(network, self.backbone.blocks(network), unfreeze_blocks)
+        before = batch_normalisation_state(network)
+        self.fine_tuned = True
+        examples = {
+            part: Examples(
+                self.subsets[part].split.images,
+                self.subsets[part].split.labels,
+                self.subsets[part].rows,
+                self.model.resize,
+            )
+            for part in ("train", "validation")
+        }
+        result = self._fit(name, self.model.logits, optimizer, epochs, batch_size, examples)
+        after = batch_normalisation_state(network)
+        if not all(np.array_equal(old, new) for old, new in zip(before, after, strict=True)):
+            raise PluginError(
+                f"Batch normalisation of backbone '{self.backbone.name}' moved in fine-tuning; it "
+                f"must stay as pretrained. Does its build() return plain Keras layers?"
+            )
+        return result
+
+    def predict(self, name: SplitName) -> tuple[Float32Array, Int64Array]:
+        """Return the probabilities (N, classes) and the labels (N,) of a subset, in one pass."""
+        subset = self.subsets[name]
+        labels = subset.split.labels[subset.rows]
+        if self.fine_tuned:
+            chunks = [
+                self.model.model.predict_on_batch(batch)
+                for batch in features.pixel_batches(
+                    subset.split.images,
+                    features.batch_size_for(self.backbone.image_size),
+                    self.model.resize,
+                )
+            ]
+            return np.concatenate(chunks)[subset.rows], labels
+        import keras
+
+        stored = self.features(name)
+        rows = [subset.rows[first : first + 4096] for first in range(0, len(subset.rows), 4096)]
+        logits = [keras.ops.softmax(self.model.head(stored[part], training=False)) for part in rows]
+        return np.concatenate([keras.ops.convert_to_numpy(part) for part in logits]), labels
+
+    def _fit(
+        self,
+        name: str,
+        model: Any,
+        optimizer: Any,
+        epochs: int,
+        batch_size: int,
+        examples: Mapping[str, Examples],
+    ) -> PhaseResult:
+        if epochs < 1 or batch_size < 1:
+            raise ConfigError(
+                f"A phase needs epochs and batch_size of 1 or more; received epochs={epochs}, "
+                f"batch_size={batch_size}."
+            )
+        train, validation = examples["train"], examples["validation"]
+        trainable, _ = count_parameters(model)
+        phase = Phase(
+            name=name,
+            epochs=epochs,
+            steps=-(-len(train.rows) // batch_size),
+            num_images=len(train.rows),
+            trainable_parameters=trainable,
+            frozen_parameters=sum(count_parameters(self.model.model)) - trainable,
+        )
+        self.events.emit("on_phase_begin", phase)
+        begin = time.monotonic()
+        fitter = Fitter(model, optimizer, batch_size)
+        history: dict[str, list[float]] = {}
+        first_epoch = sum(result.phase.epochs for result in self.phases)
+        for epoch in range(1, epochs + 1):
+            metrics = self._epoch(fitter, phase, epoch, first_epoch, train, validation)
+            for key, value in metrics.items():
+                history.setdefault(key, []).append(value)
+        seconds = time.monotonic() - begin
+        self.seconds["training"] += seconds
+        result = PhaseResult(phase, history, seconds)
+        self.phases.append(result)
+        self.events.emit("on_phase_end", result)
+        return result
+
+    def _epoch(
+        self,
+        fitter: Fitter,
+        phase: Phase,
+        epoch: int,
+        first_epoch: int,
+        train: Examples,
+        validation: Examples,
+    ) -> dict[str, float]:
+        begin = time.monotonic()
+        metrics = fitter.train_epoch(
+            train,
+            self.seed,
+            first_epoch + epoch,
+            lambda done, seconds: self.events.emit(
+                "on_epoch_progress", phase, epoch, done, phase.num_images, seconds
+            ),
+        )
+        held_out = fitter.evaluate(validation)
+        metrics |= {f"val_{key}": value for key, value in held_out.items()}
+        self.events.emit("on_epoch_end", phase, epoch, metrics, time.monotonic() - begin)
+        return metrics

@@ -1,0 +1,338 @@
+"""Trainer: runs a workflow over a dataset with a backbone and a head, and reports it."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal, TypeVar, cast
+
+import numpy as np
+
+from tlkit import features, run_folder
+from tlkit.backbone import Backbone
+from tlkit.dataset import DatasetSource
+from tlkit.errors import ConfigError, DataError, PluginError
+from tlkit.evaluation import evaluate
+from tlkit.events import Events
+from tlkit.head import Head
+from tlkit.plugin import Plugin
+from tlkit.records import ImageData, RunInfo, RunResult, Split
+from tlkit.registry import Registry
+from tlkit.reporter import Reporter
+from tlkit.runtime import environment, require_tensorflow_backend
+from tlkit.session import Session, Subset
+from tlkit.workflow import Workflow
+
+PluginT = TypeVar("PluginT", bound=Plugin)
+Format = Literal["keras", "h5"]
+NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+class Trainer:
+    """Trains one classifier.
+
+    Every plugin is given as an object, as a registered name, or as a mapping with ``name`` and the
+    constructor's keywords::
+
+        Trainer(backbone="mobilenet_v2", head={"name": "dense", "units": 64}, dataset="digits")
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone | str | Mapping[str, Any] = "mobilenet_v2",
+        head: Head | str | Mapping[str, Any] = "dense",
+        dataset: DatasetSource | str | Mapping[str, Any] = "cifar10",
+        workflow: Workflow | str | Mapping[str, Any] = "freeze_and_train",
+        reporters: Sequence[Reporter | str | Mapping[str, Any]] = ("rich",),
+        *,
+        name: str = "run",
+        seed: int = 0,
+        validation: float | Literal["test"] = 0.1,
+        save: Sequence[Format] = ("keras",),
+        runs: Path | str | None = "runs",
+        store: features.FeatureStore | None = None,
+        registry: Registry | None = None,
+    ) -> None:
+        """Make the plugins; nothing is loaded or computed before ``run()``.
+
+        Args:
+            backbone: The pretrained network.
+            head: The classifier on top of it.
+            dataset: Where the images come from.
+            workflow: The order of training.
+            reporters: What shows the run; an empty list for silence.
+            name: Name of the run and of its folder: letters, digits, ``.``, ``_``, ``-``.
+            seed: Seed of the splits, the weights, the dropout and the batches; 0 to 2**32 - 1.
+            validation: Share of the training images to validate on, above 0 and below 1, drawn
+                evenly from the classes; or ``"test"`` to validate on the test set, as the original
+                exercise does. Ignored where the dataset brings validation images.
+            save: Formats to save the model in.
+            runs: Where run folders are made; None to save nothing.
+            store: Where features are kept; by default the user's cache folder.
+            registry: Where names are looked up; by default the built-in and installed plugins.
+
+        Raises:
+            UnknownPluginError: If a name is not registered.
+            ConfigError: If an option or argument is not allowed.
+        """
+        self._registry = registry
+        self.backbone = self._plugin(Backbone, backbone)
+        self.head = self._plugin(Head, head)
+        self.dataset = self._plugin(DatasetSource, dataset)
+        self.workflow = self._plugin(Workflow, workflow)
+        self.reporters = [self._plugin(Reporter, item) for item in reporters]
+        self.name, self.seed, self.validation = name, seed, validation
+        self.save = tuple(save)
+        self.runs = None if runs is None else Path(runs).expanduser()
+        self.store = store if store is not None else features.FeatureStore()
+        self.notes: list[str] = []
+        self._check()
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The resolved config: every setting, defaults included."""
+        return {
+            "run": {
+                "name": self.name,
+                "seed": self.seed,
+                "validation": self.validation,
+                "save": list(self.save),
+            },
+            "dataset": _table(self.dataset),
+            "backbone": _table(self.backbone),
+            "head": _table(self.head),
+            "workflow": _table(self.workflow),
+            "reporters": [_table(reporter) for reporter in self.reporters],
+        }
+
+    def run(self) -> RunResult:
+        """Load, train, test, save and report.
+
+        Returns:
+            The result, with the trained model in ``result.model``.
+
+        Raises:
+            TlkitError: If the input is bad or the training fails; see ``tlkit.errors``.
+        """
+        events = Events(self.reporters)
+        try:
+            return self._run(events)
+        except BaseException as err:
+            events.emit("on_error", err)
+            raise
+
+    def _run(self, events: Events) -> RunResult:
+        begin = time.monotonic()
+        seconds: dict[str, float] = {}
+        with _timed(seconds, "data"):
+            data = self.dataset.load(self.seed)
+            _check_data(data, self.dataset)
+            subsets, notes = self._split(data)
+        folder = None
+        if self.runs is not None:
+            folder = run_folder.create(self.runs, self.name)
+            run_folder.write_config(folder, self.config)
+        info = RunInfo(
+            name=self.name,
+            folder=folder,
+            config=self.config,
+            class_names=data.class_names,
+            num_train=len(subsets["train"].rows),
+            num_validation=len(subsets["validation"].rows),
+            num_test=len(subsets["test"].rows),
+            notes=(*self.notes, *data.notes, *notes),
+        )
+        events.emit("on_run_begin", info)
+        with _timed(seconds, "model"):
+            session = self._session(len(data.class_names), subsets, events)
+            weights_digest = features.digest_weights(session.model.backbone)
+        self.workflow.run(session)
+        if not session.phases:
+            raise PluginError(f"Workflow '{self.workflow.name}' trained nothing.")
+        with _timed(seconds, "evaluation"):
+            probabilities, labels = session.predict("test")
+            test = evaluate(labels, probabilities, data.class_names)
+        result = RunResult(
+            info=info,
+            phases=tuple(session.phases),
+            test=test,
+            seconds=seconds | session.seconds,
+            fingerprints={
+                "train": session.digest_of("train"),
+                "test": session.digest_of("test"),
+                "weights": weights_digest,
+            },
+            environment=environment(),
+            feature_cache=dict(session.feature_cache),
+            warnings=tuple(events.warnings),
+            model=session.model.model,
+            test_images=data.test.images,
+        )
+        return self._finish(result, data, events, begin)
+
+    def _finish(
+        self, result: RunResult, data: ImageData, events: Events, begin: float
+    ) -> RunResult:
+        saving = time.monotonic()
+        if result.folder is not None:
+            run_folder.save(result.folder, result, self.save)
+        now = time.monotonic()
+        result = replace(
+            result, seconds={**result.seconds, "saving": now - saving, "total": now - begin}
+        )
+        events.emit("on_run_end", result, test_names=data.test.names)
+        if tuple(events.warnings) != result.warnings:
+            result = replace(result, warnings=tuple(events.warnings))
+        if result.folder is not None:
+            run_folder.write_record(result.folder, result)
+        return result
+
+    def _session(
+        self, num_classes: int, subsets: Mapping[Any, Subset], events: Events
+    ) -> Session:
+        require_tensorflow_backend()
+        import keras
+
+        from tlkit.model import assemble
+
+        keras.utils.set_random_seed(self.seed)
+        network = self.backbone.build()
+        # A head starts from the same weights whatever the backbone drew before it.
+        keras.utils.set_random_seed(self.seed)
+        model = assemble(self.backbone, self.head, num_classes, network=network)
+        return Session(
+            model=model,
+            backbone=self.backbone,
+            head=self.head,
+            subsets=subsets,
+            store=self.store,
+            events=events,
+            seed=self.seed,
+        )
+
+    def _split(self, data: ImageData) -> tuple[dict[Any, Subset], list[str]]:
+        everything = np.arange(len(data.train))
+        test = Subset(data.test, np.arange(len(data.test)))
+        if data.validation is not None:
+            rows = np.arange(len(data.validation))
+            validation = Subset(data.validation, rows)
+            return {
+                "train": Subset(data.train, everything),
+                "validation": validation,
+                "test": test,
+            }, []
+        if self.validation == "test":
+            note = "Validated on the test set, as the original exercise does: choose nothing by it."
+            return {
+                "train": Subset(data.train, everything),
+                "validation": test,
+                "test": test,
+            }, [note]
+        train_rows, validation_rows = _stratified(data.train.labels, self.validation, self.seed)
+        return {
+            "train": Subset(data.train, train_rows),
+            "validation": Subset(data.train, validation_rows),
+            "test": test,
+        }, []
+
+    def _plugin(self, base: type[PluginT], given: PluginT | str | Mapping[str, Any]) -> PluginT:
+        if isinstance(given, base):
+            return given
+        if isinstance(given, str):
+            given = {"name": given}
+        if not isinstance(given, Mapping) or not isinstance(given.get("name"), str):
+            raise ConfigError(
+                f"Cannot use {given!r} as {base.kind}. Allowed: a {base.__name__} object, a "
+                f"registered name, or a mapping with 'name' and options."
+            )
+        if self._registry is None:
+            self._registry = Registry()
+        options = {key: value for key, value in given.items() if key != "name"}
+        where = f"{base.kind} in Python"
+        return cast(PluginT, self._registry.create(base.kind, given["name"], where, **options))
+
+    def _check(self) -> None:
+        if not NAME_PATTERN.fullmatch(self.name):
+            raise ConfigError(
+                f"Run name {self.name!r} is not allowed: up to 100 letters, digits, '.', '_' and "
+                f"'-', the first a letter or digit."
+            )
+        if not 0 <= self.seed < 2**32:
+            raise ConfigError(f"Seed {self.seed} is not allowed: 0 to 4294967295.")
+        if self.validation != "test" and not (
+            isinstance(self.validation, float) and 0 < self.validation < 1
+        ):
+            raise ConfigError(
+                f"validation = {self.validation!r} is not allowed: a share of the training images "
+                f"above 0 and below 1, or 'test'."
+            )
+        unknown = [item for item in self.save if item not in ("keras", "h5")]
+        if unknown or not self.save:
+            raise ConfigError(f"save = {list(self.save)!r} is not allowed: 'keras', 'h5' or both.")
+
+
+def _table(plugin: Plugin) -> dict[str, Any]:
+    name = plugin.name or f"{type(plugin).__module__}.{type(plugin).__qualname__}"
+    return {"name": name, **plugin.options}
+
+
+def _check_data(data: ImageData, source: DatasetSource) -> None:
+    problems = []
+    num_classes = len(data.class_names)
+    if num_classes < 2:
+        problems.append(f"{num_classes} classes; at least 2 are needed")
+    splits = {"train": data.train, "test": data.test, "validation": data.validation}
+    for name, split in splits.items():
+        if split is None:
+            continue
+        problems += [f"{name}: {text}" for text in _split_problems(split, num_classes)]
+    if problems:
+        raise DataError(f"Dataset '{source.name}' is not usable: {'; '.join(problems)}.")
+
+
+def _split_problems(split: Split, num_classes: int) -> list[str]:
+    problems = []
+    images, labels = split.images, np.asarray(split.labels)
+    if len(images) == 0 or len(images) != len(labels):
+        return [f"{len(images)} images and {len(labels)} labels; equal and above 0 are needed"]
+    if isinstance(images, np.ndarray):
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3:
+            problems.append(
+                f"images are {images.dtype} of shape {images.shape}; needed: uint8 (N, height, "
+                f"width, 3), values 0 to 255"
+            )
+    if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
+        problems.append(f"labels are {labels.dtype} of shape {labels.shape}; needed: int64 (N,)")
+    elif labels.min() < 0 or labels.max() >= num_classes:
+        problems.append(
+            f"labels go from {labels.min()} to {labels.max()}; allowed: 0 to {num_classes - 1}"
+        )
+    return problems
+
+
+def _stratified(labels: Any, share: float, seed: int) -> tuple[Any, Any]:
+    from sklearn.model_selection import train_test_split
+
+    counts = np.bincount(labels)
+    stratify = labels if counts[counts > 0].min() > 1 else None
+    try:
+        train, held_out = train_test_split(
+            np.arange(len(labels)), test_size=share, random_state=seed, stratify=stratify
+        )
+    except ValueError as err:
+        raise DataError(
+            f"Cannot take {share:.0%} of {len(labels)} training images in {len(counts)} classes "
+            f"for validation: {err} Set [run] validation to a larger share, or add images."
+        ) from err
+    return np.sort(train), np.sort(held_out)
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], key: str) -> Any:
+    begin = time.monotonic()
+    yield
+    seconds[key] = seconds.get(key, 0.0) + time.monotonic() - begin

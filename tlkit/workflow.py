@@ -1,0 +1,32 @@
+"""Workflow: the order of training phases, knowing no architecture."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar
+
+from tlkit.plugin import Plugin
+
+if TYPE_CHECKING:
+    from tlkit.session import Session
+
+
+class Workflow(Plugin, ABC):
+    """Trains the session's model, one phase after another."""
+
+    kind: ClassVar[str] = "workflow"
+
+    @abstractmethod
+    def run(self, session: Session) -> None:
+        """Train ``session.model``.
+
+        Args:
+            session: The data, the model's parts and the tools of one run: ``train_head()`` trains
+                the head on stored features, ``fine_tune()`` trains the whole model with chosen
+                blocks unfrozen. Each call is one phase, reported and recorded.
+        """
+
+    def planned_epochs(self) -> Mapping[str, int]:
+        """Return the number of epochs of each phase, for display before the run; may be empty."""
+        return {}

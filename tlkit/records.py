@@ -180,8 +180,8 @@ class RunResult:
         info: What was known when the run began.
         phases: What each phase left behind, in order.
         test: The test figures.
-        seconds: Wall-clock seconds by part: ``data``, ``features``, ``training``, ``evaluation``,
-            ``saving``, ``total``. Imports before the run are not in it.
+        seconds: Wall-clock seconds by part: ``start`` (importing TensorFlow), ``data``, ``model``,
+            ``features``, ``training``, ``evaluation``, ``saving``, and ``total``.
         fingerprints: SHA-256 digests of the data and of the backbone's weights.
         environment: Versions of Python, tlkit and the libraries, and the machine.
         feature_cache: For each split, ``"stored"`` if its features were already on disk,

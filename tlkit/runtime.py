@@ -6,6 +6,9 @@ import ctypes
 import os
 import platform
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 
 from tlkit.errors import TlkitError
@@ -45,6 +48,11 @@ def require_tensorflow_backend() -> None:
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    if "tensorflow" not in sys.modules:
+        with _held_back_stderr():
+            import tensorflow as tf
+
+            tf.config.list_logical_devices()
     import keras
 
     if keras.backend.backend() != "tensorflow":
@@ -52,6 +60,32 @@ def require_tensorflow_backend() -> None:
             f"Keras runs on '{keras.backend.backend()}', and tlkit needs 'tensorflow'. Set the "
             f"environment variable KERAS_BACKEND=tensorflow, or change keras.json, and start again."
         )
+
+
+@contextmanager
+def _held_back_stderr() -> Iterator[None]:
+    """Hold back what C++ writes while TensorFlow starts; show it only if that fails.
+
+    Its first lines (missing CUDA, instruction sets) ignore TF_CPP_MIN_LOG_LEVEL, as they are
+    written before the logging library is set up.
+    """
+    try:
+        sys.stderr.flush()
+        original = os.dup(2)
+    except (OSError, AttributeError, ValueError):  # no standard error, as in some notebooks
+        yield
+        return
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            held.seek(0)
+            os.write(original, held.read())
+            raise
+        finally:
+            os.dup2(original, 2)
+            os.close(original)
 
 
 def environment() -> dict[str, str]:

@@ -128,6 +128,8 @@ class Trainer:
     def _run(self, events: Events) -> RunResult:
         begin = time.monotonic()
         seconds: dict[str, float] = {}
+        with _timed(seconds, "start"):
+            require_tensorflow_backend()
         with _timed(seconds, "data"):
             data = self.dataset.load(self.seed)
             _check_data(data, self.dataset)
@@ -194,7 +196,6 @@ class Trainer:
     def _session(
         self, num_classes: int, subsets: Mapping[Any, Subset], events: Events
     ) -> Session:
-        require_tensorflow_backend()
         import keras
 
         from tlkit.model import assemble

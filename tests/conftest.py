@@ -1,0 +1,25 @@
+"""Fixtures for all tests: no user cache, no plugins that happen to be installed."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(monkeypatch, tmp_path):
+    monkeypatch.setenv("TLKIT_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def real_data_home(monkeypatch) -> Path:
+    """The folder with real CIFAR-10 and real weights; Keras finds the weights there."""
+    home = os.environ.get("TLKIT_TEST_HOME")
+    if not home:
+        pytest.skip("TLKIT_TEST_HOME is not set: no real CIFAR-10 and no real weights")
+    monkeypatch.setenv("KERAS_HOME", str(Path(home) / "keras"))
+    return Path(home)

@@ -1,0 +1,129 @@
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tlkit import ConfigError, Registry, TlkitError, UnknownPluginError, config
+from tlkit.run_folder import config_text
+
+
+@pytest.fixture(scope="module")
+def registry():
+    return Registry(entry_points=False)
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(text):
+        (tmp_path / "run.toml").write_text(text)
+        return str(tmp_path / "run.toml")
+
+    return write
+
+
+@pytest.mark.parametrize("name", ["classic", "cifar10", "quickstart"])
+def test_recipes_are_valid(registry, name):
+    trainer = config.build_trainer(name, registry=registry)
+    assert trainer.name == name
+
+
+def test_classic_is_the_exercise(registry):
+    trainer = config.build_trainer("classic", registry=registry)
+    assert trainer.validation == "test"
+    assert trainer.save == ("keras", "h5")
+    assert trainer.backbone.options == {
+        "image_size": 32, "weights": "imagenet", "preprocessing": "unit", "alpha": 1.0
+    }  # fmt: skip
+    assert trainer.head.options == {"units": 128, "dropout": 0.3}
+    assert (trainer.workflow.epochs, trainer.workflow.batch_size) == (5, 32)
+
+
+def test_the_resolved_config_runs_again_unchanged(registry, write):
+    trainer = config.build_trainer("classic", ["run.seed=3"], registry=registry)
+    again = config.build_trainer(write(config_text(trainer.config)), registry=registry)
+    assert again.config == trainer.config
+
+
+def test_left_out_tables_name_the_defaults(registry, write):
+    trainer = config.build_trainer(write("[dataset]\nname = 'digits'"), registry=registry)
+    assert trainer.config["backbone"]["name"] == "mobilenet_v2"
+    assert [item.name for item in trainer.reporters] == ["rich", "plots", "files"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("dataset = 3", "Wrong value for 'dataset'"),
+        ("", "The table [dataset] is missing"),
+        ("[dataset]\npath = 'x'", "[dataset] has no name"),
+        ("[dataset]\nname = 'digits'\n[run]\nsede = 1", "Did you mean 'seed'?"),
+        ("[dataset]\nname = 'digits'\n[run]\nseed = '1'", "Wrong value for 'run.seed'"),
+        ("[dataset]\nname = 'digits'\n[run]\nname = '/'", "Run name '/'"),
+        ("[dataset]\nname = 'digits'\n[hed]\nname = 'dense'", "Did you mean 'head'?"),
+        ("[dataset]\nname = 'digits'\n[head]\nname = 'dense'\nunit = 1", "Did you mean 'units'?"),
+        ("[dataset]\nname = 'digits'\n[head]\nname = 'mlp'\nunits = [0]", "widths of 1 or more"),
+        ("[dataset]\nname = 'digits'\n[workflow]\nname = 'freeze_and_train'\nepochs = 0", "1 or mo"),
+        ("[dataset]\nname = 'digits'\n[backbone]\nname = 'xception'\nimage_size = 32", "71 pixels"),
+        ("[dataset", "no valid TOML"),
+    ],
+)
+def test_bad_config_names_file_key_and_what_is_allowed(registry, write, text, message):
+    with pytest.raises(ConfigError) as caught:
+        config.build_trainer(write(text), registry=registry)
+    assert message in str(caught.value)
+    assert "run.toml" in str(caught.value)
+
+
+def test_unknown_plugin_gives_the_nearest(registry):
+    with pytest.raises(UnknownPluginError, match="Did you mean 'resnet50_v2'"):
+        config.build_trainer("cifar10", ["backbone.name=resnet50_v3"], registry=registry)
+
+
+def test_unknown_recipe_and_missing_file():
+    with pytest.raises(ConfigError, match="Did you mean 'classic'"):
+        config.read("clasic")
+    with pytest.raises(ConfigError, match="No such file"):
+        config.read("./missing.toml")
+
+
+def test_another_plugin_by_set_drops_keys_that_are_not_its_own_and_says_so(registry):
+    trainer = config.build_trainer("cifar10", ["head.name=mlp"], registry=registry)
+    assert trainer.head.options["units"] == [256]
+    assert trainer.notes == ["[head] units = 128 left out: not for mlp."]
+    trainer = config.build_trainer("cifar10", ["backbone.name=resnet50_v2"], registry=registry)
+    assert trainer.backbone.image_size == 96
+    assert trainer.notes == []
+
+
+def test_keys_set_by_hand_are_never_dropped(registry):
+    with pytest.raises(ConfigError, match="Unknown key 'units'"):
+        config.build_trainer("cifar10", ["head.name=linear", "head.units=64"], registry=registry)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("3", 3), ("[1, 2]", [1, 2]), ("true", True), ("plain text", "plain text"), ("'3'", "3")],
+)
+def test_values_of_set_are_toml_or_text(text, value):
+    tables = {}
+    config.override(tables, f"a.b={text}")
+    assert tables == {"a": {"b": value}}
+
+
+def test_reporters_may_be_set_as_names(registry):
+    trainer = config.build_trainer("cifar10", ['reporters=["files"]'], registry=registry)
+    assert [item.name for item in trainer.reporters] == ["files"]
+
+
+@pytest.mark.parametrize("assignment", ["a", "a.b", "a=1", "a.b.c=1", ".b=1", "=", ""])
+def test_a_bad_set_shows_the_form(assignment):
+    with pytest.raises(ConfigError, match=r"TABLE\.KEY=VALUE"):
+        config.override({}, assignment)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text(max_size=60))
+def test_any_set_is_taken_or_refused_with_a_tlkit_error(registry, assignment):
+    try:
+        config.build_trainer("classic", [assignment], registry=registry)
+    except TlkitError as error:
+        assert str(error)

@@ -1,0 +1,97 @@
+import keras
+import numpy as np
+import pytest
+
+from tests.tiny import TinyBackbone, make_images
+from tlkit import ConfigError, Head, PluginError
+from tlkit.builtin.heads.linear import Linear
+from tlkit.model import assemble, batch_normalisation_state, count_parameters, unfreeze
+
+
+@pytest.fixture
+def model():
+    return assemble(TinyBackbone(), Linear(), 3)
+
+
+def test_the_views_share_their_layers_and_the_model_ends_in_softmax(model):
+    images, _ = make_images(4, seed=0)
+    probabilities = model.model.predict(images, verbose=0)
+    logits = model.head.predict(model.features.predict(images, verbose=0), verbose=0)
+    np.testing.assert_allclose(probabilities, keras.ops.softmax(logits), rtol=1e-5)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
+
+
+@pytest.mark.parametrize("suffix", ["keras", "h5"])
+def test_the_saved_model_needs_keras_alone_and_takes_raw_pixels(model, tmp_path, suffix):
+    images, _ = make_images(4, seed=0, size=40)
+    model.model.save(tmp_path / f"model.{suffix}")
+    loaded = keras.models.load_model(tmp_path / f"model.{suffix}", compile=False)
+    assert images.dtype == np.uint8
+    np.testing.assert_array_equal(
+        loaded.predict(images, verbose=0), model.model.predict(images, verbose=0)
+    )
+
+
+def test_the_backbone_comes_frozen(model):
+    assert not model.backbone.trainable_weights
+    trainable, frozen = count_parameters(model.model)
+    assert trainable == 16 * 3 + 3
+    assert trainable + frozen == model.model.count_params()
+
+
+def test_unfreezing_leaves_batch_normalisation_frozen(model):
+    blocks = TinyBackbone().blocks(model.backbone)
+    assert [block[0].name for block in blocks] == ["conv_1", "norm_1", "conv_2", "norm_2"]
+    unfreeze(model.backbone, blocks, 2)
+    assert [weight.path for weight in model.backbone.trainable_weights] == [
+        "conv_2/kernel",
+        "conv_2/bias",
+    ]
+    unfreeze(model.backbone, blocks, "all")
+    assert len(model.backbone.trainable_weights) == 4
+    assert len(batch_normalisation_state(model.backbone)) == 8
+    unfreeze(model.backbone, blocks, 0)
+    assert not model.backbone.trainable_weights
+
+
+@pytest.mark.parametrize("count", [-1, 5])
+def test_unfreezing_blocks_that_are_not_there_is_refused(model, count):
+    with pytest.raises(ConfigError, match="0 to 4"):
+        unfreeze(model.backbone, TinyBackbone().blocks(model.backbone), count)
+
+
+def test_a_backbone_with_its_top_on_is_refused():
+    class Topped(TinyBackbone):
+        def build(self):
+            network = super().build()
+            return keras.Model(
+                network.input, keras.layers.GlobalAveragePooling2D()(network.output)
+            )
+
+    with pytest.raises(PluginError, match="Leave its top off"):
+        assemble(Topped(), Linear(), 3)
+
+
+def test_a_head_with_the_wrong_number_of_classes_is_refused():
+    class Wrong(Head):
+        name = "wrong"
+
+        def build(self, feature_shape, num_classes):
+            return keras.Sequential([keras.Input(feature_shape), keras.layers.Dense(7)])
+
+    with pytest.raises(PluginError, match=r"\(N, 3\)"):
+        assemble(TinyBackbone(), Wrong(), 3)
+
+
+def test_a_head_may_take_whole_maps():
+    class Maps(Head):
+        name = "maps"
+        pooling = None
+
+        def build(self, feature_shape, num_classes):
+            assert feature_shape == (4, 4, 16)
+            return keras.Sequential(
+                [keras.Input(feature_shape), keras.layers.Flatten(), keras.layers.Dense(num_classes)]
+            )
+
+    assert assemble(TinyBackbone(), Maps(), 3).model.output_shape == (None, 3)

@@ -1,0 +1,180 @@
+import subprocess
+import sys
+import types
+from importlib.metadata import EntryPoint
+
+import pytest
+
+import tlkit
+from tests.tiny import TinyBackbone
+from tlkit import Head, Registry, UnknownPluginError, errors, hookimpl, registry
+
+
+class FakeDistribution:
+    def __init__(self, name):
+        self.name = name
+
+
+def make_point(monkeypatch, distribution, module, name="plugin"):
+    module_name = f"fake_{distribution.replace('-', '_')}"
+    if isinstance(module, types.ModuleType):
+        monkeypatch.setitem(sys.modules, module_name, module)
+    point = EntryPoint(name=name, value=module_name, group="tlkit")
+    vars(point)["dist"] = FakeDistribution(distribution)
+    return point
+
+
+def make_module(plugin, hook="register_backbones"):
+    module = types.ModuleType("fake")
+
+    def implementation(register):
+        register(plugin)
+
+    implementation.__name__ = hook
+    setattr(module, hook, hookimpl(implementation))
+    return module
+
+
+@pytest.fixture
+def installed(monkeypatch):
+    monkeypatch.delenv("TLKIT_PLUGINS", raising=False)
+
+    def install(*points):
+        monkeypatch.setattr(registry, "entry_points", lambda group: list(points))
+
+    return install
+
+
+def test_builtin_plugins_are_there():
+    found = {(entry.kind, entry.name) for entry in Registry(entry_points=False).list()}
+    expected = {
+        ("backbone", "mobilenet_v2"),
+        ("backbone", "resnet50_v2"),
+        ("head", "dense"),
+        ("head", "linear"),
+        ("head", "mlp"),
+        ("reporter", "rich"),
+        ("reporter", "plots"),
+        ("reporter", "files"),
+        ("workflow", "freeze_and_train"),
+        *(
+            ("dataset", name)
+            for name in ("cifar10", "cifar100", "fashion_mnist", "digits", "folder", "arrays")
+        ),
+    }
+    assert expected <= found
+    assert all(entry.plugin.summary() for entry in Registry(entry_points=False).list())
+
+
+def test_an_entry_point_is_found_and_says_where_it_is_from(monkeypatch, installed):
+    installed(make_point(monkeypatch, "tlkit-tiny", make_module(TinyBackbone)))
+    entry = next(item for item in Registry().list("backbone") if item.name == "tiny")
+    assert entry.distribution == "tlkit-tiny"
+
+
+def test_two_distributions_with_one_entry_point_name_are_both_loaded(monkeypatch, installed):
+    other = type("Other", (TinyBackbone,), {"name": "other"})
+    installed(
+        make_point(monkeypatch, "first", make_module(TinyBackbone)),
+        make_point(monkeypatch, "second", make_module(other)),
+    )
+    assert {"tiny", "other"} <= {item.name for item in Registry().list("backbone")}
+
+
+def test_a_broken_package_is_kept_and_the_others_load(monkeypatch, installed):
+    installed(
+        make_point(monkeypatch, "a-broken", None),
+        make_point(monkeypatch, "b-good", make_module(TinyBackbone)),
+    )
+    found = Registry()
+    assert [item.distribution for item in found.broken] == ["a-broken"]
+    assert "ModuleNotFoundError" in found.broken[0].reason
+    assert found.get("backbone", "tiny") is TinyBackbone
+    with pytest.raises(UnknownPluginError, match="failed to load: a-broken"):
+        found.get("backbone", "nothing")
+
+
+@pytest.mark.parametrize(
+    ("module", "reason"),
+    [
+        (make_module(TinyBackbone, hook="register_backbone"), "register_backbone"),
+        (types.ModuleType("empty"), "implements no tlkit hook"),
+        (make_module(TinyBackbone, hook="register_heads"), "no head class"),
+        (make_module(type("NoName", (TinyBackbone,), {"name": ""})), "has no name"),
+        (make_module(type("Half", (Head,), {"name": "half"}), "register_heads"), "define build"),
+        (make_module(int), "no backbone class"),
+    ],
+)
+def test_what_is_wrong_with_a_package_is_named(monkeypatch, installed, module, reason):
+    installed(make_point(monkeypatch, "odd", module))
+    assert reason in Registry().broken[0].reason
+
+
+def test_a_package_that_fails_half_way_registers_nothing(monkeypatch, installed):
+    module = types.ModuleType("half")
+
+    @hookimpl
+    def register_backbones(register):
+        register(TinyBackbone)
+        raise RuntimeError("boom")
+
+    module.register_backbones = register_backbones
+    installed(make_point(monkeypatch, "half", module))
+    found = Registry()
+    assert "boom" in found.broken[0].reason
+    assert "tiny" not in {item.name for item in found.list("backbone")}
+
+
+def test_a_duplicate_name_is_an_error_that_names_both(monkeypatch, installed):
+    twin = type("Twin", (TinyBackbone,), {})
+    installed(
+        make_point(monkeypatch, "first-dist", make_module(TinyBackbone)),
+        make_point(monkeypatch, "second-dist", make_module(twin)),
+    )
+    with pytest.raises(errors.DuplicatePluginError, match=r"first-dist.*second-dist"):
+        Registry()
+
+
+def test_environment_variable_limits_the_packages(monkeypatch, installed):
+    other = type("Other", (TinyBackbone,), {"name": "other"})
+    installed(
+        make_point(monkeypatch, "first", make_module(TinyBackbone)),
+        make_point(monkeypatch, "second", make_module(other)),
+    )
+    monkeypatch.setenv("TLKIT_PLUGINS", "second, third")
+    names = {item.name for item in Registry().list("backbone")}
+    assert "other" in names
+    assert "tiny" not in names
+
+
+def test_hermetic_registry_ignores_entry_points(monkeypatch, installed):
+    installed(make_point(monkeypatch, "tlkit-tiny", make_module(TinyBackbone)))
+    names = {item.name for item in Registry(entry_points=False).list("backbone")}
+    assert "tiny" not in names
+
+
+def test_unknown_name_gives_the_nearest():
+    with pytest.raises(UnknownPluginError) as caught:
+        Registry(entry_points=False).create("backbone", "mobilnet_v2")
+    assert "Did you mean 'mobilenet_v2'?" in str(caught.value)
+    assert "resnet50_v2" in str(caught.value)
+
+
+def test_listing_plugins_imports_neither_tensorflow_nor_keras():
+    code = (
+        "import sys, tlkit.cli\n"
+        "for arguments in (['plugins'], ['--help'], ['recipes'], ['run', '--help']):\n"
+        "    try: tlkit.cli.main(arguments)\n"
+        "    except SystemExit as end: assert not end.code, end.code\n"
+        "loaded = {'tensorflow', 'keras', 'sklearn', 'matplotlib'} & set(sys.modules)\n"
+        "assert not loaded, loaded\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "mobilenet_v2" in done.stdout
+
+
+def test_public_names_exist():
+    assert all(getattr(tlkit, name) is not None for name in tlkit.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        tlkit.nothing  # noqa: B018

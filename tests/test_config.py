@@ -61,7 +61,10 @@ def test_left_out_tables_name_the_defaults(registry, write):
         ("[dataset]\nname = 'digits'\n[hed]\nname = 'dense'", "Did you mean 'head'?"),
         ("[dataset]\nname = 'digits'\n[head]\nname = 'dense'\nunit = 1", "Did you mean 'units'?"),
         ("[dataset]\nname = 'digits'\n[head]\nname = 'mlp'\nunits = [0]", "widths of 1 or more"),
-        ("[dataset]\nname = 'digits'\n[workflow]\nname = 'freeze_and_train'\nepochs = 0", "1 or mo"),
+        (
+            "[dataset]\nname = 'digits'\n[workflow]\nname = 'freeze_and_train'\nepochs = 0",
+            "1 or mo",
+        ),
         ("[dataset]\nname = 'digits'\n[backbone]\nname = 'xception'\nimage_size = 32", "71 pixels"),
         ("[dataset", "no valid TOML"),
     ],

@@ -70,7 +70,7 @@ def test_an_interrupted_extraction_goes_on_after_its_last_whole_row(store, tiny,
         store.get("k", images, model, backbone, stop)
     entry = store.folder / "k"
     assert not (entry / features.FEATURES).exists()
-    assert [item.complete for item in store.list()] == [False]
+    assert [item.complete for item in store.entries()] == [False]
     with (entry / features.PARTIAL).open("ab") as file:
         file.write(b"torn")
     seen = []
@@ -99,20 +99,20 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path, tiny):
 
 def test_list_and_clear(store, tiny):
     backbone, model = tiny
-    assert store.list() == []
+    assert store.entries() == []
     assert store.clear() == 0
     store.get("k", make_images(5, 0)[0], model, backbone)
-    (entry,) = store.list()
+    (entry,) = store.entries()
     assert (entry.backbone, entry.shape, entry.complete) == ("tiny", (5, 16), True)
     assert store.clear() >= 5 * 16 * 4
-    assert store.list() == []
+    assert store.entries() == []
 
 
 def test_a_damaged_entry_is_left_out_of_the_list(store, tiny):
     backbone, model = tiny
     store.get("k", make_images(5, 0)[0], model, backbone)
     (store.folder / "k" / features.META).write_text("[")
-    assert store.list() == []
+    assert store.entries() == []
 
 
 def _digest(backbone, head=None, seed=0):

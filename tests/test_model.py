@@ -64,9 +64,7 @@ def test_a_backbone_with_its_top_on_is_refused():
     class Topped(TinyBackbone):
         def build(self):
             network = super().build()
-            return keras.Model(
-                network.input, keras.layers.GlobalAveragePooling2D()(network.output)
-            )
+            return keras.Model(network.input, keras.layers.GlobalAveragePooling2D()(network.output))
 
     with pytest.raises(PluginError, match="Leave its top off"):
         assemble(Topped(), Linear(), 3)
@@ -91,7 +89,11 @@ def test_a_head_may_take_whole_maps():
         def build(self, feature_shape, num_classes):
             assert feature_shape == (4, 4, 16)
             return keras.Sequential(
-                [keras.Input(feature_shape), keras.layers.Flatten(), keras.layers.Dense(num_classes)]
+                [
+                    keras.Input(feature_shape),
+                    keras.layers.Flatten(),
+                    keras.layers.Dense(num_classes),
+                ]
             )
 
     assert assemble(TinyBackbone(), Maps(), 3).model.output_shape == (None, 3)

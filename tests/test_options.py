@@ -10,7 +10,11 @@ class Sample(Head):
     name = "sample"
 
     def __init__(
-        self, units: int, rate: float = 0.1, sizes: tuple[int, ...] = (), mode: Literal["a", "b"] = "a"
+        self,
+        units: int,
+        rate: float = 0.1,
+        sizes: tuple[int, ...] = (),
+        mode: Literal["a", "b"] = "a",
     ) -> None: ...
 
     def build(self, feature_shape, num_classes):

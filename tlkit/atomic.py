@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,10 +11,19 @@ from pathlib import Path
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Yield a temporary path in the same folder; it becomes ``path`` if the block succeeds."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
+    """Yield a temporary path in the same folder; it becomes ``path`` if the block succeeds.
+
+    The suffix is kept, because writers such as ``keras.Model.save`` choose the format by it.
+
+    Args:
+        path: The file to make or replace; its folder must exist.
+
+    Raises:
+        OSError: If the file cannot be made or replaced.
+    """
+    temporary = path.with_name(f".{path.stem[:40]}-{secrets.token_hex(6)}{path.suffix[:40]}")
+    # Not tempfile: its files can be read by their owner only, and stay so when renamed.
+    os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     try:
         yield temporary
         temporary.replace(path)
@@ -24,6 +33,11 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 
 def atomic_write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text."""
+    r"""Write UTF-8 text; line ends stay as they are, lone surrogates become ``\udcNN``."""
+    atomic_write_bytes(path, text.encode("utf-8", errors="backslashreplace"))
+
+
+def atomic_write_bytes(path: Path, data: bytes) -> None:
+    """Write bytes."""
     with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_bytes(data)

@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import warnings
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -122,7 +123,7 @@ def cache_list(json_: JsonOption = False) -> None:
     from tlkit.features import FeatureStore
 
     store = FeatureStore()
-    entries = store.list()
+    entries = store.entries()
     if json_:
         print(
             json.dumps(
@@ -188,7 +189,7 @@ def predict(
         raise typer.Exit(EXIT_FAILED)
 
 
-def _print_table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+def _print_table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table

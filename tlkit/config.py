@@ -28,13 +28,13 @@ class RunTable(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    name: str = Field("run", description="Name of the run and of its folder.")
-    seed: int = Field(0, description="Seed of splits, weights, dropout and batches.")
+    name: str = Field(default="run", description="Name of the run and of its folder.")
+    seed: int = Field(default=0, description="Seed of splits, weights, dropout and batches.")
     validation: float | Literal["test"] = Field(
-        0.1, description='Share of the training images to validate on, or "test".'
+        default=0.1, description='Share of the training images to validate on, or "test".'
     )
     save: list[Literal["keras", "h5"]] = Field(
-        ["keras"], description="Formats to save the model in."
+        default=["keras"], description="Formats to save the model in."
     )
 
 

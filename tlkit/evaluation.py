@@ -28,19 +28,14 @@ def evaluate(
     indices = list(range(len(class_names)))
     predictions = probabilities.argmax(axis=1)
     figures = precision_recall_fscore_support(labels, predictions, labels=indices, zero_division=0)
-    averages = [
-        ClassReport(
-            f"{kind} avg",
-            *(
-                float(value)
-                for value in precision_recall_fscore_support(
-                    labels, predictions, labels=indices, average=kind, zero_division=0
-                )[:3]
-            ),
-            support=len(labels),
+    averages = []
+    for kind in ("macro", "weighted"):
+        precision, recall, f1, _ = precision_recall_fscore_support(
+            labels, predictions, labels=indices, average=kind, zero_division=0
         )
-        for kind in ("macro", "weighted")
-    ]
+        averages.append(
+            ClassReport(f"{kind} avg", float(precision), float(recall), float(f1), len(labels))
+        )
     wide = probabilities.astype(np.float64)
     return Evaluation(
         accuracy=float(np.mean(predictions == labels)),

@@ -106,7 +106,7 @@ class FeatureStore:
                 ) from err
         return np.load(entry / FEATURES, mmap_mode="r"), True
 
-    def list(self) -> list[StoredFeatures]:
+    def entries(self) -> list[StoredFeatures]:
         """Return the entries, the newest first."""
         found = [item for path in self._entries() if (item := _describe(path)) is not None]
         return sorted(found, key=lambda item: -item.modified)
@@ -186,7 +186,7 @@ def run_batches(
     """
     import tensorflow as tf
 
-    @tf.function(reduce_retracing=True, jit_compile=False)
+    @tf.function(reduce_retracing=True, jit_compile=False)  # type: ignore[untyped-decorator]
     def forward(pixels: Any) -> Any:
         return model.features(tf.cast(pixels, tf.float32), training=False)
 

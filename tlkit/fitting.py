@@ -134,7 +134,11 @@ class Fitter:
         if not isinstance(examples.inputs, np.ndarray):
             images = [examples.inputs[int(row)] for row in rows]
             labels = tf.constant(examples.labels[rows])
-            return stack_resized(images, examples.resize), labels, tf.range(len(rows), dtype="int64")
+            return (
+                stack_resized(images, examples.resize),
+                labels,
+                tf.range(len(rows), dtype="int64"),
+            )
         key = id(examples.inputs)
         if key not in self._tensors:
             with tf.device("CPU"):
@@ -171,7 +175,7 @@ class Fitter:
             return score(labels, logits, self._loss(labels, logits))
 
         def loop_over(step: Callable[[Any, Any], tuple[Any, Any]]) -> Any:
-            @tf.function(reduce_retracing=True, jit_compile=False)
+            @tf.function(reduce_retracing=True, jit_compile=False)  # type: ignore[untyped-decorator]
             def loop(inputs: Any, labels: Any, rows: Any) -> tuple[Any, Any]:
                 loss_sum, correct = tf.constant(0.0), tf.constant(0.0)
                 for first in tf.range(0, tf.size(rows), batch):

@@ -130,7 +130,9 @@ def unfreeze(network: keras.Model, blocks: list[Any], count: int | Literal["all"
     leaves = list(_leaves(network.layers))
     for layer in leaves:
         layer.trainable = False
-    chosen = network.layers if count == "all" else [x for b in blocks[len(blocks) - count :] for x in b]
+    chosen = (
+        network.layers if count == "all" else [x for b in blocks[len(blocks) - count :] for x in b]
+    )
     for layer in chosen:
         layer.trainable = True  # a nested model hands this down to its layers
     for layer in leaves:

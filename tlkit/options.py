@@ -20,7 +20,9 @@ def allowed_options(plugin: type[Plugin]) -> dict[str, inspect.Parameter]:
     return {item.name: item for item in parameters if item.kind not in variadic}
 
 
-def validate_options(plugin: type[Plugin], options: dict[str, Any], *, where: str) -> dict[str, Any]:
+def validate_options(
+    plugin: type[Plugin], options: dict[str, Any], *, where: str
+) -> dict[str, Any]:
     """Check options without converting text to numbers or the like.
 
     Args:

@@ -169,7 +169,7 @@ class Evaluation:
     @property
     def predictions(self) -> Int64Array:
         """The most probable class of each image: int64 array of shape (N,)."""
-        return np.argmax(self.probabilities, axis=1)
+        return self.probabilities.argmax(axis=1).astype(np.int64)
 
 
 @dataclass(frozen=True)

@@ -96,7 +96,7 @@ class Registry:
                 f"Set `name = ...` in the class."
             )
         if inspect.isabstract(plugin):
-            missing = ", ".join(sorted(plugin.__abstractmethods__))
+            missing = ", ".join(sorted(getattr(plugin, "__abstractmethods__", ())))
             raise PluginError(
                 f"Cannot register {kind} '{plugin.name}' from {source}: it does not define "
                 f"{missing}."
@@ -187,9 +187,7 @@ class Registry:
     def _keep_broken(self, point: EntryPoint, reason: str) -> None:
         distribution = _distribution_of(point)
         self.broken.append(
-            Broken(
-                f"{point.name} = {point.value}", distribution, _version_of(distribution), reason
-            )
+            Broken(f"{point.name} = {point.value}", distribution, _version_of(distribution), reason)
         )
 
     def _register_module(self, module: Any, plugin_name: str, distribution: str) -> None:

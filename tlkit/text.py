@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
-import unicodedata
-
-# Besides control characters: marks that reorder or hide the text around them.
-_UNSAFE_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+# Not "printable" to Python, but they are ordinary writing: the no-break and the ideographic space,
+# and the joiners that Persian, Indic scripts and emoji are spelt with.
+_ORDINARY = frozenset("\u00a0\u3000\u200c\u200d")
 
 
 def printable(text: str, limit: int | None = None) -> str:
-    r"""Show control characters, direction marks and line breaks as escapes, such as ``\x1b``.
+    r"""Return text that moves no cursor, changes no colour and turns no line round.
+
+    Control characters, newlines, bidirectional overrides, lone surrogates and unassigned
+    characters become ``\xNN``, ``\uNNNN`` or ``\UNNNNNNNN``.
 
     Args:
-        text: Any text, such as a file name or a class name.
-        limit: The most characters to return; longer text ends in an ellipsis.
+        text: Any text.
+        limit: Most characters to return, 1 or more; longer text ends in ``…``.
     """
-    safe = "".join(
-        repr(char)[1:-1] if unicodedata.category(char) in _UNSAFE_CATEGORIES else char
-        for char in text
-    )
-    safe = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in safe)
-    return safe if limit is None or len(safe) <= limit else safe[: max(limit - 1, 0)] + "…"
+    if limit is not None:
+        text, cut = text[: limit + 1], len(text) > limit
+    else:
+        cut = False
+    safe = text if text.isprintable() else "".join(map(_escape, text))
+    if limit is not None and (cut or len(safe) > limit):
+        return safe[: limit - 1] + "…"
+    return safe
+
+
+def _escape(character: str) -> str:
+    if character.isprintable() or character in _ORDINARY:
+        return character
+    code = ord(character)
+    if code <= 0xFF:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, Literal
 
 import numpy as np
 
@@ -27,7 +27,6 @@ from tlkit.runtime import environment, require_tensorflow_backend
 from tlkit.session import Session, Subset
 from tlkit.workflow import Workflow
 
-PluginT = TypeVar("PluginT", bound=Plugin)
 Format = Literal["keras", "h5"]
 NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
@@ -80,11 +79,11 @@ class Trainer:
             ConfigError: If an option or argument is not allowed.
         """
         self._registry = registry
-        self.backbone = self._plugin(Backbone, backbone)
-        self.head = self._plugin(Head, head)
-        self.dataset = self._plugin(DatasetSource, dataset)
-        self.workflow = self._plugin(Workflow, workflow)
-        self.reporters = [self._plugin(Reporter, item) for item in reporters]
+        self.backbone: Backbone = self._plugin(Backbone, backbone)
+        self.head: Head = self._plugin(Head, head)
+        self.dataset: DatasetSource = self._plugin(DatasetSource, dataset)
+        self.workflow: Workflow = self._plugin(Workflow, workflow)
+        self.reporters: list[Reporter] = [self._plugin(Reporter, item) for item in reporters]
         self.name, self.seed, self.validation = name, seed, validation
         self.save = tuple(save)
         self.runs = None if runs is None else Path(runs).expanduser()
@@ -193,9 +192,7 @@ class Trainer:
             run_folder.write_record(result.folder, result)
         return result
 
-    def _session(
-        self, num_classes: int, subsets: Mapping[Any, Subset], events: Events
-    ) -> Session:
+    def _session(self, num_classes: int, subsets: Mapping[Any, Subset], events: Events) -> Session:
         import keras
 
         from tlkit.model import assemble
@@ -240,7 +237,7 @@ class Trainer:
             "test": test,
         }, []
 
-    def _plugin(self, base: type[PluginT], given: PluginT | str | Mapping[str, Any]) -> PluginT:
+    def _plugin(self, base: type[Plugin], given: Any) -> Any:
         if isinstance(given, base):
             return given
         if isinstance(given, str):
@@ -254,7 +251,7 @@ class Trainer:
             self._registry = Registry()
         options = {key: value for key, value in given.items() if key != "name"}
         where = f"{base.kind} in Python"
-        return cast(PluginT, self._registry.create(base.kind, given["name"], where, **options))
+        return self._registry.create(base.kind, given["name"], where, **options)
 
     def _check(self) -> None:
         if not NAME_PATTERN.fullmatch(self.name):
@@ -300,12 +297,13 @@ def _split_problems(split: Split, num_classes: int) -> list[str]:
     images, labels = split.images, np.asarray(split.labels)
     if len(images) == 0 or len(images) != len(labels):
         return [f"{len(images)} images and {len(labels)} labels; equal and above 0 are needed"]
-    if isinstance(images, np.ndarray):
-        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3:
-            problems.append(
-                f"images are {images.dtype} of shape {images.shape}; needed: uint8 (N, height, "
-                f"width, 3), values 0 to 255"
-            )
+    if isinstance(images, np.ndarray) and (
+        images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3
+    ):
+        problems.append(
+            f"images are {images.dtype} of shape {images.shape}; needed: uint8 (N, height, "
+            f"width, 3), values 0 to 255"
+        )
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
         problems.append(f"labels are {labels.dtype} of shape {labels.shape}; needed: int64 (N,)")
     elif labels.min() < 0 or labels.max() >= num_classes:

@@ -68,7 +68,12 @@ FAMILIES = (
     Family("xception", "Xception", _ONE, 299, 71, r"block\d+_"),
     Family("inception_v3", "InceptionV3", _ONE, 299, 75, r"^mixed\d+$"),
     Family(
-        "inception_resnet_v2", "InceptionResNetV2", _ONE, 299, 75, r"block\d+_\d+|^mixed_..$|conv_7b"
+        "inception_resnet_v2",
+        "InceptionResNetV2",
+        _ONE,
+        299,
+        75,
+        r"block\d+_\d+|^mixed_..$|conv_7b",
     ),
     Family("densenet121", "DenseNet121", _TORCH, 224, 32, r"conv\d_block\d+_"),
     Family("densenet169", "DenseNet169", _TORCH, 224, 32, r"conv\d_block\d+_"),
@@ -99,9 +104,7 @@ FAMILIES = (
         )
     ),
     *(
-        Family(
-            f"convnext_{n.lower()}", f"ConvNeXt{n}", _INSIDE, 224, 32, r"stage_\d+_block_\d+_"
-        )
+        Family(f"convnext_{n.lower()}", f"ConvNeXt{n}", _INSIDE, 224, 32, r"stage_\d+_block_\d+_")
         for n in ("Tiny", "Small", "Base", "Large", "XLarge")
     ),
 )
@@ -164,7 +167,9 @@ class KerasApplication(Backbone):
             unit = keras.layers.Rescaling(1 / 255, name="unit")(images)
             mean, deviation = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
             variance = [value**2 for value in deviation]
-            return keras.layers.Normalization(mean=mean, variance=variance, name="standardise")(unit)
+            return keras.layers.Normalization(mean=mean, variance=variance, name="standardise")(
+                unit
+            )
         if self.family.pixels == "BGR minus mean":
             return _bgr_minus_mean(images)
         return images

@@ -40,8 +40,8 @@ class _DType:
 
     def __setstate__(self, state: Any) -> None:
         order = state[1].decode() if isinstance(state[1], bytes) else str(state[1])
-        if order in "<>":
-            self.value = self.value.newbyteorder(order)
+        if order == ">":
+            self.value = self.value.newbyteorder(">")
 
 
 def _reconstruct(*arguments: Any) -> _Array:
@@ -68,7 +68,9 @@ class _Unpickler(pickle.Unpickler):
         try:
             return _ALLOWED[module, name]
         except KeyError:
-            raise DataError(f"it names {module}.{name}, which is not allowed in a dataset") from None
+            raise DataError(
+                f"it names {module}.{name}, which is not allowed in a dataset"
+            ) from None
 
     def persistent_load(self, pid: Any) -> Any:
         raise DataError("it has a persistent id, which is not allowed in a dataset")

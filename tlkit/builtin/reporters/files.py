@@ -1,126 +1,157 @@
-"""The files reporter: figures for programs and spreadsheets."""
+"""FilesReporter: the figures of a run as JSON, CSV and text."""
 
 from __future__ import annotations
 
 import csv
-import io
 import json
+import math
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar
 
-from tlkit import Reporter, RunResult, atomic_write_text, printable
+import numpy as np
+
+from tlkit import Evaluation, Reporter, RunResult, atomic_path, atomic_write_text, printable
+from tlkit.builtin.reporters.history import METRICS, epoch_rows
 
 SCHEMA_VERSION = 1
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+_NAME_LIMIT = 40
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 class FilesReporter(Reporter):
-    """Writes metrics, history, predictions and the confusion matrix as JSON and CSV."""
+    """Write the figures of a run into its folder as JSON, CSV and text."""
 
     name: ClassVar[str] = "files"
 
     def on_run_end(self, result: RunResult, **kwargs: Any) -> None:
-        """Write the files into the run folder."""
-        if result.folder is None:
+        """Write the files.
+
+        Args:
+            result: The finished run; without a folder nothing is written.
+            kwargs: ``test_names``: one name for each test image, or empty.
+        """
+        folder = result.folder
+        if folder is None:
             return
-        names = kwargs.get("test_names", ())
-        tables = {
-            "history.csv": history_rows(result),
-            "classification_report.csv": report_rows(result),
-            "confusion_matrix.csv": confusion_rows(result),
-            "predictions.csv": prediction_rows(result, names),
-        }
-        for file_name, rows in tables.items():
-            _write_csv(result.folder / file_name, rows)
-        metrics = json.dumps(metrics_record(result), indent=2)
-        atomic_write_text(result.folder / "metrics.json", metrics + "\n")
-        atomic_write_text(result.folder / "classification_report.txt", report_text(result))
+        atomic_write_text(
+            folder / "metrics.json", json.dumps(metrics(result), indent=2, allow_nan=False) + "\n"
+        )
+        atomic_write_text(folder / "classification_report.txt", report_text(result.test))
+        write_csv(folder / "history.csv", _history(result))
+        write_csv(folder / "classification_report.csv", _report(result.test))
+        write_csv(folder / "confusion_matrix.csv", _confusion(result))
+        names = tuple(kwargs.get("test_names", ()))
+        write_csv(folder / "predictions.csv", _predictions(result, names))
 
 
-def metrics_record(result: RunResult) -> dict[str, Any]:
-    """Return the figures of ``metrics.json``; accuracies 0 to 1, losses in nats."""
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "test_accuracy": result.test.accuracy,
-        "test_loss": result.test.loss,
-        "classes": [asdict(item) for item in result.test.classes],
-        "averages": [asdict(item) for item in result.test.averages],
-        "phases": [
-            {
-                **asdict(item.phase),
-                "seconds": item.seconds,
-                "final": {key: values[-1] for key, values in item.history.items() if values},
-            }
-            for item in result.phases
-        ],
-        "seconds": dict(result.seconds),
-    }
-
-
-def history_rows(result: RunResult) -> Iterable[Sequence[Any]]:
-    """Yield a header and a row for each epoch, counted on through the phases."""
-    keys = ("loss", "accuracy", "val_loss", "val_accuracy")
-    yield ("phase", "epoch", *keys)
-    epoch = 0
-    for item in result.phases:
-        for index in range(max((len(values) for values in item.history.values()), default=0)):
-            epoch += 1
-            figures = (item.history.get(key, []) for key in keys)
-            row = (values[index] if index < len(values) else "" for values in figures)
-            yield (item.phase.name, epoch, *row)
-
-
-def report_rows(result: RunResult) -> Iterable[Sequence[Any]]:
-    """Yield a header and a row for each class and average."""
-    yield ("class", "precision", "recall", "f1", "support")
-    for item in (*result.test.classes, *result.test.averages):
-        yield (item.name, item.precision, item.recall, item.f1, item.support)
-
-
-def confusion_rows(result: RunResult) -> Iterable[Sequence[Any]]:
-    """Yield the confusion matrix: a row for each true class, a column for each predicted one."""
-    names = result.info.class_names
-    yield ("true \\ predicted", *names)
-    for name, row in zip(names, result.test.confusion_matrix.tolist(), strict=True):
-        yield (name, *row)
-
-
-def prediction_rows(result: RunResult, names: Sequence[str]) -> Iterable[Sequence[Any]]:
-    """Yield a header and a row for each test image."""
-    test, classes = result.test, result.info.class_names
-    yield ("index", "image", "true", "predicted", "confidence")
-    confidences = test.probabilities.max(axis=1).tolist()
-    answers = zip(test.labels.tolist(), test.predictions.tolist(), confidences, strict=True)
-    for index, (true, predicted, confidence) in enumerate(answers):
-        name = names[index] if index < len(names) else ""
-        yield (index, name, classes[true], classes[predicted], round(confidence, 6))
-
-
-def report_text(result: RunResult) -> str:
-    """Return the classification report in the layout that scikit-learn prints."""
+def metrics(result: RunResult) -> dict[str, Any]:
+    """Return the figures as plain JSON values; what is not a number becomes None."""
     test = result.test
-    shown = [printable(item.name, 40) for item in (*test.classes, *test.averages)]
-    width = max(len(name) for name in (*shown, "accuracy"))
-    lines = [f"{'':>{width}}  precision    recall  f1-score   support", ""]
-    for name, item in zip(shown, (*test.classes, *test.averages), strict=True):
-        if item is test.averages[0]:
-            lines += ["", f"{'accuracy':>{width}}{test.accuracy:>32.4f}{item.support:>10}"]
-        figures = f"{item.precision:>11.4f}{item.recall:>10.4f}{item.f1:>10.4f}{item.support:>10}"
-        lines.append(f"{name:>{width}}{figures}")
+    phases = [
+        {
+            "name": item.phase.name,
+            "epochs": item.phase.epochs,
+            "images": item.phase.num_images,
+            "trainable_parameters": item.phase.trainable_parameters,
+            "frozen_parameters": item.phase.frozen_parameters,
+            "seconds": item.seconds,
+            "last_epoch": {key: item.history[key][-1] for key in METRICS if item.history.get(key)},
+        }
+        for item in result.phases
+    ]
+    figures = {
+        "schema_version": SCHEMA_VERSION,
+        "run": result.info.name,
+        "test": {
+            "images": len(test.labels),
+            "accuracy": test.accuracy,
+            "loss": test.loss,
+            "classes": [vars(item) for item in test.classes],
+            "averages": [vars(item) for item in test.averages],
+        },
+        "phases": phases,
+        "seconds": dict(result.seconds),
+        "feature_cache": dict(result.feature_cache),
+        "notes": list(result.info.notes),
+        "warnings": list(result.warnings),
+    }
+    plain: dict[str, Any] = _without_nan(figures)
+    return plain
+
+
+def report_text(test: Evaluation) -> str:
+    """Return the classification report in scikit-learn's layout."""
+    names = [printable(item.name, _NAME_LIMIT) for item in (*test.classes, *test.averages)]
+    width = max(len(name) for name in (*names, "weighted avg"))
+    head = ("precision", "recall", "f1-score", "support")
+    lines = [" " * width + " " + "".join(f" {title:>9}" for title in head), ""]
+    for index, (name, item) in enumerate(zip(names, (*test.classes, *test.averages), strict=True)):
+        if index == len(test.classes):
+            accuracy = f"{test.accuracy:>9.2f} {len(test.labels):>9}"
+            lines += ["", f"{'accuracy':>{width}}  {'':>9} {'':>9} {accuracy}"]
+        lines.append(
+            f"{name:>{width}}  {item.precision:>9.2f} {item.recall:>9.2f} {item.f1:>9.2f} "
+            f"{item.support:>9}"
+        )
     return "\n".join(lines) + "\n"
 
 
-def _write_csv(path: Path, rows: Iterable[Sequence[Any]]) -> None:
-    buffer = io.StringIO(newline="")
-    csv.writer(buffer).writerows([_cell(value) for value in row] for row in rows)
-    atomic_write_text(path, buffer.getvalue())
+def write_csv(path: Path, rows: Iterable[Sequence[object]]) -> None:
+    """Write rows as CSV (RFC 4180), text guarded by ``safe_cell``."""
+    with (
+        atomic_path(path) as temporary,
+        temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file,
+    ):
+        writer = csv.writer(file)
+        for row in rows:
+            writer.writerow([safe_cell(cell) if isinstance(cell, str) else cell for cell in row])
 
 
-def _cell(value: Any) -> Any:
-    """Keep text from becoming a formula in a spreadsheet (OWASP, CSV injection)."""
-    if not isinstance(value, str):
-        return value
-    safe = printable(value)
-    return f"'{safe}" if value.startswith(_FORMULA_STARTS) else safe
+def safe_cell(text: str) -> str:
+    """Put an apostrophe before text that a spreadsheet would run as a formula."""
+    return f"'{text}" if text.startswith(_FORMULA_STARTS) else text
+
+
+def _history(result: RunResult) -> Iterable[Sequence[object]]:
+    yield ("phase", "epoch", *METRICS)
+    for row in epoch_rows(result.phases):
+        yield (row.phase, row.epoch, *(row.metrics.get(key) for key in METRICS))
+
+
+def _report(test: Evaluation) -> Iterable[Sequence[object]]:
+    yield ("class", "precision", "recall", "f1", "support")
+    for item in (*test.classes, *test.averages):
+        yield (item.name, item.precision, item.recall, item.f1, item.support)
+
+
+def _confusion(result: RunResult) -> Iterable[Sequence[object]]:
+    names = result.info.class_names
+    yield ("true \\ predicted", *names)
+    for name, counts in zip(names, result.test.confusion_matrix.tolist(), strict=True):
+        yield (name, *counts)
+
+
+def _predictions(result: RunResult, names: Sequence[str]) -> Iterable[Sequence[object]]:
+    classes, test = result.info.class_names, result.test
+    predictions = test.predictions.tolist()
+    confidences = test.probabilities.max(axis=1).tolist()
+    if len(names) != len(predictions):
+        names = [""] * len(predictions)
+    yield ("index", "name", "true", "predicted", "confidence")
+    answers = zip(names, test.labels.tolist(), predictions, confidences, strict=True)
+    for index, (name, label, prediction, confidence) in enumerate(answers):
+        yield (index, name, classes[label], classes[prediction], f"{confidence:.6f}")
+
+
+def _without_nan(value: Any) -> Any:
+    """Return plain values; JSON has no way to write NaN and infinity."""
+    if isinstance(value, dict):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value

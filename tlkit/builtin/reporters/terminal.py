@@ -1,136 +1,188 @@
-"""The rich reporter: the run on the terminal, live, or as plain lines when piped."""
+"""RichReporter: shows a run in the terminal, and as plain lines where there is none."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+import functools
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, ClassVar, TypeVar, cast
 
-from tlkit import ConfigError, Phase, PhaseResult, Reporter, RunInfo, RunResult, printable
-from tlkit.builtin.reporters import tables
+from rich.console import Console, RenderableType
+from rich.errors import LiveError
+from rich.progress import BarColumn, Progress, TextColumn
+from rich.table import Column
+from rich.text import Text
 
-if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.progress import Progress, TaskID
+from tlkit import Phase, PhaseResult, Reporter, RunInfo, RunResult
+from tlkit.builtin.reporters.terminal_text import clock, plural, rate
+from tlkit.builtin.reporters.terminal_views import Views
 
-LEAST_WIDTH = 60
-PIPED_WIDTH = 80
+_SECONDS_BETWEEN_DRAWS = 0.1
+_MethodT = TypeVar("_MethodT", bound=Callable[..., None])
+
+
+class _PatientConsole(Console):
+    """A console whose reader may leave, as ``head`` does, without ending the run."""
+
+    def on_broken_pipe(self) -> None:
+        """Show nothing any more; Rich would exit."""
+        self.quiet = True
+        # Else the interpreter complains on exit about what stdout still holds.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _leaves_no_display(method: _MethodT) -> _MethodT:
+    """Stop the live display if a method raises: a reporter that raised is never called again."""
+
+    @functools.wraps(method)
+    def guarded(self: RichReporter, *args: Any, **kwargs: Any) -> None:
+        try:
+            method(self, *args, **kwargs)
+        except BaseException:
+            self._stop()
+            raise
+
+    return cast(_MethodT, guarded)
 
 
 class RichReporter(Reporter):
-    """Shows the run on the terminal, live; as plain lines when piped."""
+    """Show progress, epochs and results in the terminal."""
 
     name: ClassVar[str] = "rich"
 
-    def __init__(self, width: int | None = None, *, console: Any = None) -> None:
-        """Choose where to print.
+    def __init__(self, width: int | None = None, *, console: Console | None = None) -> None:
+        """Choose where to write.
 
         Args:
-            width: Columns to use, 60 or more; by default those of the terminal, 80 when piped.
-            console: A ``rich.console.Console``; by default one on standard output.
+            width: Columns to use; by default those of the terminal.
+            console: A ``rich.console.Console`` to write to, in Python only; by default stdout.
         """
-        if width is not None and width < LEAST_WIDTH:
-            raise ConfigError(
-                f"[[reporters]] width = {width} is not allowed: {LEAST_WIDTH} or more."
-            )
-        self._width = width
-        self._given = console
-        self._console: Console | None = console
-        self._progress: Progress | None = None
-        self._task: TaskID | None = None
+        # A console cannot be written down, and the run is the same without it.
         self.options.pop("console", None)
+        self.console = console if console is not None else _PatientConsole(width=width)
+        self._views = Views(self.console)
+        self._progress: Progress | None = None
+        self._live = self.console.is_terminal and self.console.is_interactive
+        self._drawn = 0.0
+        self._activity = ""
 
+    @_leaves_no_display
     def on_run_begin(self, run: RunInfo, **kwargs: Any) -> None:
-        """Print what is about to be trained on what."""
-        self._print(tables.header(run))
+        """Show what is about to run."""
+        self._stop()
+        self._activity = ""
+        self._print(self._views.run_header(run))
 
+    @_leaves_no_display
     def on_extract_progress(
         self, split: str, done: int, total: int, seconds: float, **kwargs: Any
     ) -> None:
-        """Show images/s and time left while features are computed."""
-        if kwargs.get("stored"):
-            self._stop()
-            self._print(tables.line(f"Features ({split}): {total:,} images, already stored"))
-        elif done >= total and total:
-            self._stop()
-            rate = f", {total / seconds:,.0f} images/s" if seconds > 0 else ""
-            self._print(
-                tables.line(f"Features ({split}): {total:,} images in {seconds:.1f} s{rate}")
-            )
-        else:
-            self._advance(f"Features ({split})", done, total)
-
-    def on_phase_begin(self, phase: Phase, **kwargs: Any) -> None:
-        """Print the phase and the header of the epoch table."""
+        """Draw a bar; leave one line when the split is finished."""
+        title = f"Features of {self._views.text.fit(split, 20)}"
+        self._activity = f"extracting features of {split} ({done:,} of {total:,})"
+        if done < total:
+            if done == 0 and not self._live:
+                self._print([Text(f"{title}: {plural(total, 'image')}")])
+            self._draw(title, done, total, seconds)
+            return
         self._stop()
-        self._print(tables.phase_header(phase))
+        self._activity = ""
+        speed = rate(total, seconds)
+        line = f"{plural(total, 'image')} in {seconds:.1f} s" + (f" ({speed})" if speed else "")
+        self._print([Text(f"{title}: {'already stored' if kwargs.get('stored') else line}")])
 
+    @_leaves_no_display
+    def on_phase_begin(self, phase: Phase, **kwargs: Any) -> None:
+        """Show what the phase trains, and the head of the epoch table."""
+        self._stop()
+        self._activity = f"phase {phase.name}"
+        self._print(self._views.phase_header(phase))
+
+    @_leaves_no_display
     def on_epoch_progress(
         self, phase: Phase, epoch: int, done: int, total: int, seconds: float, **kwargs: Any
     ) -> None:
-        """Show images/s and time left within the epoch."""
-        if done < total:
-            self._advance(f"Epoch {epoch}/{phase.epochs}", done, total)
+        """Draw a bar."""
+        self._activity = f"epoch {epoch} of phase {phase.name}"
+        self._draw(f"Epoch {epoch}/{phase.epochs}", done, total, seconds)
 
+    @_leaves_no_display
     def on_epoch_end(
         self, phase: Phase, epoch: int, metrics: Mapping[str, float], seconds: float, **kwargs: Any
     ) -> None:
-        """Print the epoch's row."""
-        self._stop()
-        self._print(tables.epoch_row(phase, epoch, metrics, seconds))
+        """Add a line to the epoch table."""
+        self._print([self._views.epoch_line(phase, epoch, metrics, seconds)])
 
+    @_leaves_no_display
     def on_phase_end(self, result: PhaseResult, **kwargs: Any) -> None:
-        """Take the progress bar away."""
+        """Take the bar away."""
         self._stop()
+        self._activity = ""
 
+    @_leaves_no_display
     def on_run_end(self, result: RunResult, **kwargs: Any) -> None:
-        """Print the figures, the classification report, the confusion matrix and the times."""
+        """Show the results."""
         self._stop()
-        console = self._open()
-        for part in tables.final(result, console.width):
-            self._print(part)
+        self._print(self._views.result(result))
 
+    @_leaves_no_display
     def on_error(self, error: BaseException, **kwargs: Any) -> None:
-        """Leave a clean screen and one line of what happened."""
+        """Give the terminal back, and say in one line what happened."""
         self._stop()
-        if isinstance(error, KeyboardInterrupt):
-            self._print(tables.line("Interrupted."))
-        else:
-            first = (str(error).splitlines() or [""])[0]
-            self._print(tables.line(f"Stopped: {type(error).__name__}: {first}"))
+        where = f" in {self._activity}" if self._activity else ""
+        what = "Interrupted" if isinstance(error, KeyboardInterrupt) else "Failed"
+        message = f"{what}{where}"
+        if not isinstance(error, KeyboardInterrupt):
+            first = next(iter(str(error).splitlines()), "")
+            message += f": {type(error).__name__}" + (f": {first}" if first else "")
+        fitted = self._views.text.fit(message, self._views.width)
+        self._print([Text(fitted, style="bold red")])
 
-    def _open(self) -> Console:
-        if self._console is None:
-            from rich.console import Console
+    def _print(self, items: Iterable[RenderableType]) -> None:
+        for item in items:
+            self.console.print(item, highlight=False)
 
-            self._console = Console(width=self._width, highlight=False)
-            if self._width is None and not self._console.is_terminal:
-                self._console.width = PIPED_WIDTH
-        return self._console
-
-    def _print(self, renderable: Any) -> None:
-        console = self._open()
-        if console.is_terminal:
-            console.print(renderable)
+    def _draw(self, title: str, done: int, total: int, seconds: float) -> None:
+        if not self._live:
             return
-        # Rich fills lines with blanks, which are noise in a file.
-        with console.capture() as capture:
-            console.print(renderable)
-        text = "\n".join(line.rstrip() for line in capture.get().splitlines())
-        console.file.write(text + "\n")
-        console.file.flush()
-
-    def _advance(self, label: str, done: int, total: int) -> None:
-        console = self._open()
-        if not console.is_terminal:
+        now = time.monotonic()
+        if self._progress is None:
+            self._start()
+        elif done < total and now - self._drawn < _SECONDS_BETWEEN_DRAWS:
             return
         if self._progress is None:
-            self._progress = tables.make_progress(console)
-            self._task = self._progress.add_task(label, total=total)
-            self._progress.start()
-        assert self._task is not None
-        self._progress.update(self._task, description=printable(label), completed=done, total=total)
+            return
+        self._drawn = now
+        speed = rate(done, seconds)
+        left = f"{clock(seconds / done * (total - done))} left" if speed else ""
+        state = "  ".join(part for part in (f"{done:,}/{total:,}", speed, left) if part)
+        self._progress.update(
+            self._progress.task_ids[0], description=title, completed=done, total=total, state=state
+        )
+        self._progress.refresh()
+
+    def _start(self) -> None:
+        # No refresh thread: it would take time from the training, and outlive an error.
+        progress = Progress(
+            TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True)),
+            BarColumn(bar_width=None),
+            TextColumn("{task.fields[state]}", markup=False, table_column=Column(no_wrap=True)),
+            console=self.console,
+            auto_refresh=False,
+            transient=True,
+            expand=True,
+        )
+        progress.add_task("", state="")
+        try:
+            progress.start()
+        except LiveError:  # the program that called the Trainer shows a display of its own
+            self._live = False
+            return
+        self._progress = progress
 
     def _stop(self) -> None:
-        if self._progress is not None:
-            self._progress.stop()
-            self._progress, self._task = None, None
+        progress, self._progress = self._progress, None
+        if progress is not None:
+            progress.stop()

@@ -1,0 +1,119 @@
+"""Text for a console: safe, of a known width, and in the console's encoding."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.cells import cell_len, set_cell_size
+from rich.console import Console
+
+from tlkit import printable
+
+_LIMIT = 1000
+
+
+class ConsoleText:
+    """Turns text from outside into text that one console can show."""
+
+    def __init__(self, console: Console) -> None:
+        self.unicode = console.encoding.lower().startswith("utf")
+        self._encoding = console.encoding
+
+    @property
+    def ellipsis(self) -> str:
+        """What stands for the part that was cut."""
+        return "…" if self.unicode else "..."
+
+    @property
+    def arrow(self) -> str:
+        """What points from the true class to the predicted one."""
+        return "→" if self.unicode else "->"
+
+    def safe(self, text: object) -> str:
+        """Escape control characters and what the console cannot encode."""
+        shown = printable(str(text), _LIMIT)
+        if self.unicode:
+            return shown
+        shown = shown.replace("…", "...")
+        return shown.encode(self._encoding, "backslashreplace").decode(self._encoding)
+
+    def fit(self, text: object, cells: int) -> str:
+        """Return safe text of at most so many cells, cut with an ellipsis."""
+        shown = self.safe(text)
+        if cell_len(shown) <= cells:
+            return shown
+        return self.cut(shown, cells - len(self.ellipsis)) + self.ellipsis
+
+    def cut(self, text: object, cells: int) -> str:
+        """Return the first cells of safe text, without an ellipsis."""
+        shown = self.safe(text)
+        if cell_len(shown) <= cells:
+            return shown
+        return set_cell_size(shown, max(cells, 0)).rstrip()
+
+    def column(self, text: object, cells: int, right: bool = False) -> str:
+        """Return safe text of exactly so many cells."""
+        shown = self.fit(text, cells)
+        padding = " " * (cells - cell_len(shown))
+        return padding + shown if right else shown + padding
+
+    def widest(self, texts: Sequence[object], limit: int) -> int:
+        """Return the cells that the widest of some texts needs, at most ``limit``."""
+        return min(limit, max((cell_len(self.safe(text)) for text in texts), default=0))
+
+
+def percent(share: float) -> str:
+    """Return a share as per cent, such as ``33.8 %``."""
+    return f"{share * 100:.1f} %"
+
+
+def plural(count: int, noun: str) -> str:
+    """Return ``1 epoch`` or ``2 epochs``."""
+    if count == 1:
+        return f"1 {noun}"
+    return f"{count:,} {noun}es" if noun.endswith("s") else f"{count:,} {noun}s"
+
+
+def rate(done: int, seconds: float) -> str:
+    """Return images per second, or an empty text if nothing can be said yet."""
+    if done <= 0 or seconds <= 0:
+        return ""
+    value = done / seconds
+    return f"{value:,.0f} images/s" if value >= 10 else f"{value:.1f} images/s"
+
+
+def clock(seconds: float) -> str:
+    """Return a duration as ``1:23`` or ``2:01:23``."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def describe(table: object) -> str:
+    """Return a plugin's name and its plain options from a config, on one line."""
+    if not isinstance(table, Mapping):
+        return "" if table is None else str(table)
+    options = ", ".join(
+        f"{key} {_value(value)}"
+        for key, value in table.items()
+        if key != "name" and _is_plain(value)
+    )
+    name = str(table.get("name", "?"))
+    return f"{name}: {options}" if options else name
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return 0 < len(value) <= 8 and all(_is_plain(item) for item in value)
+    return isinstance(value, bool | int | float | str | Path)
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(_value(item) for item in value) + "]"
+    text = printable(f"{value:g}" if isinstance(value, float) else str(value))
+    return text if len(text) <= 60 else text[:29] + "…" + text[-30:]

@@ -1,0 +1,261 @@
+"""What the terminal shows of a run: each view is a list of Rich renderables."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+from rich import box
+from rich.console import Console, RenderableType
+from rich.panel import Panel
+from rich.style import Style
+from rich.table import Table
+from rich.text import Text
+
+from tlkit import ClassReport, Phase, RunInfo, RunResult
+from tlkit.builtin.reporters.terminal_text import ConsoleText, describe, percent, plural
+
+MAX_HEAT_MAP_CLASSES = 20
+MAX_REPORT_CLASSES = 100
+MAX_CONFUSIONS = 15
+MAX_FILES = 20
+_NAME_CELLS = 40
+_KEY_CELLS = 10
+_NARROWEST_CELL, _WIDEST_CELL = 3, 8
+
+EPOCH_COLUMNS = (("Epoch", 9), ("Loss", 10), ("Accuracy", 10), ("Val loss", 10), ("Val acc", 10))
+SECONDS_CELLS = 10
+
+# Of middle lightness, so that they stand out on dark and on light terminals alike; the share of
+# the row is in the saturation. Blue and orange can be told apart by the colour-blind.
+_GREY, _RIGHT, _WRONG = (150, 150, 150), (30, 120, 220), (230, 110, 0)
+
+
+class Views:
+    """The views of one console."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.text = ConsoleText(console)
+
+    @property
+    def width(self) -> int:
+        """Cells in a line."""
+        return self.console.width
+
+    def run_header(self, run: RunInfo) -> Iterator[RenderableType]:
+        """What is about to run."""
+        yield Text(f"Run {self.text.fit(run.name, self.width - 4)}", style="bold")
+        counts = (
+            f"{plural(len(run.class_names), 'class')}; images: {run.num_train:,} train, "
+            f"{run.num_validation:,} validation, {run.num_test:,} test"
+        )
+        rows = [("Dataset", f"{describe(run.config.get('dataset'))}; {counts}")]
+        for key in ("backbone", "head", "workflow"):
+            if key in run.config:
+                rows.append((key.capitalize(), describe(run.config[key])))
+        rows.append(("Folder", "none: nothing is saved" if run.folder is None else str(run.folder)))
+        rows += [("Note", note) for note in run.notes]
+        yield from self._pairs(rows)
+
+    def phase_header(self, phase: Phase) -> Iterator[RenderableType]:
+        """What a phase trains, and the head of the epoch table."""
+        yield Text()
+        title = Text(f"Phase {self.text.fit(phase.name, _NAME_CELLS)}", style="bold")
+        yield title.append(
+            f": {plural(phase.epochs, 'epoch')} of {plural(phase.num_images, 'image')}",
+            style="not bold",
+        )
+        yield Text(
+            f"Parameters: {phase.trainable_parameters:,} trainable, "
+            f"{phase.frozen_parameters:,} frozen"
+        )
+        heads = "".join(f"{title:>{cells}}" for title, cells in EPOCH_COLUMNS)
+        yield Text(f"{heads}{'Seconds':>{SECONDS_CELLS}}", style="bold")
+
+    def epoch_line(
+        self, phase: Phase, epoch: int, metrics: Mapping[str, float], seconds: float
+    ) -> Text:
+        """One line of the epoch table."""
+        cells = [
+            f"{epoch}/{phase.epochs}",
+            _loss(metrics.get("loss")),
+            _share(metrics.get("accuracy")),
+            _loss(metrics.get("val_loss")),
+            _share(metrics.get("val_accuracy")),
+        ]
+        columns = zip(cells, EPOCH_COLUMNS, strict=True)
+        line = "".join(f"{cell:>{width}}" for cell, (_, width) in columns)
+        return Text(f"{line}{seconds:>{SECONDS_CELLS}.1f}")
+
+    def result(self, result: RunResult) -> Iterator[RenderableType]:
+        """All that a finished run has to show."""
+        yield Text()
+        yield self._headline(result)
+        yield from self._class_report(result)
+        names = result.info.class_names
+        heat_map = self._heat_map(result) if len(names) <= MAX_HEAT_MAP_CLASSES else None
+        yield from self._confusions(result) if heat_map is None else heat_map
+        yield Text()
+        yield from self._pairs(self._summary(result))
+
+    def _headline(self, result: RunResult) -> Panel:
+        line = Text(f"Test accuracy {percent(result.test.accuracy)}", style="bold")
+        line.append(f"   loss {result.test.loss:.4f}", style="not bold")
+        line.append(f"   {plural(len(result.test.labels), 'image')}", style="not bold")
+        title = Text(self.text.fit(result.info.name, max(8, min(_NAME_CELLS, self.width - 8))))
+        title.overflow = line.overflow = "crop"  # Rich's own ellipsis is not ASCII
+        return Panel(line, title=title, title_align="left", expand=False, border_style="green")
+
+    def _class_report(self, result: RunResult) -> Iterator[RenderableType]:
+        classes = result.test.classes
+        title = "Classification report"
+        if len(classes) > MAX_REPORT_CLASSES:
+            title += f": the {MAX_CONFUSIONS} of {len(classes):,} classes with the lowest F1"
+            present = [item for item in classes if item.support]
+            classes = tuple(sorted(present, key=lambda item: item.f1)[:MAX_CONFUSIONS])
+        numbers = ("Precision", "Recall", "F1", "Support")
+        names = [item.name for item in (*classes, *result.test.averages)]
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+        cells = self.text.widest(names, max(8, min(_NAME_CELLS, self.width - 48)))
+        table.add_column("Class", width=max(cells, 5), no_wrap=True, overflow="crop")
+        for head in numbers:
+            table.add_column(head, justify="right", width=9, no_wrap=True, overflow="crop")
+        for item in classes:
+            self._add_report_row(table, item, cells)
+        table.add_section()
+        for item in result.test.averages:
+            self._add_report_row(table, item, cells)
+        yield Text(f"\n{title}", style="bold")
+        yield table
+
+    def _add_report_row(self, table: Table, item: ClassReport, cells: int) -> None:
+        figures = (percent(value) for value in (item.precision, item.recall, item.f1))
+        name = Text(self.text.fit(item.name, max(cells, 5)))
+        table.add_row(name, *figures, f"{item.support:,}")
+
+    def _heat_map(self, result: RunResult) -> list[RenderableType] | None:
+        """Return the confusion matrix in colours, or None if the console is too narrow."""
+        names, matrix = result.info.class_names, result.test.confusion_matrix
+        widest_label = self.text.widest(names, 24) + 2
+        label = max(min(widest_label, self.width - len(names) * 6), min(widest_label, 14))
+        cell = min((self.width - label) // len(names), _WIDEST_CELL)
+        if cell < _NARROWEST_CELL:
+            return None
+        digits = len(str(matrix.max()))
+        counts = digits + 1 <= cell
+        heads = [self.text.cut(name, cell - 1) for name in names]
+        letters = cell < 6 or len(set(heads)) < len(heads)
+        if letters:
+            heads = [chr(ord("A") + index) for index in range(len(names))]
+        unit = "images" if counts else "per cent of the row"
+        lines: list[RenderableType] = [
+            Text("\nConfusion matrix", style="bold").append(
+                f": row = true class, column = predicted, {unit}", style="not bold"
+            ),
+            Text(
+                " " * label + "".join(self.text.column(head, cell, right=True) for head in heads),
+                style="bold",
+            ),
+        ]
+        for index, name in enumerate(names):
+            title = f"{heads[index]} {name}" if letters else name
+            line = Text(self.text.column(self.text.fit(title, label - 1), label))
+            for column, share in enumerate(_row_shares(matrix)[index]):
+                number = int(matrix[index, column]) if counts else round(100 * share)
+                shown = "." if matrix[index, column] == 0 else str(number)
+                line.append(f"{shown:>{cell - 1}} ", style=_cell_style(share, index == column))
+            lines.append(line)
+        return lines
+
+    def _confusions(self, result: RunResult) -> Iterator[RenderableType]:
+        matrix = result.test.confusion_matrix
+        wrong = np.where(np.eye(len(matrix), dtype=bool), 0, matrix)
+        order = np.argsort(-wrong, axis=None, kind="stable")[:MAX_CONFUSIONS]
+        pairs = [divmod(int(place), len(matrix)) for place in order if wrong.flat[place] > 0]
+        if not pairs:
+            yield Text("\nNo image of the test set was confused.", style="bold")
+            return
+        names = result.info.class_names
+        cells = max(8, min(_NAME_CELLS, (self.width - 34) // 2))
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+        head = f"True {self.text.arrow} predicted"
+        widest = self.text.widest([names[index] for pair in pairs for index in pair], cells)
+        table.add_column(head, width=max(2 * widest + 4, len(head)), no_wrap=True, overflow="crop")
+        table.add_column("Images", justify="right", width=9, no_wrap=True, overflow="crop")
+        table.add_column("Of the class", justify="right", width=12, no_wrap=True, overflow="crop")
+        shares = _row_shares(matrix)
+        for true, predicted in pairs:
+            left, right = (
+                self.text.fit(names[true], widest),
+                self.text.fit(names[predicted], widest),
+            )
+            table.add_row(
+                Text(f"{left} {self.text.arrow} {right}"),
+                f"{matrix[true, predicted]:,}",
+                percent(shares[true, predicted]),
+            )
+        yield Text("\nMost frequent confusions", style="bold")
+        yield table
+
+    def _summary(self, result: RunResult) -> list[tuple[str, str]]:
+        seconds = ", ".join(f"{part} {value:.1f}" for part, value in result.seconds.items())
+        rows = [("Seconds", seconds)]
+        stored = [split for split, state in result.feature_cache.items() if state == "stored"]
+        if stored:
+            rows.append(("Features", f"already stored: {', '.join(stored)}"))
+        if result.folder is not None:
+            rows.append(("Folder", str(result.folder)))
+            rows.append(("Saved", _listing(result.folder)))
+        rows += [("Note", note) for note in result.info.notes]
+        rows += [("Warning", warning) for warning in result.warnings]
+        return rows
+
+    def _pairs(self, rows: Iterable[tuple[str, str]]) -> Iterator[Text]:
+        """Yield keys and values; long values go on below where they began."""
+        for key, value in rows:
+            text = Text(self.text.safe(value))
+            lines = text.wrap(self.console, max(self.width - _KEY_CELLS, 8), overflow="fold")
+            for number, line in enumerate(lines):
+                line.rstrip()
+                head = "" if number else key
+                style = "bold red" if key == "Warning" else "bold"
+                yield Text.assemble((f"{head:<{_KEY_CELLS}}", style), line)
+
+
+def _loss(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else percent(value)
+
+
+def _row_shares(matrix: np.ndarray) -> np.ndarray:
+    shares: np.ndarray = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    return shares
+
+
+def _cell_style(share: float, right: bool) -> Style:
+    if share == 0:
+        return Style(dim=True)
+    # The root keeps small shares of mistakes, which are the point of the matrix, visible.
+    weight = math.sqrt(share)
+    target = _RIGHT if right else _WRONG
+    colour = [round(low + weight * (high - low)) for low, high in zip(_GREY, target, strict=True)]
+    luminance = (0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2]) / 255
+    text = "#000000" if luminance > 0.45 else "#ffffff"
+    return Style.parse(f"{text} on #{colour[0]:02x}{colour[1]:02x}{colour[2]:02x}")
+
+
+def _listing(folder: Path) -> str:
+    """Return the files of a folder on one line; temporary files begin with a dot."""
+    paths = (path for path in folder.rglob("[!.]*") if path.is_file())
+    found = sorted(itertools.islice(paths, 1000))
+    names = [path.relative_to(folder).as_posix() for path in found[:MAX_FILES]]
+    if len(found) > MAX_FILES:
+        names.append(f"and {len(found) - MAX_FILES} more")
+    return ", ".join(names) or "nothing yet"

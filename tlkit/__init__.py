@@ -38,7 +38,7 @@ from tlkit.text import printable
 from tlkit.workflow import Workflow
 
 if TYPE_CHECKING:
-    from tlkit.images import PictureFiles, read_picture
+    from tlkit.images import PICTURE_SUFFIXES, PictureFiles, list_pictures, read_picture
     from tlkit.registry import Registry
     from tlkit.run_folder import load_run
     from tlkit.session import Session
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 __version__ = _version("tlkit")
 
 __all__ = [
+    "PICTURE_SUFFIXES",
     "Backbone",
     "ClassReport",
     "ConfigError",
@@ -78,6 +79,7 @@ __all__ = [
     "atomic_write_text",
     "did_you_mean",
     "hookimpl",
+    "list_pictures",
     "load_run",
     "printable",
     "read_picture",
@@ -85,10 +87,12 @@ __all__ = [
 
 # Loaded on first use: the commands that only list things need none of them.
 _LAZY = {
+    "PICTURE_SUFFIXES": "tlkit.images",
     "PictureFiles": "tlkit.images",
     "Registry": "tlkit.registry",
     "Session": "tlkit.session",
     "Trainer": "tlkit.trainer",
+    "list_pictures": "tlkit.images",
     "load_run": "tlkit.run_folder",
     "read_picture": "tlkit.images",
 }

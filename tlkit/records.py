@@ -169,7 +169,8 @@ class Evaluation:
     @property
     def predictions(self) -> Int64Array:
         """The most probable class of each image: int64 array of shape (N,)."""
-        return self.probabilities.argmax(axis=1).astype(np.int64)
+        found: Int64Array = self.probabilities.argmax(axis=1)
+        return found
 
 
 @dataclass(frozen=True)

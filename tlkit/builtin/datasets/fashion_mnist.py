@@ -61,8 +61,10 @@ def _read_idx(path: Path, magic: int) -> np.ndarray:
     """Read an idx file of bytes: big-endian magic and sizes, then the values."""
     try:
         with gzip.open(path) as file:
-            header = np.frombuffer(file.read(4 * (1 + magic % 256)), ">u4")
-            if len(header) != 1 + magic % 256 or header[0] != magic:
+            length = 4 * (1 + magic % 256)
+            start = file.read(length)
+            header = np.frombuffer(start, ">u4") if len(start) == length else [0]
+            if header[0] != magic:
                 raise DataError(f"{path} is no idx file of the kind {magic:#x}.")
             shape = tuple(int(side) for side in header[1:])
             size = int(np.prod(shape, dtype=np.float64))

@@ -7,9 +7,17 @@ from typing import ClassVar
 
 import numpy as np
 
-from tlkit import DataError, DatasetSource, ImageData, PictureFiles, Split, did_you_mean
+from tlkit import (
+    PICTURE_SUFFIXES,
+    DataError,
+    DatasetSource,
+    ImageData,
+    PictureFiles,
+    Split,
+    did_you_mean,
+    list_pictures,
+)
 from tlkit.builtin.datasets.splitting import split_rows
-from tlkit.images import PICTURE_SUFFIXES, list_pictures
 
 VALIDATION_NAMES = ("validation", "val", "valid")
 

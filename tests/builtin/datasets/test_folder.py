@@ -1,0 +1,80 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from tlkit import DataError
+from tlkit.builtin.datasets.folder import Folder
+
+
+def fill(folder, classes=("cat", "dog"), count=5):
+    for number, name in enumerate(classes):
+        (folder / name).mkdir(parents=True)
+        for index in range(count):
+            pixels = np.full((6 + index, 7, 3), 40 * number, np.uint8)
+            Image.fromarray(pixels).save(folder / name / f"{index}.png")
+    return folder
+
+
+def test_train_and_test_folders(tmp_path):
+    fill(tmp_path / "train")
+    fill(tmp_path / "test", count=2)
+    fill(tmp_path / "val", count=1)
+    data = Folder(str(tmp_path)).load(0)
+    assert data.class_names == ("cat", "dog")
+    assert (len(data.train), len(data.validation), len(data.test)) == (10, 2, 4)
+    assert data.train.names[0] == "train/cat/0.png"
+    assert data.train.images[1].shape == (7, 7, 3)
+    assert data.train.labels.tolist() == [0] * 5 + [1] * 5
+
+
+@pytest.mark.parametrize("nested", ["", "train"])
+def test_one_folder_is_split_evenly_and_by_the_seed(tmp_path, nested):
+    fill(tmp_path / nested if nested else tmp_path, count=10)
+    data = Folder(str(tmp_path), test_fraction=0.3).load(3)
+    assert np.bincount(data.test.labels).tolist() == [3, 3]
+    assert not set(data.train.names) & set(data.test.names)
+    assert data.test.names == Folder(str(tmp_path), test_fraction=0.3).load(3).test.names
+
+
+def test_other_files_are_counted(tmp_path):
+    fill(tmp_path, count=10)
+    (tmp_path / "cat" / "notes.txt").write_text("")
+    assert "1 files" in Folder(str(tmp_path)).load(0).notes[0]
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "message"),
+    [
+        (("cat",), (), "has 1 class folders; at least 2"),
+        ((), (), "has 0 class folders"),
+        (("cat", "dog"), ("cat", "dgo"), "Did you mean 'dog'"),
+    ],
+)
+def test_wrong_classes_are_named(tmp_path, train, test, message):
+    (tmp_path / "train").mkdir()
+    fill(tmp_path / "train", train)
+    if test:
+        fill(tmp_path / "test", test)
+    with pytest.raises(DataError, match=message):
+        Folder(str(tmp_path)).load(0)
+
+
+def test_a_class_that_test_lacks_is_noted(tmp_path):
+    fill(tmp_path / "train")
+    fill(tmp_path / "test", ("cat",))
+    assert "no picture of: dog" in Folder(str(tmp_path)).load(0).notes[0]
+
+
+def test_empty_and_missing_folders_are_named(tmp_path):
+    fill(tmp_path)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match=r"empty has no picture\. Read are: .*jpg"):
+        Folder(str(tmp_path)).load(0)
+    with pytest.raises(DataError, match="there is no folder"):
+        Folder(str(tmp_path / "nothing")).load(0)
+
+
+def test_too_few_pictures_to_split_are_named(tmp_path):
+    fill(tmp_path, count=1)
+    with pytest.raises(DataError, match="Cannot split"):
+        Folder(str(tmp_path)).load(0)

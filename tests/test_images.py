@@ -1,0 +1,113 @@
+import io
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from tlkit import DataError, PictureFiles, images, list_pictures, read_picture
+
+PIXELS = np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3)
+
+
+@pytest.mark.parametrize("suffix", ["png", "bmp", "tiff"])
+def test_lossless_files_give_their_pixels(tmp_path, suffix):
+    Image.fromarray(PIXELS).save(tmp_path / f"a.{suffix}")
+    np.testing.assert_array_equal(read_picture(tmp_path / f"a.{suffix}"), PIXELS)
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "RGBA", "LA", "CMYK", "1", "I;16", "I", "F"])
+def test_every_colour_mode_becomes_rgb(tmp_path, mode):
+    if mode == "I;16":
+        picture = Image.fromarray(np.full((4, 6), 200 * 256, np.uint16))
+    else:
+        picture = Image.new("L", (6, 4), 200).convert(mode)
+    path = tmp_path / ("a.tiff" if mode in ("CMYK", "F", "I", "I;16") else "a.png")
+    picture.save(path)
+    found = read_picture(path)
+    assert found.shape == (4, 6, 3)
+    assert found.dtype == np.uint8
+    if mode not in ("1", "P"):
+        assert np.abs(found.astype(int) - 200).max() <= 1
+
+
+def test_transparency_is_laid_on_white(tmp_path):
+    Image.new("RGBA", (2, 2), (0, 0, 0, 0)).save(tmp_path / "a.png")
+    assert (read_picture(tmp_path / "a.png") == 255).all()
+
+
+def test_exif_orientation_is_applied(tmp_path):
+    picture = Image.fromarray(PIXELS)
+    exif = picture.getexif()
+    exif[0x0112] = 6
+    picture.save(tmp_path / "a.png", exif=exif)
+    assert read_picture(tmp_path / "a.png").shape == (6, 4, 3)
+
+
+def test_the_first_frame_of_an_animation_is_taken(tmp_path):
+    frames = [Image.new("RGB", (3, 3), colour) for colour in ("red", "blue")]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    assert read_picture(tmp_path / "a.gif")[0, 0].tolist() == [255, 0, 0]
+
+
+def test_a_picture_that_is_none_is_named(tmp_path):
+    (tmp_path / "a.png").write_text("<svg/>")
+    for name in ("a.png", "missing.png", "."):
+        with pytest.raises(DataError, match="Cannot read the picture"):
+            read_picture(tmp_path / name)
+
+
+def test_too_many_pixels_are_refused_before_decoding(tmp_path, monkeypatch):
+    Image.fromarray(PIXELS).save(tmp_path / "a.png")
+    monkeypatch.setattr(images, "MAX_PIXELS", 23)
+    with pytest.raises(DataError, match="6 x 4 pixels; allowed are 23"):
+        read_picture(tmp_path / "a.png")
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 10**4), st.integers(0, 255)), max_size=6), st.integers(0))
+def test_damaged_files_give_pixels_or_one_error(tmp_path_factory, changes, length):
+    buffer = io.BytesIO()
+    Image.fromarray(np.kron(PIXELS, np.ones((4, 4, 1), np.uint8))).save(buffer, "JPEG")
+    data = bytearray(buffer.getvalue())
+    for position, value in changes:
+        data[position % len(data)] = value
+    path = tmp_path_factory.mktemp("damaged") / "a.jpg"
+    path.write_bytes(data[: len(data) - length % 50])
+    try:
+        assert read_picture(path).ndim == 3
+    except DataError as error:
+        assert "a.jpg" in str(error)
+
+
+def test_listing_is_sorted_and_leaves_out_what_is_hidden_or_outside(tmp_path):
+    outside = tmp_path / "outside.png"
+    folder = tmp_path / "folder"
+    (folder / "sub").mkdir(parents=True)
+    for path in (outside, folder / "b.JPG", folder / "a.png", folder / ".c.png", folder / "d.txt"):
+        path.write_bytes(b"")
+    (folder / "sub" / "e.webp").write_bytes(b"")
+    (folder / "link.png").symlink_to(outside)
+    assert [path.name for path in list_pictures(folder)] == ["a.png", "b.JPG"]
+    names = [path.name for path in list_pictures(folder, recursive=True)]
+    assert names == ["a.png", "b.JPG", "e.webp"]
+
+
+def test_picture_files_are_lazy_and_their_fingerprint_sees_contents_and_order(tmp_path):
+    paths = []
+    for number in range(3):
+        paths.append(tmp_path / f"{number}.png")
+        Image.fromarray(PIXELS + np.uint8(number)).save(paths[-1])
+    files = PictureFiles(paths)
+    assert len(files) == 3
+    np.testing.assert_array_equal(files[1], PIXELS + 1)
+    assert [int(image[0, 0, 0]) for image in files[1:]] == [1, 2]
+    assert len(list(files)) == 3
+    before = files.fingerprint()
+    assert PictureFiles(paths[::-1]).fingerprint() != before
+    Image.fromarray(PIXELS + np.uint8(9)).save(paths[0])
+    assert files.fingerprint() != before
+    paths[0].unlink()
+    with pytest.raises(DataError, match=r"0\.png"):
+        files.fingerprint()

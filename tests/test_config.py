@@ -46,7 +46,7 @@ def test_the_resolved_config_runs_again_unchanged(registry, write):
 def test_left_out_tables_name_the_defaults(registry, write):
     trainer = config.build_trainer(write("[dataset]\nname = 'digits'"), registry=registry)
     assert trainer.config["backbone"]["name"] == "mobilenet_v2"
-    assert [item.name for item in trainer.reporters] == ["rich", "plots", "files"]
+    assert [item.name for item in trainer.reporters] == ["plots", "files", "rich"]
 
 
 @pytest.mark.parametrize(

@@ -73,6 +73,17 @@ def test_the_saved_model_agrees_with_the_predictions(make_trainer):
         np.testing.assert_allclose(found, result.test.probabilities, atol=1e-5)
 
 
+def test_h5_is_refused_before_training_where_keras_could_not_read_it(make_trainer):
+    class Bare(TinyBackbone):
+        def build(self):
+            network = super().build()
+            return keras.Model(network.input, network.output + 3.0)
+
+    with pytest.raises(ConfigError, match="cannot read operations"):
+        make_trainer(backbone=Bare(), save=["keras", "h5"]).run()
+    assert make_trainer(backbone=Bare()).run().folder is not None
+
+
 def test_seeds_make_two_runs_equal_and_other_seeds_do_not(make_trainer, tmp_path):
     fine_tuned = FreezeAndTrain(epochs=2, fine_tune_epochs=1, unfreeze=2)
     first, cold, other = (

@@ -56,7 +56,7 @@ class Config(BaseModel):
     backbone: Table = Table(name="mobilenet_v2")
     head: Table = Table(name="dense")
     workflow: Table = Table(name="freeze_and_train")
-    reporters: list[Table] = [Table(name="rich"), Table(name="plots"), Table(name="files")]
+    reporters: list[Table] = [Table(name="plots"), Table(name="files"), Table(name="rich")]
 
 
 def recipes() -> dict[str, str]:

@@ -152,6 +152,21 @@ def batch_normalisation_state(network: keras.Model) -> list[Any]:
     ]
 
 
+def fits_h5(model: keras.Model) -> bool:
+    """Return whether Keras can read the model back from the .h5 format.
+
+    Bare operations, such as ``x + 3.0`` between layers in MobileNetV3, are written and then not
+    understood.
+    """
+    import keras
+
+    return all(
+        isinstance(operation, keras.layers.Layer)
+        and (not isinstance(operation, keras.Model) or fits_h5(operation))
+        for operation in getattr(model, "operations", ())
+    )
+
+
 def count_parameters(model: keras.Model) -> tuple[int, int]:
     """Return the numbers of trainable and of frozen parameters."""
     trainable = sum(int(weight.value.shape.num_elements()) for weight in model.trainable_weights)

@@ -195,13 +195,18 @@ class Trainer:
     def _session(self, num_classes: int, subsets: Mapping[Any, Subset], events: Events) -> Session:
         import keras
 
-        from tlkit.model import assemble
+        from tlkit.model import assemble, fits_h5
 
         keras.utils.set_random_seed(self.seed)
         network = self.backbone.build()
         # A head starts from the same weights whatever the backbone drew before it.
         keras.utils.set_random_seed(self.seed)
         model = assemble(self.backbone, self.head, num_classes, network=network)
+        if "h5" in self.save and not fits_h5(model.model):
+            raise ConfigError(
+                f"[run] save = 'h5' is not allowed for {self.backbone.name} with {self.head.name}: "
+                f"Keras cannot read operations without a layer back from .h5. Use save = ['keras']."
+            )
         return Session(
             model=model,
             backbone=self.backbone,

@@ -7,6 +7,7 @@ Pixel ranges, sizes and layer names are those of the modules of ``keras.applicat
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -203,7 +204,10 @@ class KerasApplication(Backbone):
                 f"file."
             )
         try:
-            model.load_weights(path)
+            with warnings.catch_warnings():
+                # Keras names containers of its own that hold no weights.
+                warnings.filterwarnings("ignore", message="Skipping nested container.*")
+                model.load_weights(path)
         except Exception as err:
             raise WeightsError(
                 f"Cannot load {path} into {self.family.name} without top: {err}"
@@ -276,8 +280,6 @@ def _bgr_minus_mean(images: Any) -> Any:
 
 def _size_is_known() -> Any:
     """Silence Keras' warning that it takes the 224-pixel weights for other sizes; so we want."""
-    import warnings
-
     context = warnings.catch_warnings()
     warnings.filterwarnings("ignore", message="`input_shape` is undefined or non-square.*")
     return context

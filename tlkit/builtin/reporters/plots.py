@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+from rich.cells import cell_len, set_cell_size
 
 from tlkit import ConfigError, Reporter, RunResult, atomic_path, printable
 from tlkit.builtin.reporters.history import EpochRow, epoch_rows
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 MAX_CLASSES_WITH_NUMBERS = 20
 MAX_CLASSES_WITH_NAMES = 40
 MAX_EPOCHS_WITH_MARKERS = 40
-_NAME_LIMIT, _TITLE_LIMIT = 18, 40
+_NAME_CELLS, _TITLE_LIMIT = 16, 40
+_ROOM_FOR_A_NAME = 0.4
 _LARGE, _MEDIUM, _SMALL = 15, 13, 11
 # Okabe and Ito's blue and vermilion, which the colour-blind tell apart.
 _TRAIN, _VALIDATION = "#0072B2", "#D55E00"
@@ -79,10 +81,12 @@ class PlotsReporter(Reporter):
 def draw_curves(result: RunResult, rows: Sequence[EpochRow]) -> Figure:
     """Return loss and accuracy against the epoch, train and validation, over all phases."""
     figure = _figure(10, 4.6)
-    _write(figure.suptitle(""), _title(result), size=_LARGE)
+    _as_written(figure.suptitle(_title(result)), _LARGE)
     loss, accuracy = figure.subplots(1, 2)
-    _draw_metric(loss, rows, "loss", 1.0)
-    _draw_metric(accuracy, rows, "accuracy", 100.0)
+    run = result.info.config.get("run", {})
+    held_out = "test set as validation" if run.get("validation") == "test" else "validation"
+    _draw_metric(loss, rows, "loss", 1.0, held_out)
+    _draw_metric(accuracy, rows, "accuracy", 100.0, held_out)
     loss.set_ylabel("Cross-entropy loss (nats)", fontsize=_MEDIUM)
     accuracy.set_ylabel("Accuracy (%)", fontsize=_MEDIUM)
     return figure
@@ -94,24 +98,22 @@ def draw_confusion_matrix(result: RunResult) -> Figure:
     count = len(matrix)
     side = 7.0 if count <= 12 else 8.5
     figure = _figure(side, side * 0.92)
-    _write(figure.suptitle(""), _title(result), size=_LARGE)
+    _as_written(figure.suptitle(_title(result)), _LARGE)
     axes = figure.subplots()
     shares = 100 * matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     image = axes.imshow(shares, cmap="cividis", vmin=0, vmax=100, interpolation="nearest")
     bar = figure.colorbar(image, ax=axes, shrink=0.8, pad=0.02)
-    bar.set_label("Share of the true class (%)", fontsize=_MEDIUM)
     bar.ax.tick_params(labelsize=_SMALL)
+    bar.set_label("Share of the true class (%)", fontsize=_MEDIUM)
     if count <= MAX_CLASSES_WITH_NUMBERS:
+        axes.set_title("Numbers: test images", fontsize=_SMALL)
         _draw_numbers(axes, matrix, shares)
-    if count <= MAX_CLASSES_WITH_NAMES:
+    unit = "" if count <= MAX_CLASSES_WITH_NAMES else " (number, from 0)"
+    axes.set_xlabel(f"Predicted class{unit}", fontsize=_MEDIUM)
+    axes.set_ylabel(f"True class{unit}", fontsize=_MEDIUM)
+    axes.tick_params(labelsize=_SMALL)
+    if not unit:
         _name_ticks(axes, result.info.class_names)
-        unit = "images" if count <= MAX_CLASSES_WITH_NUMBERS else "class"
-    else:
-        axes.tick_params(labelsize=_SMALL)
-        unit = "class number, from 0"
-    numbers = "number of images" if unit == "images" else unit
-    axes.set_xlabel(f"Predicted class ({numbers})".replace(" (class)", ""), fontsize=_MEDIUM)
-    axes.set_ylabel(f"True class ({numbers})".replace(" (class)", ""), fontsize=_MEDIUM)
     return figure
 
 
@@ -130,22 +132,31 @@ def _title(result: RunResult) -> str:
     return f"{name}: test accuracy {100 * result.test.accuracy:.1f} %"
 
 
-def _write(text: Text, content: str, size: float) -> None:
-    """Put user text into a text object as it is: ``$`` starts no formula."""
+def _short(name: str) -> str:
+    """Return a name for a label; Chinese characters and the like take the room of two."""
+    shown = printable(name)
+    if cell_len(shown) <= _NAME_CELLS:
+        return shown
+    return set_cell_size(shown, _NAME_CELLS - 1).rstrip() + "…"
+
+
+def _as_written(text: Text, size: float) -> None:
+    """Show user text as it is: ``$`` starts no formula, and most scripts have their glyphs."""
     from matplotlib import font_manager
 
     known = set(font_manager.fontManager.get_font_names())
     text.set_parse_math(False)
     text.set_fontfamily(["DejaVu Sans", *(name for name in _FALLBACK_FONTS if name in known)])
     text.set_fontsize(size)
-    text.set_text(content)
 
 
-def _draw_metric(axes: Axes, rows: Sequence[EpochRow], key: str, scale: float) -> None:
+def _draw_metric(
+    axes: Axes, rows: Sequence[EpochRow], key: str, scale: float, held_out: str
+) -> None:
     from matplotlib.ticker import MaxNLocator
 
     epochs = [row.epoch for row in rows]
-    lines = ((key, "train", _TRAIN, "o-"), (f"val_{key}", "validation", _VALIDATION, "s--"))
+    lines = ((key, "train", _TRAIN, "o-"), (f"val_{key}", held_out, _VALIDATION, "s--"))
     for name, label, colour, style in lines:
         values = [scale * row.metrics.get(name, math.nan) for row in rows]
         if not np.isfinite(values).any():
@@ -169,20 +180,24 @@ def _mark_phases(axes: Axes, rows: Sequence[EpochRow]) -> None:
         index for index, row in enumerate(rows) if not index or row.phase != rows[index - 1].phase
     ]
     transform = axes.get_xaxis_transform()
+    level = 0
     for number, start in enumerate(starts):
-        left = start + 0.5
-        if start:
-            axes.axvline(left, color="0.35", ls=":", lw=1.5)
-        # On two levels, so that the name of a short phase does not run into the next.
-        height = 1.015 + 0.065 * (number % 2)
-        label = axes.text(left, height, "", transform=transform, ha="left", color="0.25")
-        _write(label, printable(rows[start].phase, _NAME_LIMIT), size=_SMALL)
+        if number:
+            axes.axvline(start + 0.5, color="0.35", ls=":", lw=1.5)
+            # A short phase has no room for its name before the next one begins.
+            short = start - starts[number - 1] < _ROOM_FOR_A_NAME * len(rows)
+            level = 1 - level if short else 0
+        name = _short(rows[start].phase)
+        label = axes.text(
+            start + 0.5, 1.015 + 0.065 * level, name, transform=transform, color="0.25"
+        )
+        _as_written(label, _SMALL)
 
 
 def _draw_numbers(axes: Axes, matrix: np.ndarray, shares: np.ndarray) -> None:
     count = len(matrix)
     digits = len(str(matrix.max()))
-    size = min(_MEDIUM, 330 / count / max(digits, 2))
+    size = min(_MEDIUM, 500 / count / max(digits, 2))
     for row in range(count):
         for column in range(count):
             colour = "black" if shares[row, column] > 50 else "white"
@@ -199,10 +214,11 @@ def _draw_numbers(axes: Axes, matrix: np.ndarray, shares: np.ndarray) -> None:
 
 def _name_ticks(axes: Axes, class_names: Sequence[str]) -> None:
     size = _SMALL if len(class_names) <= 20 else 8
+    names = [_short(name) for name in class_names]
     for axis, rotation in ((axes.xaxis, 60), (axes.yaxis, 0)):
-        axis.set_ticks(range(len(class_names)), labels=[""] * len(class_names))
-        for label, name in zip(axis.get_ticklabels(), class_names, strict=True):
-            _write(label, printable(name, _NAME_LIMIT), size=size)
+        axis.set_ticks(range(len(names)), labels=names)
+        for label in axis.get_ticklabels():
+            _as_written(label, size)
             label.set_rotation(rotation)
     for label in axes.get_xticklabels():
         label.set_horizontalalignment("right")

@@ -15,10 +15,11 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Column
 from rich.text import Text
 
-from tlkit import Phase, PhaseResult, Reporter, RunInfo, RunResult
+from tlkit import ConfigError, Phase, PhaseResult, Reporter, RunInfo, RunResult
 from tlkit.builtin.reporters.terminal_text import clock, plural, rate
 from tlkit.builtin.reporters.terminal_views import Views
 
+MIN_WIDTH = 40
 _SECONDS_BETWEEN_DRAWS = 0.1
 _MethodT = TypeVar("_MethodT", bound=Callable[..., None])
 
@@ -30,7 +31,9 @@ class _PatientConsole(Console):
         """Show nothing any more; Rich would exit."""
         self.quiet = True
         # Else the interpreter complains on exit about what stdout still holds.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 def _leaves_no_display(method: _MethodT) -> _MethodT:
@@ -56,9 +59,14 @@ class RichReporter(Reporter):
         """Choose where to write.
 
         Args:
-            width: Columns to use; by default those of the terminal.
+            width: Columns to use, 40 or more; by default those of the terminal.
             console: A ``rich.console.Console`` to write to, in Python only; by default stdout.
+
+        Raises:
+            ConfigError: If ``width`` is too small.
         """
+        if width is not None and width < MIN_WIDTH:
+            raise ConfigError(f"[[reporters]] width = {width} is not allowed: {MIN_WIDTH} or more.")
         # A console cannot be written down, and the run is the same without it.
         self.options.pop("console", None)
         self.console = console if console is not None else _PatientConsole(width=width)
@@ -148,22 +156,21 @@ class RichReporter(Reporter):
         if not self._live:
             return
         now = time.monotonic()
-        if self._progress is None:
-            self._start()
-        elif done < total and now - self._drawn < _SECONDS_BETWEEN_DRAWS:
-            return
-        if self._progress is None:
+        if self._progress and done < total and now - self._drawn < _SECONDS_BETWEEN_DRAWS:
             return
         self._drawn = now
         speed = rate(done, seconds)
         left = f"{clock(seconds / done * (total - done))} left" if speed else ""
         state = "  ".join(part for part in (f"{done:,}/{total:,}", speed, left) if part)
+        if self._progress is None:
+            self._start(title, done, total, state)
+            return
         self._progress.update(
             self._progress.task_ids[0], description=title, completed=done, total=total, state=state
         )
         self._progress.refresh()
 
-    def _start(self) -> None:
+    def _start(self, title: str, done: int, total: int, state: str) -> None:
         # No refresh thread: it would take time from the training, and outlive an error.
         progress = Progress(
             TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True)),
@@ -174,7 +181,7 @@ class RichReporter(Reporter):
             transient=True,
             expand=True,
         )
-        progress.add_task("", state="")
+        progress.add_task(title, completed=done, total=total, state=state)
         try:
             progress.start()
         except LiveError:  # the program that called the Trainer shows a display of its own

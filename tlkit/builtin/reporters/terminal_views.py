@@ -24,6 +24,7 @@ MAX_CONFUSIONS = 15
 MAX_FILES = 20
 _NAME_CELLS = 40
 _KEY_CELLS = 10
+_SMALLEST_COLOURED_SHARE = 0.03
 _NARROWEST_CELL, _WIDEST_CELL = 3, 8
 
 EPOCH_COLUMNS = (("Epoch", 9), ("Loss", 10), ("Accuracy", 10), ("Val loss", 10), ("Val acc", 10))
@@ -145,10 +146,12 @@ class Views:
         cell = min((self.width - label) // len(names), _WIDEST_CELL)
         if cell < _NARROWEST_CELL:
             return None
+        label = min(widest_label, self.width - len(names) * cell)
         digits = len(str(matrix.max()))
         counts = digits + 1 <= cell
         heads = [self.text.cut(name, cell - 1) for name in names]
-        letters = cell < 6 or len(set(heads)) < len(heads)
+        escaped = any(self.text.safe(name) != name for name in names)
+        letters = cell < 6 or escaped or len(set(heads)) < len(heads)
         if letters:
             heads = [chr(ord("A") + index) for index in range(len(names))]
         unit = "images" if counts else "per cent of the row"
@@ -242,6 +245,8 @@ def _row_shares(matrix: np.ndarray) -> np.ndarray:
 def _cell_style(share: float, right: bool) -> Style:
     if share == 0:
         return Style(dim=True)
+    if share < _SMALLEST_COLOURED_SHARE:
+        return Style()
     # The root keeps small shares of mistakes, which are the point of the matrix, visible.
     weight = math.sqrt(share)
     target = _RIGHT if right else _WRONG

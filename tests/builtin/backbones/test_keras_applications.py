@@ -1,0 +1,136 @@
+import keras
+import numpy as np
+import pytest
+
+from tlkit import ConfigError, WeightsError
+from tlkit.builtin.backbones import weights as weights_module
+from tlkit.builtin.backbones.keras_applications import BACKBONES, FAMILIES, MOBILENETS
+from tlkit.builtin.heads.linear import Linear
+from tlkit.model import assemble, fits_h5
+
+BY_NAME = {backbone.name: backbone for backbone in BACKBONES}
+PIXELS = np.random.default_rng(0).integers(0, 256, (2, 33, 33, 3)).astype(np.float32)
+# The module of keras.applications that knows what the weights of each kind of network want.
+REFERENCE = {
+    "mobilenet": "mobilenet", "mobilenet_v2": "mobilenet_v2", "mobilenet_v3_small": "mobilenet_v3",
+    "vgg16": "vgg16", "resnet50": "resnet", "resnet50_v2": "resnet_v2", "xception": "xception",
+    "inception_v3": "inception_v3", "inception_resnet_v2": "inception_resnet_v2",
+    "densenet121": "densenet", "nasnet_mobile": "nasnet", "efficientnet_b0": "efficientnet",
+    "efficientnet_v2_b0": "efficientnet_v2", "convnext_tiny": "convnext",
+}  # fmt: skip
+SMALL = (
+    "mobilenet", "mobilenet_v2", "mobilenet_v3_small", "vgg16", "resnet50", "resnet50_v2",
+    "densenet121", "nasnet_mobile", "efficientnet_b0", "efficientnet_v2_b0",
+)  # fmt: skip
+
+
+def test_the_table_covers_every_builder_of_keras_applications():
+    builders = {
+        name
+        for name, value in vars(keras.applications).items()
+        if callable(value) and name[0].isupper()
+    }
+    assert {family.builder for family in (*MOBILENETS, *FAMILIES)} == builders
+
+
+@pytest.mark.parametrize("name", REFERENCE)
+def test_preprocessing_is_that_of_keras_and_changes_nothing_in_place(name):
+    before = PIXELS.copy()
+    found = keras.ops.convert_to_numpy(BY_NAME[name](image_size=96).preprocess(PIXELS))
+    np.testing.assert_array_equal(PIXELS, before)
+    module = getattr(keras.applications, REFERENCE[name])
+    np.testing.assert_allclose(found, module.preprocess_input(PIXELS.copy()), atol=1e-4)
+
+
+def test_unit_preprocessing_is_that_of_the_exercise():
+    found = BY_NAME["vgg16"](preprocessing="unit").preprocess(PIXELS)
+    np.testing.assert_allclose(found, PIXELS / 255, atol=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SMALL)
+def test_families_build_save_and_have_blocks(name, tmp_path):
+    backbone = BY_NAME[name](image_size=32, weights="random")
+    model = assemble(backbone, Linear(), 3)
+    blocks = backbone.blocks(model.backbone)
+    assert sum(len(block) for block in blocks) == len(model.backbone.layers)
+    assert 4 <= len(blocks) <= 80
+    assert all(any(layer.weights for layer in block) for block in blocks[1:])
+    expected = model.model.predict(PIXELS, verbose=0)
+    assert fits_h5(model.model) == (name != "mobilenet_v3_small")
+    for suffix in ("keras", "h5")[: 1 + fits_h5(model.model)]:
+        model.model.save(tmp_path / f"model.{suffix}")
+        loaded = keras.models.load_model(tmp_path / f"model.{suffix}", compile=False)
+        np.testing.assert_allclose(loaded.predict(PIXELS, verbose=0), expected, atol=1e-5)
+
+
+def test_mobilenet_v2_has_its_published_blocks():
+    backbone = BY_NAME["mobilenet_v2"](image_size=32, weights="random", alpha=0.35)
+    names = [block[0].name for block in backbone.blocks(backbone.build())]
+    assert names[0].startswith("input")
+    assert names[1:] == [f"block_{number}_expand" for number in range(1, 17)]
+
+
+def test_shipped_weights_load_and_fit_their_model_card():
+    backbone = BY_NAME["mobilenet_v2"](image_size=48, alpha=0.35, weights="cifar10")
+    network = backbone.build()
+    assert network.count_params() == 410_208
+    assert all(np.isfinite(weight.numpy()).all() for weight in network.weights)
+    again = backbone.build()
+    for one, other in zip(network.weights, again.weights, strict=True):
+        np.testing.assert_array_equal(one.numpy(), other.numpy())
+
+
+def test_shipped_weights_are_small_and_float16():
+    from importlib.resources import files
+
+    path = files("tlkit.builtin.backbones") / weights_module.SHIPPED
+    assert len(path.read_bytes()) < 2 * 2**20
+    with np.load(path, allow_pickle=False) as arrays:
+        assert {arrays[key].dtype for key in arrays} == {np.dtype(np.float16)}
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "error", "message"),
+    [
+        ("mobilenet_v2", {"weights": "cifar10"}, WeightsError, "are for alpha = 0.35"),
+        ("mobilenet_v2", {"weights": "imagnet"}, WeightsError, "'imagenet', 'random', 'cifar10'"),
+        ("mobilenet", {"weights": "cifar10"}, WeightsError, "is no file"),
+        ("vgg16", {"weights": "cifar10"}, WeightsError, "'imagenet', 'random', or the path"),
+        ("mobilenet_v2", {"alpha": 0.0}, ConfigError, "above 0"),
+        ("mobilenet_v2", {"alpha": 0.36, "weights": "imagenet"}, WeightsError, "alpha"),
+        ("xception", {"image_size": 70}, ConfigError, "71 pixels or more"),
+    ],
+)
+def test_bad_settings_say_what_is_allowed(name, options, error, message):
+    with pytest.raises(error, match=message):
+        BY_NAME[name](**options).build()
+
+
+def test_a_weights_file_is_loaded_or_named(tmp_path):
+    source = BY_NAME["mobilenet_v2"](image_size=32, weights="random", alpha=0.35).build()
+    source.save_weights(tmp_path / "a.weights.h5")
+    path = str(tmp_path / "a.weights.h5")
+    loaded = BY_NAME["mobilenet_v2"](image_size=32, weights=path, alpha=0.35).build()
+    for one, other in zip(source.weights, loaded.weights, strict=True):
+        np.testing.assert_array_equal(one.numpy(), other.numpy())
+    with pytest.raises(WeightsError, match="Cannot load"):
+        BY_NAME["mobilenet_v2"](image_size=32, weights=path, alpha=0.5).build()
+
+
+def test_no_internet_gives_one_error_that_says_what_to_do(monkeypatch, tmp_path):
+    def fail(*args, **kwargs):
+        raise Exception("URL fetch failure on https://example.org/w/net_224.h5: None -- no name")
+
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    monkeypatch.setattr(keras.applications, "MobileNetV2", fail)
+    with pytest.raises(WeightsError) as caught:
+        BY_NAME["mobilenet_v2"]().build()
+    for part in ("example.org", str(tmp_path / "models" / "net_224.h5"), "tlkit run quickstart"):
+        assert part in str(caught.value)
+
+
+@pytest.mark.real_data
+def test_real_imagenet_weights_load(real_data_home):
+    network = BY_NAME["mobilenet_v2"](image_size=96).build()
+    assert network.output_shape == (None, 3, 3, 1280)

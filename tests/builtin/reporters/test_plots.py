@@ -1,0 +1,134 @@
+import warnings
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tlkit import ConfigError
+from tlkit.builtin.reporters.history import epoch_rows
+from tlkit.builtin.reporters.plots import PlotsReporter, draw_confusion_matrix, draw_curves
+
+
+def texts(figure):
+    from matplotlib.text import Text
+
+    return [item.get_text() for item in figure.findobj(Text) if item.get_text()]
+
+
+def curves(result):
+    return draw_curves(result, epoch_rows(result.phases))
+
+
+def test_two_pictures_wide_enough_to_read_and_nothing_else(fake_result, tmp_path):
+    PlotsReporter().on_run_end(fake_result(folder=tmp_path))
+    assert sorted(path.name for path in tmp_path.rglob("*")) == [
+        "confusion_matrix.png",
+        "curves.png",
+        "plots",
+    ]
+    for path in (tmp_path / "plots").iterdir():
+        with Image.open(path) as picture:
+            assert picture.width >= 700
+            assert np.asarray(picture.convert("L")).std() > 5
+
+
+def test_no_folder_no_files(fake_result, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    PlotsReporter().on_run_end(fake_result())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_epochs_no_curves(fake_result, tmp_path):
+    PlotsReporter(dpi=50).on_run_end(fake_result(folder=tmp_path, epochs=()))
+    assert [path.name for path in (tmp_path / "plots").iterdir()] == ["confusion_matrix.png"]
+
+
+def test_curves_go_on_over_the_phases_with_a_named_boundary(fake_result):
+    result = fake_result(epochs=(5, 3))
+    figure = curves(result)
+    loss, accuracy = figure.axes
+    assert [line.get_label() for line in loss.lines[:2]] == ["train", "validation"]
+    assert loss.lines[0].get_xdata().tolist() == list(range(1, 9))
+    assert accuracy.lines[0].get_ydata()[0] == pytest.approx(35.0)
+    assert list(loss.lines[2].get_xdata()) == [5.5, 5.5]
+    named = {"frozen", "fine-tune", "Epoch", "Cross-entropy loss (nats)", "Accuracy (%)"}
+    assert named <= set(texts(figure))
+    assert figure.get_suptitle() == f"cifar10: test accuracy {100 * result.accuracy:.1f} %"
+
+
+def test_validation_on_the_test_set_is_said(fake_result):
+    figure = curves(fake_result(config={"run": {"validation": "test"}}))
+    assert "test set as validation" in texts(figure)
+
+
+def test_one_epoch_has_markers(fake_result):
+    figure = curves(fake_result(epochs=(1,)))
+    assert [line.get_marker() for line in figure.axes[0].lines] == ["o", "s"]
+
+
+def test_without_validation_there_is_one_curve(fake_result):
+    figure = curves(fake_result(validation=False, epochs=(3,)))
+    assert [line.get_label() for line in figure.axes[0].lines] == ["train"]
+
+
+def test_a_loss_that_is_no_number_is_said(fake_result):
+    figure = curves(fake_result(validation=False, epochs=(3,), loss=float("nan")))
+    assert "no finite values" in texts(figure)
+
+
+def test_the_name_of_a_short_phase_is_on_another_level(fake_result):
+    figure = curves(fake_result(epochs=(1, 12)))
+    heights = {text.get_text(): text.get_position()[1] for text in figure.axes[0].texts}
+    assert heights["frozen"] != heights["fine-tune"]
+
+
+def test_confusion_matrix_shows_counts_and_names(fake_result):
+    result = fake_result()
+    figure = draw_confusion_matrix(result)
+    numbers = [text.get_text() for text in figure.axes[0].texts]
+    assert numbers == [str(count) for count in result.test.confusion_matrix.ravel()]
+    labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert labels == list(result.info.class_names)
+    named = {"True class", "Predicted class", "Share of the true class (%)"}
+    assert named <= set(texts(figure))
+
+
+@pytest.mark.parametrize(("count", "named"), [(40, True), (100, False)])
+def test_many_classes_have_no_numbers_in_the_cells(fake_result, count, named):
+    names = tuple(f"class_{index}" for index in range(count))
+    figure = draw_confusion_matrix(fake_result(names, count=3000))
+    assert not figure.axes[0].texts
+    assert ("class_1" in texts(figure)) == named
+
+
+def test_nasty_names_are_drawn_as_written(fake_result, nasty_names, tmp_path):
+    result = fake_result(nasty_names, folder=tmp_path, name="$a$ [/] \x1b[0m" + "n" * 200)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        PlotsReporter(dpi=50).on_run_end(result)
+    figure = draw_confusion_matrix(result)
+    assert not any(character in text for text in texts(figure) for character in "\x1b\u202e\n\t")
+    assert figure.get_suptitle().startswith("$a$ [/] \\x1b[0m")
+    assert len(figure.get_suptitle()) < 70
+    for label in (*figure.axes[0].get_xticklabels(), *figure.axes[0].get_yticklabels()):
+        assert not label.get_parse_math()
+        assert 0 < len(label.get_text()) <= 16
+
+
+def test_a_class_without_test_images(fake_result, tmp_path):
+    PlotsReporter(dpi=50).on_run_end(fake_result(folder=tmp_path, missing_class=True))
+    assert (tmp_path / "plots" / "confusion_matrix.png").stat().st_size > 0
+
+
+def test_matplotlib_keeps_nothing(fake_result, tmp_path):
+    import matplotlib
+
+    before = dict(matplotlib.rcParams)
+    PlotsReporter(dpi=50).on_run_end(fake_result(folder=tmp_path))
+    assert dict(matplotlib.rcParams) == before
+
+
+@pytest.mark.parametrize("dpi", [0, -1, 49, 601])
+def test_dpi_out_of_range(dpi):
+    with pytest.raises(ConfigError, match="50 to 600"):
+        PlotsReporter(dpi=dpi)

@@ -1,0 +1,297 @@
+import io
+import itertools
+import re
+import sys
+
+import pytest
+from rich.cells import cell_len
+from rich.console import Console
+from rich.progress import Progress
+
+from tlkit import ConfigError, Phase
+from tlkit.builtin.reporters.terminal import RichReporter
+from tlkit.options import validate_options
+
+CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]")
+ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+HIDE, SHOW = "\x1b[?25l", "\x1b[?25h"
+PHASE = Phase("frozen", 3, 10, 100, 5, 5)
+
+
+class Screen:
+    """A console on a file of one encoding, and what was written to it."""
+
+    def __init__(self, width=80, terminal=False, encoding="utf-8"):
+        self._bytes, self._encoding = io.BytesIO(), encoding
+        self.file = io.TextIOWrapper(self._bytes, encoding=encoding, newline="")
+        self.console = Console(
+            file=self.file,
+            width=width,
+            force_terminal=terminal,
+            color_system="truecolor" if terminal else "auto",
+        )
+        self.reporter = RichReporter(console=self.console)
+
+    @property
+    def text(self):
+        self.file.flush()
+        return self._bytes.getvalue().decode(self._encoding)
+
+
+def run(reporter, result):
+    reporter.on_run_begin(result.info)
+    reporter.on_extract_progress("train", 0, 45000, 0.0, stored=False)
+    reporter.on_extract_progress("train", 9000, 45000, 3.0, stored=False)
+    reporter.on_extract_progress("train", 45000, 45000, 15.0, stored=False)
+    reporter.on_extract_progress("test", 0, 500, 0.0, stored=False)
+    reporter.on_extract_progress("test", 500, 500, 0.1, stored=True)
+    for phase in result.phases:
+        reporter.on_phase_begin(phase.phase)
+        for epoch in range(phase.phase.epochs):
+            reporter.on_epoch_progress(phase.phase, epoch + 1, 9000, 45000, 1.0)
+            metrics = {key: values[epoch] for key, values in phase.history.items()}
+            reporter.on_epoch_end(phase.phase, epoch + 1, metrics, 3.2)
+        reporter.on_phase_end(phase)
+    reporter.on_run_end(result)
+
+
+def shown(result, **screen):
+    screen = Screen(**screen)
+    run(screen.reporter, result)
+    return screen.text
+
+
+def assert_fits(text, width):
+    for line in text.splitlines():
+        assert cell_len(line) <= width, line
+
+
+def row_of(text, start):
+    return next(line for line in text.splitlines() if line.lstrip().startswith(start))
+
+
+def test_the_header_says_what_runs(fake_result, tmp_path):
+    text = shown(fake_result(folder=tmp_path, notes=("Validated on the test set.",)), width=120)
+    assert "Run cifar10" in text
+    assert "cifar10; 10 classes; images: 45,000 train, 5,000 validation, 500 test" in text
+    assert "mobilenet_v2: image_size 96, alpha 1, weights imagenet" in text
+    assert "dense: units 128, dropout 0.3" in text
+    assert str(tmp_path) in text.replace("\n          ", "")
+    assert text.count("Validated on the test set.") == 2
+
+
+def test_the_epoch_table_is_aligned(fake_result):
+    text = shown(fake_result())
+    head, row = row_of(text, "Epoch"), row_of(text, "1/5")
+    assert row.split() == ["1/5", "1.8000", "35.0", "%", "1.8000", "40.0", "%", "3.2"]
+    for title, value in (("Loss", "1.8000"), ("Accuracy", "35.0 %"), ("Seconds", "3.2")):
+        assert head.index(title) + len(title) == row.index(value) + len(value)
+    assert "Parameters: 165,258 trainable, 2,257,984 frozen\n" in text
+    assert "Phase frozen: 5 epochs of 45,000 images\n" in text
+
+
+def test_the_result(fake_result):
+    result = fake_result()
+    text = shown(result)
+    assert f"Test accuracy {100 * result.accuracy:.1f} %" in text
+    assert f"loss {result.test.loss:.4f}" in text
+    assert re.search(r"airplane +\d+\.\d % +\d+\.\d % +\d+\.\d % +50", text)
+    for part in ("macro avg", "weighted avg", "features 33.1", "already stored: train"):
+        assert part in text
+
+
+def test_every_count_of_the_confusion_matrix_is_shown(fake_result):
+    result = fake_result()
+    lines = shown(result).split("Confusion matrix")[1].splitlines()[2:12]
+    rows = zip(lines, result.info.class_names, result.test.confusion_matrix, strict=True)
+    for line, name, counts in rows:
+        assert line.split() == [name, *(str(count) if count else "." for count in counts)]
+
+
+def test_twenty_classes_are_shown_in_per_cent_under_letters(fake_result):
+    names = tuple(f"class number {index}" for index in range(20))
+    text = shown(fake_result(names, count=4000))
+    assert "per cent of the row" in text
+    assert re.search(r"A +B +C +D", text)
+    assert "T class number" in text
+    assert_fits(text, 80)
+
+
+def test_many_classes_have_a_table_of_confusions(fake_result):
+    names = tuple(f"class {index}" for index in range(100))
+    text = shown(fake_result(names, count=3000))
+    table = text.split("Most frequent confusions")[1].split("Seconds")[0]
+    assert len(re.findall(r"class \d+ → class \d+ +\d+ +\d+\.\d %", table)) == 15
+    assert_fits(text, 80)
+
+
+def test_many_classes_without_a_mistake(fake_result):
+    names = tuple(f"class {index}" for index in range(30))
+    assert "No image of the test set was confused." in shown(fake_result(names, skill=1.0))
+
+
+def test_over_a_hundred_classes_the_weakest_are_reported(fake_result):
+    names = tuple(f"class {index}" for index in range(150))
+    text = shown(fake_result(names, count=3000))
+    assert "the 15 of 150 classes with the lowest F1" in text
+    assert len(text.splitlines()) < 90
+
+
+@pytest.mark.parametrize("width", [80, 120])
+@pytest.mark.parametrize("terminal", [False, True])
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii", "cp1252"])
+def test_nasty_names_fit_and_move_no_cursor(
+    fake_result, nasty_names, tmp_path, width, terminal, encoding
+):
+    result = fake_result(
+        nasty_names,
+        folder=tmp_path / "[red]\x1b[2J",
+        name="[/nope] \x1b]0;title\x07" + "n" * 200,
+        notes=("[blink]\x1b[5m", "x" * 300),
+    )
+    screen = Screen(width=width, terminal=terminal, encoding=encoding)
+    run(screen.reporter, result)
+    screen.reporter.on_error(ValueError("[/]\x1b[2J\nsecond line"))
+    text = screen.text
+    for part in ("[bold]red", "\\x1b[31mESC", "\\u202eevil", "[blink]\\x1b[5m"):
+        assert part in text
+    assert "\x1b[2J" not in text
+    assert "\x1b]0" not in text
+    if terminal:
+        assert text.count(HIDE) == text.count(SHOW) > 0
+        text = ESCAPE.sub("", text).replace("\r", "\n")
+    assert not CONTROL.search(text)
+    assert_fits(text, width)
+
+
+@pytest.mark.parametrize("width", [20, 40, 60, 200])
+def test_other_widths_do_not_raise(fake_result, nasty_names, width):
+    for names in (nasty_names, tuple(f"class {index}" for index in range(30))):
+        for terminal in (False, True):
+            shown(fake_result(names), width=width, terminal=terminal)
+
+
+def test_piped_it_is_plain_lines(fake_result, tmp_path):
+    text = shown(fake_result(folder=tmp_path))
+    assert "\x1b" not in text
+    assert "\r" not in text
+    assert "Features of train: 45,000 images\n" in text
+    assert "Features of train: 45,000 images in 15.0 s (3,000 images/s)\n" in text
+    assert "Features of test: already stored\n" in text
+    assert " left" not in text
+
+
+def test_live_the_bar_shows_rate_and_time_left(fake_result, monkeypatch):
+    monkeypatch.setattr("tlkit.builtin.reporters.terminal._SECONDS_BETWEEN_DRAWS", 0)
+    text = ESCAPE.sub("", shown(fake_result(), terminal=True))
+    assert "9,000/45,000  3,000 images/s  0:12 left" in text
+    assert "Epoch 2/5" in text
+    assert "9,000/45,000  9,000 images/s  0:04 left" in text
+
+
+def test_ascii_where_the_console_can_do_no_more(fake_result):
+    text = shown(fake_result(), encoding="ascii")
+    assert "Test accuracy" in text
+    assert text.isascii()
+
+
+def test_a_history_without_validation_and_a_loss_that_is_no_number(fake_result):
+    text = shown(fake_result(validation=False, loss=float("nan")))
+    assert row_of(text, "1/5").split() == ["1/5", "nan", "35.0", "%", "-", "-", "3.2"]
+
+
+@pytest.mark.parametrize("options", [{"epochs": ()}, {"missing_class": True}, {"config": {}}])
+def test_unusual_results(fake_result, options):
+    text = shown(fake_result(**options))
+    assert "Test accuracy" in text
+    assert_fits(text, 80)
+
+
+def test_the_files_of_the_folder_are_listed(fake_result, tmp_path):
+    (tmp_path / "plots").mkdir()
+    for name in ("model.keras", "plots/curves.png", ".hidden"):
+        (tmp_path / name).touch()
+    text = shown(fake_result(folder=tmp_path))
+    assert "model.keras, plots/curves.png" in text
+    assert ".hidden" not in text
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (KeyboardInterrupt(), "Interrupted in epoch 2 of phase frozen"),
+        (ValueError("is nan\nmore"), "Failed in epoch 2 of phase frozen: ValueError: is nan"),
+    ],
+)
+@pytest.mark.parametrize("terminal", [False, True])
+def test_an_error_is_one_line_and_gives_the_terminal_back(error, line, terminal):
+    screen = Screen(terminal=terminal)
+    stdout = sys.stdout
+    screen.reporter.on_epoch_progress(PHASE, 2, 50, 100, 1.0)
+    assert (HIDE in screen.text) == terminal
+    screen.reporter.on_error(error)
+    assert line in screen.text.splitlines()[-1]
+    assert screen.text.count(HIDE) == screen.text.count(SHOW)
+    assert sys.stdout is stdout
+
+
+def test_if_the_reporter_itself_raises_the_terminal_is_given_back():
+    screen = Screen(terminal=True)
+    screen.reporter.on_epoch_progress(PHASE, 1, 50, 100, 1.0)
+    with pytest.raises(TypeError):
+        screen.reporter.on_epoch_end(PHASE, 1, {"loss": object()}, 1.0)
+    assert screen.text.count(HIDE) == screen.text.count(SHOW) == 1
+
+
+def events(result):
+    phase = result.phases[0].phase
+    return [
+        lambda r: r.on_run_begin(result.info),
+        lambda r: r.on_extract_progress("train", 5, 10, 0.0, stored=False, later=1),
+        lambda r: r.on_phase_begin(phase, later=1),
+        lambda r: r.on_epoch_progress(phase, 1, 0, 0, 0.0, later=1),
+        lambda r: r.on_epoch_end(phase, 1, {}, 0.0, later=1),
+        lambda r: r.on_phase_end(result.phases[0], later=1),
+        lambda r: r.on_run_end(result, later=1),
+        lambda r: r.on_error(KeyboardInterrupt(), later=1),
+    ]
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_events_in_any_order(fake_result, terminal):
+    screen = Screen(terminal=terminal)
+    for pair in itertools.permutations(events(fake_result()), 2):
+        for event in pair:
+            event(screen.reporter)
+    screen.reporter.on_error(RuntimeError())
+    assert screen.text.count(HIDE) == screen.text.count(SHOW)
+
+
+def test_a_display_of_the_caller_stays(fake_result):
+    screen = Screen(terminal=True)
+    with Progress(console=screen.console, auto_refresh=False):
+        run(screen.reporter, fake_result())
+    assert "Test accuracy" in screen.text
+
+
+def test_a_reader_that_leaves_does_not_end_the_run(fake_result, monkeypatch):
+    class Gone(io.StringIO):
+        def write(self, text):
+            raise BrokenPipeError
+
+        def fileno(self):
+            return 10_000
+
+    monkeypatch.setattr("os.dup2", lambda *args: None)
+    monkeypatch.setattr(sys, "stdout", Gone())
+    run(RichReporter(), fake_result())
+
+
+def test_options_are_those_that_can_be_written_down():
+    assert RichReporter(width=100).options == {"width": 100}
+    assert RichReporter(console=Console()).options == {"width": None}
+    assert validate_options(RichReporter, {"width": 100}, where="a file") == {"width": 100}
+    with pytest.raises(ConfigError):
+        validate_options(RichReporter, {"console": "x"}, where="a file")
+    with pytest.raises(ConfigError, match="40 or more"):
+        RichReporter(width=39)

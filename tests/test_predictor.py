@@ -1,0 +1,59 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.tiny import CLASS_NAMES, Colours, TinyBackbone, make_images
+from tlkit import DataError, RunFolderError, Trainer
+from tlkit.builtin.workflows.freeze_and_train import FreezeAndTrain
+from tlkit.predictor import predict
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("predict")
+    trainer = Trainer(
+        TinyBackbone(), "linear", Colours(), FreezeAndTrain(60, learning_rate=1e-2), [], runs=folder
+    )
+    return trainer.run()
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    images, labels = make_images(40, seed=5)
+    for index, (image, label) in enumerate(zip(images, labels, strict=True)):
+        folder = tmp_path / "pictures" / CLASS_NAMES[label]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(folder / f"{index:02d}.png")
+    return tmp_path / "pictures"
+
+
+def test_files_and_folders_are_classified_as_the_model_does(run, pictures):
+    found = list(predict(run.folder, [pictures], top=3))
+    assert len(found) == 40
+    right = [item.path.split("/")[-2] == item.classes[0] for item in found]
+    assert np.mean(right) > 0.9
+    first = found[0]
+    with Image.open(first.path) as picture:
+        expected = run.model.predict(np.asarray(picture)[None], verbose=0)[0]
+    assert first.classes[0] == CLASS_NAMES[expected.argmax()]
+    assert first.confidences == pytest.approx(sorted(expected, reverse=True), abs=1e-5)
+
+
+def test_a_broken_picture_is_listed_and_the_others_go_on(run, pictures):
+    (pictures / "red" / "00.png").write_text("broken")
+    found = list(predict(run.folder, [pictures]))
+    errors = [item for item in found if item.error]
+    assert len(found) == 40
+    assert len(errors) == 1
+    assert "00.png" in errors[0].error
+
+
+def test_bad_input_is_named(run, tmp_path):
+    with pytest.raises(DataError, match="There is no file or folder"):
+        list(predict(run.folder, [tmp_path / "nothing.png"]))
+    with pytest.raises(DataError, match="No picture"):
+        list(predict(run.folder, [tmp_path]))
+    with pytest.raises(DataError, match="1 or more"):
+        list(predict(run.folder, [tmp_path], top=0))
+    with pytest.raises(RunFolderError, match="no run folder"):
+        list(predict(tmp_path / "run", [__file__]))

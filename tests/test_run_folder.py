@@ -1,0 +1,63 @@
+import json
+
+import pytest
+
+from tests.tiny import Colours, TinyBackbone
+from tlkit import RunFolderError, Trainer, load_run, run_folder
+from tlkit.builtin.workflows.freeze_and_train import FreezeAndTrain
+
+
+@pytest.fixture
+def folder(tmp_path):
+    trainer = Trainer(TinyBackbone(), "linear", Colours(), FreezeAndTrain(1), [], runs=tmp_path)
+    return trainer.run().folder
+
+
+def test_two_runs_of_one_second_get_two_folders(tmp_path):
+    assert run_folder.create(tmp_path, "a") != run_folder.create(tmp_path, "a")
+
+
+def test_a_place_that_is_no_folder_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunFolderError, match="file"):
+        run_folder.create(tmp_path / "file", "a")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("run.json", "["),
+        ("run.json", "{}"),
+        ("run.json", '{"schema_version": 99}'),
+        ("predictions.npz", "no zip"),
+    ],
+)
+def test_a_damaged_run_is_named(folder, name, content):
+    (folder / name).write_text(content)
+    with pytest.raises(RunFolderError, match="is damaged"):
+        load_run(folder)
+
+
+def test_an_unfinished_run_says_how_to_start_it_again(folder):
+    (folder / "run.json").unlink()
+    with pytest.raises(RunFolderError, match=r"did not finish.*tlkit run .*config\.toml"):
+        load_run(folder)
+    with pytest.raises(RunFolderError, match="is no run folder"):
+        load_run(folder.parent)
+    with pytest.raises(RunFolderError, match="There is no run folder"):
+        load_run(folder / "nothing")
+
+
+def test_a_missing_or_damaged_model_is_named(folder):
+    (folder / "model.keras").write_text("damaged")
+    with pytest.raises(RunFolderError, match="Cannot load"):
+        run_folder.load_model(folder)
+    (folder / "model.keras").unlink()
+    with pytest.raises(RunFolderError, match="has no model"):
+        run_folder.load_model(folder)
+
+
+def test_the_record_is_json(folder):
+    record = json.loads((folder / "run.json").read_text())
+    assert record["environment"]["python"]
+    assert set(record["fingerprints"]) == {"train", "test", "weights"}

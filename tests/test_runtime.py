@@ -1,0 +1,53 @@
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tlkit import TlkitError, runtime
+
+
+def run(code, **environment):
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment},
+    )
+
+
+def test_another_keras_backend_is_refused(monkeypatch):
+    import keras
+
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    with pytest.raises(TlkitError, match="KERAS_BACKEND=tensorflow"):
+        runtime.require_tensorflow_backend()
+
+
+def test_tensorflow_starts_without_a_word():
+    done = run("from tlkit.runtime import require_tensorflow_backend as r; r()")
+    assert done.returncode == 0
+    assert done.stderr == ""
+
+
+def test_a_failure_to_start_shows_what_was_held_back():
+    code = (
+        "import os, sys\n"
+        "from tlkit.runtime import _held_back_stderr\n"
+        "with _held_back_stderr():\n"
+        "    os.write(2, b'from C++')\n"
+        "    raise ImportError('no library')\n"
+    )
+    done = run(code)
+    assert "from C++" in done.stderr
+    assert "ImportError: no library" in done.stderr
+
+
+def test_keeping_freed_memory_works_where_glibc_is():
+    done = run("from tlkit.runtime import keep_freed_memory; print(keep_freed_memory())")
+    assert done.stdout.strip() in ("True", "False")
+
+
+def test_the_environment_names_the_versions():
+    found = runtime.environment()
+    assert {"python", "tlkit", "keras", "numpy", "platform", "processor", "cpu_count"} <= set(found)

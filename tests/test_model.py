@@ -16,7 +16,8 @@ def model():
 def test_the_views_share_their_layers_and_the_model_ends_in_softmax(model):
     images, _ = make_images(4, seed=0)
     probabilities = model.model.predict(images, verbose=0)
-    logits = model.head.predict(model.features.predict(images, verbose=0), verbose=0)
+    resized = model.resize(images.astype(np.float32))
+    logits = model.head.predict(model.features.predict(resized, verbose=0), verbose=0)
     np.testing.assert_allclose(probabilities, keras.ops.softmax(logits), rtol=1e-5)
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
 

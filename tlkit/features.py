@@ -188,7 +188,11 @@ def run_batches(
 
     @tf.function(reduce_retracing=True, jit_compile=False)  # type: ignore[untyped-decorator]
     def forward(pixels: Any) -> Any:
-        return model.features(tf.cast(pixels, tf.float32), training=False)
+        pixels = tf.cast(pixels, tf.float32)
+        # Resizing to the same size is exact, so leaving it out changes no number.
+        if pixels.shape[1:3] != (image_size, image_size):
+            pixels = model.resize(pixels)
+        return model.features(pixels, training=False)
 
     for batch in pixel_batches(images, batch_size_for(image_size), model.resize, start=start):
         yield forward(tf.convert_to_tensor(batch)).numpy()

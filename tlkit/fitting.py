@@ -15,6 +15,7 @@ from tlkit.features import stack_resized
 from tlkit.records import ImageSequence, Int64Array
 
 PROGRESS_SECONDS = 0.25
+LEAST_EVALUATION_BATCH = 256
 
 
 @dataclass(frozen=True)
@@ -154,8 +155,6 @@ class Fitter:
     def _compile(self) -> tuple[Any, Any]:
         import tensorflow as tf
 
-        batch = self.batch_size
-
         def score(labels: Any, logits: Any, losses: Any) -> tuple[Any, Any]:
             right = tf.cast(tf.argmax(logits, axis=-1) == labels, tf.float32)
             return tf.reduce_sum(losses), tf.reduce_sum(right)
@@ -174,7 +173,7 @@ class Fitter:
             logits = self.model(inputs, training=False)
             return score(labels, logits, self._loss(labels, logits))
 
-        def loop_over(step: Callable[[Any, Any], tuple[Any, Any]]) -> Any:
+        def loop_over(step: Callable[[Any, Any], tuple[Any, Any]], batch: int) -> Any:
             @tf.function(reduce_retracing=True, jit_compile=False)  # type: ignore[untyped-decorator]
             def loop(inputs: Any, labels: Any, rows: Any) -> tuple[Any, Any]:
                 loss_sum, correct = tf.constant(0.0), tf.constant(0.0)
@@ -187,4 +186,8 @@ class Fitter:
 
             return loop
 
-        return loop_over(train_step), loop_over(evaluate_step)
+        evaluation_batch = max(self.batch_size, LEAST_EVALUATION_BATCH)
+        return (
+            loop_over(train_step, self.batch_size),
+            loop_over(evaluate_step, evaluation_batch),
+        )

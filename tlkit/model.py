@@ -24,7 +24,8 @@ class AssembledModel:
         model: What is saved: RGB pixels 0 to 255, float32 or uint8 (N, any, any, 3), to
             probabilities (N, number of classes).
         logits: The same up to the logits; fine-tuning trains this one.
-        features: Pixels to what the head receives; the feature store runs this one.
+        features: Resized pixels (N, image_size, image_size, 3) to what the head receives; the
+            feature store runs this one.
         resize: Pixels of any size to (N, image_size, image_size, 3).
         backbone: What the backbone built.
         head: What the head built.
@@ -59,17 +60,20 @@ def assemble(
     freeze(network)
     size = backbone.image_size
     pixels = keras.Input((None, None, 3), name="pixels")
+    resized = keras.Input((size, size, 3), name="resized")
     # Antialiasing changes nothing for images that are enlarged, and large photographs need it.
     resize = keras.layers.Resizing(
         size, size, interpolation=backbone.interpolation, antialias=True, name=RESIZE_LAYER
     )
+    pool = _pool(head) if head.pooling else None
     maps = network(backbone.preprocess(resize(pixels)))
     if len(maps.shape) != 4:
         raise PluginError(
             f"Backbone '{backbone.name}' built a model with output shape {tuple(maps.shape)}; "
             f"allowed: feature maps (N, height, width, channels). Leave its top off."
         )
-    features = _pool(head)(maps) if head.pooling else maps
+    features = pool(maps) if pool else maps
+    resized_maps = network(backbone.preprocess(resized))
     classifier = head.build(tuple(features.shape[1:]), num_classes)
     logits = classifier(features)
     if tuple(logits.shape) != (None, num_classes):
@@ -81,7 +85,7 @@ def assemble(
     return AssembledModel(
         model=keras.Model(pixels, probabilities, name=f"{backbone.name}_{head.name}"),
         logits=keras.Model(pixels, logits),
-        features=keras.Model(pixels, features),
+        features=keras.Model(resized, pool(resized_maps) if pool else resized_maps),
         resize=resize,
         backbone=network,
         head=classifier,

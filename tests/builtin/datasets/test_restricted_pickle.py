@@ -60,7 +60,8 @@ def test_what_is_no_dictionary_of_text_is_refused(data):
 
 
 def test_only_latin1_is_encoded():
-    data = b"\x80\x02}X\x01\x00\x00\x00ac_codecs\nencode\nX\x01\x00\x00\x00aX\x03\x00\x00\x00hex\x86Rs."
+    start = b"\x80\x02}X\x01\x00\x00\x00ac_codecs\nencode\n"
+    data = start + b"X\x01\x00\x00\x00aX\x03\x00\x00\x00hex\x86Rs."
     with pytest.raises(DataError, match="encoding 'hex'"):
         load(data, "batch")
 

@@ -1,0 +1,27 @@
+# List the recipes.
+default:
+    @just --list
+
+# Install tlkit, its plugin and the development tools into the current environment.
+install:
+    pip install -e '.[dev]' -e plugins/tlkit-efficientnet-lite
+
+# Check style, types and layers.
+lint:
+    ruff check .
+    ruff format --check .
+    mypy
+    lint-imports
+
+# Mend style.
+format:
+    ruff check --fix .
+    ruff format .
+
+# Run the tests.
+test *arguments:
+    python -m pytest -q {{arguments}}
+
+# Run what CI runs.
+ci:
+    .ci/run

@@ -1,0 +1,18 @@
+import keras
+
+from tlkit import Trainer, Workflow
+
+
+class TwoSpeeds(Workflow):
+    name = "two_speeds"
+
+    def run(self, session):
+        for rate in (1e-2, 1e-3):
+            session.train_head(
+                epochs=10, optimizer=keras.optimizers.Adam(rate), name=f"frozen at {rate}"
+            )
+
+
+if __name__ == "__main__":
+    backbone = {"name": "mobilenet_v2", "alpha": 0.35, "weights": "cifar10"}
+    Trainer(backbone=backbone, dataset="digits", workflow=TwoSpeeds()).run()

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, ParamSpec
 
 import typer
 
 from tlkit import __version__
 from tlkit.errors import TlkitError
 
-EXIT_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 1, 2, 130
+P = ParamSpec("P")
+EXIT_FAILED, EXIT_INTERRUPTED = 1, 130
 
 app = typer.Typer(
     name="tlkit",
@@ -32,6 +34,27 @@ app.add_typer(recipes_app, name="recipes")
 app.add_typer(cache_app, name="cache")
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+
+
+def _with_exit_codes(command: Callable[P, None]) -> Callable[P, None]:
+    """Turn what a command raises into one message and an exit code."""
+
+    @functools.wraps(command)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            command(*args, **kwargs)
+        except TlkitError as err:
+            print(f"error: {err}", file=sys.stderr)
+            raise typer.Exit(err.exit_code) from err
+        except KeyboardInterrupt as err:
+            print(
+                "Interrupted. Kept: the features computed so far (the next run goes on from there) "
+                "and the run folder with its config. Give the same command to start again.",
+                file=sys.stderr,
+            )
+            raise typer.Exit(EXIT_INTERRUPTED) from err
+
+    return wrapped
 
 
 def _print_version(value: bool) -> None:
@@ -50,6 +73,7 @@ def _options(
 
 
 @app.command()
+@_with_exit_codes
 def run(
     recipe: Annotated[str, typer.Argument(help="Name of a recipe, or path of a TOML file.")],
     set_: Annotated[
@@ -67,6 +91,7 @@ def run(
 
 
 @recipes_app.callback(invoke_without_command=True)
+@_with_exit_codes
 def recipes_list(context: typer.Context) -> None:
     """List the recipes that ship with tlkit."""
     if context.invoked_subcommand is None:
@@ -78,6 +103,7 @@ def recipes_list(context: typer.Context) -> None:
 
 
 @recipes_app.command("show")
+@_with_exit_codes
 def recipes_show(name: Annotated[str, typer.Argument(help="Name of a recipe.")]) -> None:
     """Print a recipe, to copy and change."""
     from tlkit.config import recipe
@@ -86,6 +112,7 @@ def recipes_show(name: Annotated[str, typer.Argument(help="Name of a recipe.")])
 
 
 @app.command()
+@_with_exit_codes
 def plugins(json_: JsonOption = False) -> None:
     """List plugins: kind, name, where they come from; and packages that failed to load."""
     from tlkit.registry import Registry
@@ -116,6 +143,7 @@ def plugins(json_: JsonOption = False) -> None:
 
 
 @cache_app.command("list")
+@_with_exit_codes
 def cache_list(json_: JsonOption = False) -> None:
     """List stored features: backbone, images, size, age."""
     import time
@@ -152,6 +180,7 @@ def cache_list(json_: JsonOption = False) -> None:
 
 
 @cache_app.command("clear")
+@_with_exit_codes
 def cache_clear() -> None:
     """Delete stored features; they are computed again when needed."""
     from tlkit.features import FeatureStore
@@ -161,6 +190,7 @@ def cache_clear() -> None:
 
 
 @app.command()
+@_with_exit_codes
 def predict(
     run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run.")],
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Files and folders.")],
@@ -212,11 +242,6 @@ def _echo(text: str) -> None:
     print(printable(text))
 
 
-def _fail(error: BaseException) -> int:
-    print(f"error: {error}", file=sys.stderr)
-    return getattr(error, "exit_code", EXIT_FAILED)
-
-
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit: 0 done, 1 failed, 2 bad input, 130 interrupted."""
     from tlkit.runtime import keep_freed_memory
@@ -224,34 +249,4 @@ def main(arguments: list[str] | None = None) -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     warnings.filterwarnings("ignore", category=RuntimeWarning, message="Reporter '.*")
     keep_freed_memory()
-    sys.exit(_call(arguments))
-
-
-def _call(arguments: list[str] | None) -> Any:
-    import click
-
-    try:
-        return app(arguments, standalone_mode=False)
-    except click.exceptions.Exit as err:
-        return err.exit_code
-    except click.exceptions.Abort:
-        return _interrupted()
-    except click.ClickException as err:
-        err.show()
-        return EXIT_BAD_INPUT
-    except KeyboardInterrupt:
-        return _interrupted()
-    except TlkitError as err:
-        return _fail(err)
-    except BrokenPipeError:  # such as `tlkit plugins | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-
-
-def _interrupted() -> int:
-    print(
-        "\nInterrupted. Kept: the features computed so far (the next run goes on from there) and "
-        "the run folder with its config. Give the same command to start again.",
-        file=sys.stderr,
-    )
-    return EXIT_INTERRUPTED
+    app(arguments)

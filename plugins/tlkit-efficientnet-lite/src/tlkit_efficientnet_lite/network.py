@@ -1,8 +1,8 @@
 """The EfficientNet-Lite network in Keras.
 
 EfficientNet (Tan and Le, 2019, arXiv:1905.11946) without squeeze-and-excitation and with ReLU6,
-as in ``efficientnet_lite_builder.py`` of tensorflow/tpu: the stem, the first and the last stage
-and the head are not scaled.
+as in ``efficientnet_lite_builder.py`` of tensorflow/tpu: the channels of the stem and the head, and
+the repeats of the first and the last stage, are not scaled.
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ def load_weights(model: keras.Model, state: Mapping[str, NDArray[Any]]) -> None:
 
     Args:
         model: What ``build_network`` returned.
-        state: What ``read_state_dict`` returned.
+        state: What ``read_torch_state_dict`` returned.
 
     Raises:
         WeightsError: If an entry is missing, of the wrong shape, or left over.

@@ -3,17 +3,22 @@
 The format (``torch/serialization.py``, ``_legacy_save``): a magic number, a protocol version and
 a dictionary about the system, each pickled; the pickled object; the pickled list of storage keys;
 then for each key its number of elements as int64 and its elements, little-endian.
+
+A pickle is a program, so three fences stand between it and the interpreter: only the opcodes that
+such files consist of, only four names, and only objects that the program cannot change.
 """
 
 from __future__ import annotations
 
+import io
 import math
 import pickle
+import pickletools
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,69 +28,107 @@ from tlkit import WeightsError
 MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
 PROTOCOL_VERSION = 1001
 
+# The largest known file needs 14,000 opcodes. The limit also keeps tuples from being nested so
+# deep that hashing one overflows the C stack.
+MAX_OPCODES = 30_000
+MAX_DIMENSIONS = 8
 
-class _StorageType:
+# What pickle protocol 2 writes for numbers, text, containers and calls. Missing on purpose: other
+# ways to reach a class or an instance (INST, OBJ, NEWOBJ, EXT1, STACK_GLOBAL) and later protocols.
+# fmt: off
+_OPCODES = frozenset((
+    "PROTO", "STOP", "MARK", "NONE", "NEWTRUE", "NEWFALSE", "BININT", "BININT1", "BININT2", "LONG1",
+    "BINUNICODE", "EMPTY_DICT", "EMPTY_LIST", "EMPTY_TUPLE", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3",
+    "APPEND", "APPENDS", "SETITEM", "SETITEMS", "GLOBAL", "REDUCE", "BUILD", "BINPERSID", "BINPUT",
+    "LONG_BINPUT", "BINGET", "LONG_BINGET",
+))
+# fmt: on
+
+
+class _Sealed:
+    """An object that the BUILD opcode cannot change."""
+
+    def __setstate__(self, state: Any) -> NoReturn:
+        raise WeightsError(f"it changes the state of a {type(self).__name__.strip('_')}")
+
+
+@dataclass(frozen=True, eq=False)
+class _StorageType(_Sealed):
     """What stands for ``torch.FloatStorage`` and the like; it can be named, not called."""
 
-    def __init__(self, dtype: str) -> None:
-        self.dtype = np.dtype(dtype)
+    dtype: np.dtype[Any]
 
 
-@dataclass
-class _Storage:
+@dataclass(frozen=True, eq=False)
+class _Storage(_Sealed):
     dtype: np.dtype[Any]
     numel: int
-    values: NDArray[Any] = field(default_factory=lambda: np.empty(0))
 
 
-@dataclass
-class _Tensor:
+@dataclass(frozen=True, eq=False)
+class _Tensor(_Sealed):
+    key: str
     storage: _Storage
     offset: int
     shape: tuple[int, ...]
     stride: tuple[int, ...]
 
+
+class _StateDict(OrderedDict[Any, Any]):
+    """What stands for ``collections.OrderedDict``."""
+
     def __setstate__(self, state: Any) -> None:
-        raise WeightsError("it sets the state of a tensor")
-
-    def read(self) -> NDArray[Any]:
-        last = self.offset + sum(
-            (side - 1) * step for side, step in zip(self.shape, self.stride, strict=True)
-        )
-        if 0 in self.shape:
-            return np.empty(self.shape, self.storage.dtype)
-        if math.prod(self.shape) > self.storage.numel or last >= self.storage.numel:
-            raise WeightsError("a tensor reaches beyond its storage")
-        size = self.storage.dtype.itemsize
-        view = np.lib.stride_tricks.as_strided(
-            self.storage.values[self.offset :],
-            self.shape,
-            tuple(step * size for step in self.stride),
-        )
-        return view.copy()
+        """Forget torch's ``_metadata``, which is all that weights files set."""
 
 
-def _rebuild_tensor(*arguments: Any) -> _Tensor:
-    storage, offset, shape, stride = arguments[:4]
-    numbers = (offset, *shape, *stride)
-    if not isinstance(storage, _Storage) or len(shape) != len(stride) or len(shape) > 8:
-        raise WeightsError("a tensor without a storage or of an odd shape")
-    if not all(type(number) is int and 0 <= number < 2**40 for number in numbers):
-        raise WeightsError("a tensor with an impossible offset, shape or stride")
-    return _Tensor(storage, offset, tuple(shape), tuple(stride))
+class _MakeStateDict(_Sealed):
+    # An instance, since the opcodes could set attributes of a class or of a function.
+    def __call__(self, *arguments: Any) -> _StateDict:
+        if arguments:
+            raise WeightsError("it fills an OrderedDict in a way that torch does not")
+        return _StateDict()
+
+
+class _MakeTensor(_Sealed):
+    """What stands for ``torch._utils._rebuild_tensor_v2``."""
+
+    def __call__(self, *arguments: Any) -> _Tensor:
+        match arguments:
+            case (
+                (str(key), _Storage() as storage),
+                offset,
+                tuple(shape),
+                tuple(stride),
+                bool(),
+                _,
+            ):
+                pass
+            case _:
+                raise WeightsError("it makes a tensor of something else than a storage and a shape")
+        if len(shape) != len(stride) or len(shape) > MAX_DIMENSIONS:
+            raise WeightsError(f"a tensor has {len(shape)} sides and {len(stride)} strides")
+        if not all(_is_count(number) for number in (offset, *shape, *stride)):
+            raise WeightsError("a tensor has an impossible offset, shape or stride")
+        last = offset + sum((side - 1) * step for side, step in zip(shape, stride, strict=True))
+        size = math.prod(shape)
+        # An empty tensor has no last element, but its offset must not lie outside either.
+        if size > storage.numel or (last if size else offset - 1) >= storage.numel:
+            raise WeightsError(f"a tensor of shape {shape} reaches beyond its storage")
+        return _Tensor(key, storage, offset, shape, stride)
 
 
 _ALLOWED: Mapping[tuple[str, str], Any] = {
-    ("collections", "OrderedDict"): OrderedDict,
-    ("torch", "FloatStorage"): _StorageType("<f4"),
-    ("torch", "LongStorage"): _StorageType("<i8"),
-    ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
+    ("collections", "OrderedDict"): _MakeStateDict(),
+    ("torch", "FloatStorage"): _StorageType(np.dtype("<f4")),
+    ("torch", "LongStorage"): _StorageType(np.dtype("<i8")),
+    ("torch._utils", "_rebuild_tensor_v2"): _MakeTensor(),
 }
 
 
 class _Unpickler(pickle.Unpickler):
-    def __init__(self, file: BinaryIO, storages: dict[str, _Storage]) -> None:
-        super().__init__(file, encoding="utf-8")
+    def __init__(self, program: bytes, file_size: int, storages: dict[str, _Storage]) -> None:
+        super().__init__(io.BytesIO(program))
+        self._file_size = file_size
         self._storages = storages
 
     def find_class(self, module: str, name: str) -> Any:
@@ -94,45 +137,60 @@ class _Unpickler(pickle.Unpickler):
         except KeyError:
             raise WeightsError(f"it names {module}.{name}, which no weights file needs") from None
 
-    def persistent_load(self, pid: Any) -> _Storage:
+    def persistent_load(self, pid: Any) -> tuple[str, _Storage]:
         match pid:
             case ("storage", _StorageType(dtype=dtype), str(key), str(), int(numel), None):
-                if not 0 <= numel < 2**40:
-                    raise WeightsError(f"a storage of {numel} elements")
-                return self._storages.setdefault(key, _Storage(dtype, numel))
-        raise WeightsError("it has a persistent id of an unknown form")
+                pass
+            case _:
+                raise WeightsError("it has a persistent id of an unknown form")
+        if not _is_count(numel) or numel * dtype.itemsize > self._file_size:
+            raise WeightsError(f"it announces a storage of {numel} elements, more than it holds")
+        storage = self._storages.setdefault(key, _Storage(dtype, numel))
+        if (storage.dtype, storage.numel) != (dtype, numel):
+            raise WeightsError(f"it announces storage {key!r} twice, with different sizes or types")
+        return key, storage
 
 
-def read_state_dict(path: Path) -> dict[str, NDArray[Any]]:
+def read_torch_state_dict(path: Path | str) -> dict[str, NDArray[Any]]:
     """Read the tensors of a state dict.
 
     Args:
         path: A file of PyTorch's older format (before version 1.6).
 
     Returns:
-        The tensors by name: float32 or int64 arrays in torch's layout, such as (out channels, in
-        channels, height, width) for the kernel of a convolution.
+        The tensors by name: read-only float32 or int64 arrays in torch's layout, such as (out
+        channels, in channels, height, width) for the kernel of a convolution.
 
     Raises:
         WeightsError: If the file is missing, damaged, or holds anything else. Nothing in it is
             executed: it may name OrderedDict, FloatStorage, LongStorage and _rebuild_tensor_v2.
     """
+    path = Path(path)
     try:
-        with path.open("rb") as file:
-            return _read(file, path.stat().st_size)
+        return _read(path.read_bytes())
     except WeightsError as err:
-        raise WeightsError(f"{path} is refused: {err}.") from err
+        raise WeightsError(
+            f"{path} is refused: {err}. Allowed is a state dict of float32 and int64 tensors; save "
+            f"it with torch.save(state, path, _use_new_zipfile_serialization=False)."
+        ) from err
     except OSError as err:
         raise WeightsError(f"Cannot read {path}: {err.strerror or err}.") from err
     except Exception as err:  # damaged pickles make the reader raise almost anything
-        raise WeightsError(f"{path} is damaged: {type(err).__name__}: {err}") from err
+        raise WeightsError(
+            f"{path} is damaged ({type(err).__name__}: {err}). Get the file again."
+        ) from err
 
 
-def _read(file: BinaryIO, file_size: int) -> dict[str, NDArray[Any]]:
+def _read(data: bytes) -> dict[str, NDArray[Any]]:
+    if data.startswith(b"PK"):
+        raise WeightsError("it is in PyTorch's newer format, a zip file")
+    position = 0
     storages: dict[str, _Storage] = {}
 
     def load() -> Any:
-        return _Unpickler(file, storages).load()
+        nonlocal position
+        start, position = position, _scan(data, position)
+        return _Unpickler(data[start:position], len(data), storages).load()
 
     if load() != MAGIC_NUMBER or load() != PROTOCOL_VERSION:
         raise WeightsError("it is no PyTorch file of the older format")
@@ -140,24 +198,66 @@ def _read(file: BinaryIO, file_size: int) -> dict[str, NDArray[Any]]:
     if not isinstance(system, dict) or system.get("little_endian") is not True:
         raise WeightsError("it was not written on a little-endian machine")
     tensors = load()
-    if not isinstance(tensors, OrderedDict):
+    if not isinstance(tensors, _StateDict):
         raise WeightsError("it holds no state dict")
     keys = load()
     if not isinstance(keys, list) or sorted(keys) != sorted(storages):
         raise WeightsError("its list of storages does not fit its tensors")
+    values: dict[str, NDArray[Any]] = {}
     for key in keys:
         storage = storages[key]
-        size = storage.numel * storage.dtype.itemsize
-        header = file.read(8)
-        if int.from_bytes(header, "little", signed=True) != storage.numel or size > file_size:
-            raise WeightsError(f"storage {key!r} is not of the announced size")
-        data = file.read(size)
-        if len(data) != size:
+        begin = position + 8
+        position = begin + storage.numel * storage.dtype.itemsize
+        if position > len(data):
             raise WeightsError("it is cut short")
-        storage.values = np.frombuffer(data, storage.dtype)
+        if int.from_bytes(data[begin - 8 : begin], "little", signed=True) != storage.numel:
+            raise WeightsError(f"storage {key!r} is not of the announced size")
+        values[key] = np.frombuffer(data[begin:position], storage.dtype)
+    if position != len(data):
+        raise WeightsError(f"{len(data) - position} bytes follow its last storage")
     found: dict[str, NDArray[Any]] = {}
     for name, tensor in tensors.items():
         if not isinstance(name, str) or not isinstance(tensor, _Tensor):
-            raise WeightsError("an entry is no named tensor")
-        found[name] = tensor.read()
+            raise WeightsError(f"an entry is a {type(tensor).__name__} and no named tensor")
+        found[name] = _view(tensor, values[tensor.key])
     return found
+
+
+def _scan(data: bytes, start: int) -> int:
+    """Check the opcodes of the pickle at ``start`` without running it, and return its end."""
+    file = io.BytesIO(data)
+    file.seek(start)
+    tuples: set[Any] = set()
+    before = ""
+    argument: Any
+    for count, (opcode, argument, _) in enumerate(pickletools.genops(file)):
+        name = opcode.name
+        if name not in _OPCODES:
+            raise WeightsError(f"it uses the pickle opcode {name}, which no weights file needs")
+        if count >= MAX_OPCODES:
+            raise WeightsError(f"one of its pickles has more than {MAX_OPCODES} opcodes")
+        if name in ("BINPUT", "LONG_BINPUT"):
+            # The unpickler allocates a memo as long as the greatest index.
+            if argument >= MAX_OPCODES:
+                raise WeightsError(f"it uses the memo index {argument}")
+            tuples.discard(argument)
+            if before.startswith("TUPLE"):
+                tuples.add(argument)
+        elif name in ("BINGET", "LONG_BINGET") and argument in tuples:
+            # A tuple of twice the same tuple, and so on, takes for ever to hash.
+            raise WeightsError("it uses a tuple twice, which no weights file needs")
+        before = name
+    return file.tell()
+
+
+def _view(tensor: _Tensor, values: NDArray[Any]) -> NDArray[Any]:
+    # Views, not copies: a thousand tensors on one storage take no more memory than the file. The
+    # bounds were checked when the tensor was made.
+    steps = tuple(step * values.itemsize for step in tensor.stride)
+    start = values[tensor.offset :]
+    return np.lib.stride_tricks.as_strided(start, tensor.shape, steps, writeable=False)
+
+
+def _is_count(number: Any) -> bool:
+    # Not isinstance: True is an int too.
+    return type(number) is int and 0 <= number < 2**40

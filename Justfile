@@ -4,7 +4,7 @@ default:
 
 # Install tlkit, its plugin and the development tools into the current environment.
 install:
-    pip install -e '.[dev]' -e plugins/tlkit-efficientnet-lite
+    pip install -e '.[dev]' -e 'plugins/tlkit-efficientnet-lite[all]'
 
 # Check style, types and layers.
 lint:

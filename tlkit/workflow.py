@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
 from tlkit.plugin import Plugin
@@ -26,7 +25,3 @@ class Workflow(Plugin, ABC):
                 the head on stored features, ``fine_tune()`` trains the whole model with chosen
                 blocks unfrozen. Each call is one phase, reported and recorded.
         """
-
-    def planned_epochs(self) -> Mapping[str, int]:
-        """Return the number of epochs of each phase, for display before the run; may be empty."""
-        return {}

@@ -18,7 +18,3 @@ from tlkit.builtin.workflows.freeze_and_train import FreezeAndTrain
 def test_numbers_out_of_range_are_refused(options, message):
     with pytest.raises(ConfigError, match=message):
         FreezeAndTrain(**options)
-
-
-def test_planned_epochs():
-    assert FreezeAndTrain(3, fine_tune_epochs=2).planned_epochs() == {"frozen": 3, "fine-tune": 2}

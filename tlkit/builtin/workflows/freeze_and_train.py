@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 from tlkit import ConfigError, Session, Workflow
@@ -72,7 +71,3 @@ class FreezeAndTrain(Workflow):
                 unfreeze_blocks=self.unfreeze,
                 optimizer=keras.optimizers.Adam(self.fine_tune_learning_rate),
             )
-
-    def planned_epochs(self) -> Mapping[str, int]:
-        """Return the epochs of both phases."""
-        return {"frozen": self.epochs, "fine-tune": self.fine_tune_epochs}

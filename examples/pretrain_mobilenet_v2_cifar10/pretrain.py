@@ -5,7 +5,7 @@
 The input is an ``.npz`` with ``x_train, y_train, x_test, y_test`` as ``keras.datasets.cifar10``
 gives them; the output holds one float16 array per weight, named by its Keras path. The number
 of epochs is fixed beforehand and the test set is read once, at the end, so nothing is chosen by
-it. An epoch takes 90 s on two cores.
+it. An epoch took 140 s on two slow cores.
 """
 
 import argparse

@@ -128,9 +128,3 @@ def test_no_internet_gives_one_error_that_says_what_to_do(monkeypatch, tmp_path)
         BY_NAME["mobilenet_v2"]().build()
     for part in ("example.org", str(tmp_path / "models" / "net_224.h5"), "tlkit run quickstart"):
         assert part in str(caught.value)
-
-
-@pytest.mark.real_data
-def test_real_imagenet_weights_load(real_data_home):
-    network = BY_NAME["mobilenet_v2"](image_size=96).build()
-    assert network.output_shape == (None, 3, 3, 1280)

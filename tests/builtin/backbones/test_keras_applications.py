@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import keras
 import numpy as np
 import pytest
@@ -128,3 +131,15 @@ def test_no_internet_gives_one_error_that_says_what_to_do(monkeypatch, tmp_path)
         BY_NAME["mobilenet_v2"]().build()
     for part in ("example.org", str(tmp_path / "models" / "net_224.h5"), "tlkit run quickstart"):
         assert part in str(caught.value)
+
+
+@pytest.mark.real_data
+def test_real_imagenet_weights_load(real_data_home):
+    # Keras reads KERAS_HOME when it is imported, hence the process of its own.
+    code = (
+        "from tlkit import Registry\n"
+        "backbone = Registry(entry_points=False).create('backbone', 'mobilenet_v2')\n"
+        "assert backbone.build().output_shape == (None, 3, 3, 1280)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -12,9 +12,8 @@ NAMES = sorted(path.parent.name for path in EXAMPLES.glob("*/run.py"))
 
 
 def test_there_is_an_example_for_each_kind_of_plugin():
-    assert {f"custom_{k}" for k in ("backbone", "head", "reporter", "dataset", "workflow")} <= set(
-        NAMES
-    )
+    kinds = ("backbone", "head", "reporter", "dataset", "workflow", "engine")
+    assert {f"custom_{kind}" for kind in kinds} <= set(NAMES)
 
 
 @pytest.mark.slow

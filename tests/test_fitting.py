@@ -3,8 +3,9 @@ import numpy as np
 import pytest
 
 from tests.tiny import make_images
-from tlkit import TrainingError
-from tlkit.fitting import Examples, Fitter, epoch_order
+from tlkit import TrainingError, fitting
+from tlkit.fitting import Examples, Fitter, choose_views, epoch_order
+from tlkit.rows import Stacked
 
 
 def make_head():
@@ -99,3 +100,55 @@ def test_a_loss_that_is_not_finite_stops_the_phase(examples):
     fitter = Fitter(make_head(), keras.optimizers.Adam(), 16)
     with pytest.raises(TrainingError, match=r"nan in epoch 1.*learning rate"):
         fitter.train_epoch(Examples(inputs, examples.labels, examples.rows), 0, 1)
+
+
+@pytest.mark.parametrize("chunk_bytes", [1, 2000, 10**6])
+def test_inputs_larger_than_memory_are_streamed_with_the_same_result(
+    examples, monkeypatch, tmp_path, chunk_bytes
+):
+    np.save(tmp_path / "inputs.npy", examples.inputs)
+    mapped = np.load(tmp_path / "inputs.npy", mmap_mode="r")
+    weights = []
+    for limit in (2**30, 0):
+        monkeypatch.setattr(fitting, "MAX_HELD_BYTES", limit)
+        monkeypatch.setattr(fitting, "CHUNK_BYTES", chunk_bytes)
+        keras.utils.set_random_seed(0)
+        fitter = Fitter(make_head(), keras.optimizers.Adam(1e-2), 8)
+        fitter.train_epoch(Examples(mapped, examples.labels, examples.rows), 0, 1)
+        weights.append(fitter.model.get_weights())
+    for mine, other in zip(*weights, strict=True):
+        np.testing.assert_allclose(mine, other, atol=1e-6)
+
+
+def test_float16_features_train_as_their_float32_values_do(examples):
+    half = examples.inputs.astype(np.float16)
+    weights = []
+    for inputs in (half, half.astype(np.float32)):
+        fitter = Fitter(make_head(), keras.optimizers.Adam(1e-2), 8)
+        fitter.train_epoch(Examples(inputs, examples.labels, examples.rows), 0, 1)
+        weights.append(fitter.model.get_weights())
+    for mine, other in zip(*weights, strict=True):
+        np.testing.assert_allclose(mine, other, atol=1e-6)
+
+
+def test_each_epoch_takes_one_view_of_each_image(examples):
+    stacked = Stacked([examples.inputs, examples.inputs + 1, examples.inputs + 2])
+    viewed = Examples(stacked, examples.labels, examples.rows)
+    order = epoch_order(viewed.rows, 0, 1)
+    chosen = choose_views(viewed, order, 0, 1)
+    np.testing.assert_array_equal(chosen % 100, order)
+    assert set(chosen // 100) == {0, 1, 2}
+    np.testing.assert_array_equal(chosen, choose_views(viewed, order, 0, 1))
+    assert list(chosen // 100) != list(choose_views(viewed, order, 0, 2) // 100)
+    np.testing.assert_array_equal(choose_views(examples, order, 0, 1), order)
+
+
+def test_stacked_views_keep_their_labels(examples):
+    """Equal views train as the plain features do."""
+    weights = []
+    for inputs in (examples.inputs, Stacked([examples.inputs] * 3)):
+        fitter = Fitter(make_head(), keras.optimizers.Adam(1e-2), 8)
+        fitter.train_epoch(Examples(inputs, examples.labels, examples.rows), 0, 1)
+        weights.append(fitter.model.get_weights())
+    for mine, other in zip(*weights, strict=True):
+        np.testing.assert_allclose(mine, other, atol=1e-6)

@@ -8,6 +8,7 @@ import pytest
 
 from tests.tiny import CLASS_NAMES, Colours, Recorder, TinyBackbone, make_images
 from tlkit import (
+    Augmentation,
     ConfigError,
     DataError,
     DatasetSource,
@@ -52,7 +53,7 @@ def test_a_run_learns_saves_and_reads_back(make_trainer):
     assert result.accuracy > 0.9
     assert result.test.confusion_matrix.sum() == 30
     assert set(result.seconds) == {
-        "start", "data", "model", "features", "training", "evaluation", "saving", "total"
+        "start", "data", "model", "features", "training", "evaluation", "saving", "reports", "total"
     }  # fmt: skip
     assert {item.name for item in result.folder.iterdir()} == {
         "config.toml", "run.json", "predictions.npz", "model.keras"
@@ -150,7 +151,13 @@ def test_reporters_see_every_event_in_order(make_trainer):
         reporters=[recorder], workflow=FreezeAndTrain(epochs=2, fine_tune_epochs=1, unfreeze=1)
     ).run()
     names = [name for name in recorder.names() if "progress" not in name]
-    epochs = ["on_phase_begin", "on_epoch_end", "on_epoch_end", "on_phase_end"]
+    epochs = [
+        "on_engine_chosen",
+        "on_phase_begin",
+        "on_epoch_end",
+        "on_epoch_end",
+        "on_phase_end",
+    ]
     fine = ["on_phase_begin", "on_epoch_end", "on_phase_end"]
     assert names == ["on_run_begin", *epochs, *fine, "on_run_end"]
     assert {"on_extract_progress", "on_epoch_progress"} <= set(recorder.names())
@@ -295,3 +302,60 @@ def test_a_dataset_that_breaks_its_contract_is_named(make_trainer, train, messag
 def test_too_few_images_to_validate_on_are_named(make_trainer):
     with pytest.raises(DataError, match="validation to a larger share"):
         make_trainer(dataset=Colours(6), validation=0.1).run()
+
+
+def test_views_are_stored_beside_the_plain_features_and_used_for_training_alone(make_trainer):
+    recorder = Recorder()
+    result = make_trainer(views=2, reporters=[recorder]).run()
+    assert dict(result.feature_cache) == {
+        "train": "extracted",
+        "train, view 1": "extracted",
+        "train, view 2": "extracted",
+        "test": "extracted",
+    }
+    assert [item.split for item in result.extractions] == list(result.feature_cache)
+    assert all(item.engine == "tensorflow" for item in result.extractions)
+    more = make_trainer(views=3).run()
+    assert more.feature_cache["train, view 2"] == "stored"
+    assert more.feature_cache["train, view 3"] == "extracted"
+    other = make_trainer(views=1, augmentation=Augmentation(seed=1)).run()
+    assert other.feature_cache["train"] == "stored"
+    assert other.feature_cache["train, view 1"] == "extracted"
+
+
+def test_float16_features_are_stored_apart(make_trainer):
+    make_trainer().run()
+    half = make_trainer(feature_type="float16").run()
+    assert half.feature_cache["train"] == "extracted"
+    assert make_trainer(feature_type="float16").run().feature_cache["train"] == "stored"
+    assert half.info.config["features"]["dtype"] == "float16"
+
+
+def test_the_engine_that_was_asked_for_runs_and_is_reported(make_trainer):
+    pytest.importorskip("openvino")
+    recorder = Recorder()
+    result = make_trainer(engine="openvino", reporters=[recorder]).run()
+    assert result.info.config["engine"] == {"name": "openvino", "precision": "float32"}
+    assert {item.engine for item in result.extractions} == {"openvino"}
+    (trial,) = result.engine_trials
+    assert trial.accepted
+    assert trial.relative_error < 1e-3
+    (event,) = [arguments for name, arguments in recorder.events if name == "on_engine_chosen"]
+    assert event[:2] == ("openvino", (trial,))
+    assert load_run(result.folder).engine_trials == (trial,)
+    assert load_run(result.folder).extractions == result.extractions
+    again = make_trainer(engine="tensorflow").run()
+    assert again.feature_cache["train"] == "stored", "equal features are stored apart"
+    rough = make_trainer(engine={"name": "openvino", "precision": "bfloat16"}).run()
+    assert rough.feature_cache["train"] == "extracted"
+
+
+def test_auto_takes_no_options(make_trainer):
+    with pytest.raises(ConfigError, match=r"precision is not allowed with name = 'auto'"):
+        make_trainer(engine={"name": "auto", "precision": "bfloat16"})
+
+
+@pytest.mark.parametrize("wrong", [{"views": -1}, {"feature_type": "int8"}])
+def test_wrong_feature_settings_are_refused(make_trainer, wrong):
+    with pytest.raises(ConfigError, match=r"\[features\]"):
+        make_trainer(**wrong)

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 from tlkit.atomic import atomic_path, atomic_write_text
 from tlkit.backbone import Backbone
 from tlkit.dataset import DatasetSource
+from tlkit.engine import Engine
 from tlkit.errors import (
     ConfigError,
     DataError,
+    EngineError,
     PluginError,
     RunFolderError,
     TlkitError,
@@ -24,7 +26,9 @@ from tlkit.hookspecs import hookimpl
 from tlkit.plugin import Plugin
 from tlkit.records import (
     ClassReport,
+    EngineTrial,
     Evaluation,
+    Extraction,
     ImageData,
     ImageSequence,
     Phase,
@@ -38,7 +42,14 @@ from tlkit.text import printable
 from tlkit.workflow import Workflow
 
 if TYPE_CHECKING:
-    from tlkit.images import PICTURE_SUFFIXES, PictureFiles, list_pictures, read_picture
+    from tlkit.augmentation import Augmentation
+    from tlkit.images import (
+        PICTURE_SUFFIXES,
+        PictureFiles,
+        list_pictures,
+        read_picture,
+        scan_pictures,
+    )
     from tlkit.registry import Registry
     from tlkit.run_folder import load_run
     from tlkit.session import Session
@@ -48,12 +59,17 @@ __version__ = _version("tlkit")
 
 __all__ = [
     "PICTURE_SUFFIXES",
+    "Augmentation",
     "Backbone",
     "ClassReport",
     "ConfigError",
     "DataError",
     "DatasetSource",
+    "Engine",
+    "EngineError",
+    "EngineTrial",
     "Evaluation",
+    "Extraction",
     "Head",
     "ImageData",
     "ImageSequence",
@@ -83,10 +99,12 @@ __all__ = [
     "load_run",
     "printable",
     "read_picture",
+    "scan_pictures",
 ]
 
 # Loaded on first use: the commands that only list things need none of them.
 _LAZY = {
+    "Augmentation": "tlkit.augmentation",
     "PICTURE_SUFFIXES": "tlkit.images",
     "PictureFiles": "tlkit.images",
     "Registry": "tlkit.registry",
@@ -95,6 +113,7 @@ _LAZY = {
     "list_pictures": "tlkit.images",
     "load_run": "tlkit.run_folder",
     "read_picture": "tlkit.images",
+    "scan_pictures": "tlkit.images",
 }
 
 

@@ -113,6 +113,38 @@ def recipes_show(name: Annotated[str, typer.Argument(help="Name of a recipe.")])
 
 @app.command()
 @_with_exit_codes
+def bench(
+    data: Annotated[
+        Path, typer.Argument(help="CIFAR-10 as .npz with x_train, y_train, x_test, y_test.")
+    ],
+    case: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--case",
+            help="classic, pixels-96, five-heads or start-up; may be given again. All by default.",
+        ),
+    ] = None,
+    rounds: Annotated[int, typer.Option(help="How often to measure each side.")] = 3,
+    images: Annotated[
+        int | None, typer.Option(help="Use so many training images only, and a fifth to test.")
+    ] = None,
+    output: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("bench"),
+) -> None:
+    """Time whole jobs against plain Keras; continue an interrupted bench."""
+    from tlkit.bench import run_bench
+
+    try:
+        run_bench(case or [], data, rounds, output, images, lambda line: print(line, flush=True))
+    except KeyboardInterrupt:
+        print(
+            f"Interrupted. What was measured is kept in {output}; give the same command to go on.",
+            file=sys.stderr,
+        )
+        raise typer.Exit(EXIT_INTERRUPTED) from None
+
+
+@app.command()
+@_with_exit_codes
 def plugins(json_: JsonOption = False) -> None:
     """List plugins: kind, name, where they come from; and packages that failed to load."""
     from tlkit.registry import Registry

@@ -11,6 +11,7 @@ from typing import Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from tlkit.augmentation import Augmentation
 from tlkit.backbone import Backbone
 from tlkit.dataset import DatasetSource
 from tlkit.errors import ConfigError, did_you_mean
@@ -38,6 +39,25 @@ class RunTable(BaseModel):
     )
 
 
+class FeaturesTable(BaseModel):
+    """The ``[features]`` table: what is stored of each image."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    dtype: Literal["float32", "float16"] = Field(
+        default="float32", description="Number type of stored features."
+    )
+    views: int = Field(
+        default=0, description="Augmented views of each training image beside the plain one."
+    )
+    flip: bool = Field(default=True, description="Mirror half of the views.")
+    crop: float = Field(default=0.3, description="Largest share of the area that is cut off.")
+    colour: float = Field(
+        default=0.1, description="Largest change of brightness, contrast and saturation."
+    )
+    seed: int = Field(default=0, description="Seed of the views.")
+
+
 class Table(BaseModel):
     """A plugin's table: its name, and the keywords of its constructor."""
 
@@ -56,6 +76,8 @@ class Config(BaseModel):
     backbone: Table = Table(name="mobilenet_v2")
     head: Table = Table(name="dense")
     workflow: Table = Table(name="freeze_and_train")
+    engine: Table = Table(name="auto")
+    features: FeaturesTable = FeaturesTable()
     reporters: list[Table] = [Table(name="plots"), Table(name="files"), Table(name="rich")]
 
 
@@ -119,7 +141,9 @@ def override(tables: dict[str, Any], assignment: str) -> None:
     """
     key, equals, text = assignment.partition("=")
     parts = [part.strip() for part in key.split(".")]
-    if not equals or len(parts) != (1 if parts[0] == "reporters" else 2) or not all(parts):
+    short = ("reporters", "engine")
+    wrong = len(parts) != 2 and not (len(parts) == 1 and parts[0] in short)
+    if not equals or wrong or not all(parts) or parts[0] == "reporters" != key.strip():
         raise ConfigError(
             f"Cannot use --set {assignment!r}. Allowed: TABLE.KEY=VALUE, such as "
             f"--set backbone.name=resnet50_v2 or --set workflow.epochs=3."
@@ -128,8 +152,9 @@ def override(tables: dict[str, Any], assignment: str) -> None:
         value = tomllib.loads(f"value = {text.strip()}")["value"]
     except (tomllib.TOMLDecodeError, RecursionError):
         value = text.strip()
-    if parts[0] == "reporters":
-        tables["reporters"] = value
+    if len(parts) == 1:
+        tables[parts[0]] = value
+        _lengthen(tables)
         return
     table = tables.setdefault(parts[0], {})
     if not isinstance(table, dict):
@@ -159,6 +184,7 @@ def build_trainer(
         UnknownPluginError: If a plugin is not registered.
     """
     tables, where = read(source)
+    _lengthen(tables)
     original = copy.deepcopy(tables)
     for assignment in overrides:
         override(tables, assignment)
@@ -166,13 +192,17 @@ def build_trainer(
     notes = _drop_keys_of_old_plugins(original, tables, registry)
     if overrides:
         where += " with " + " ".join(f"--set {item}" for item in overrides)
-    _short_reporters(tables)
     config = _validate(tables, where)
 
     def create(kind: str, table: Table) -> Any:
         options = dict(table.model_extra or {})
         label = f"[[{kind}s]]" if kind == "reporter" else f"[{kind}]"
         return registry.create(kind, table.name, f"{label} in {where}", **options)
+
+    def create_engine(table: Table) -> Any:
+        if table.name == "auto":
+            return {"name": "auto", **(table.model_extra or {})}
+        return create("engine", table)
 
     try:
         trainer = Trainer(
@@ -181,10 +211,14 @@ def build_trainer(
             dataset=cast(DatasetSource, create("dataset", config.dataset)),
             workflow=cast(Workflow, create("workflow", config.workflow)),
             reporters=[cast(Reporter, create("reporter", item)) for item in config.reporters],
+            engine=create_engine(config.engine),
             name=config.run.name,
             seed=config.run.seed,
             validation=config.run.validation,
             save=config.run.save,
+            feature_type=config.features.dtype,
+            views=config.features.views,
+            augmentation=Augmentation(**config.features.model_dump(exclude={"dtype", "views"})),
             runs=runs,
             store=store,
             registry=registry,
@@ -205,11 +239,13 @@ def _drop_keys_of_old_plugins(
     Keys that were set by hand stay and are checked. Returns a line for each key that was dropped.
     """
     notes = []
-    for kind in ("dataset", "backbone", "head", "workflow"):
+    for kind in ("dataset", "backbone", "head", "workflow", "engine"):
         before, after = original.get(kind), tables.get(kind)
         if not (isinstance(before, dict) and isinstance(after, dict)):
             continue
         if before.get("name") == after.get("name") or not isinstance(after.get("name"), str):
+            continue
+        if (kind, after["name"]) == ("engine", "auto"):
             continue
         plugin = registry.get(kind, after["name"])
         for key, value in before.items():
@@ -220,7 +256,10 @@ def _drop_keys_of_old_plugins(
     return notes
 
 
-def _short_reporters(tables: dict[str, Any]) -> None:
+def _lengthen(tables: dict[str, Any]) -> None:
+    """Turn the short forms ``engine = "auto"`` and ``reporters = ["rich"]`` into tables."""
+    if isinstance(tables.get("engine"), str):
+        tables["engine"] = {"name": tables["engine"]}
     reporters = tables.get("reporters")
     if isinstance(reporters, list):
         tables["reporters"] = [
@@ -239,7 +278,9 @@ def _validate(tables: Mapping[str, Any], where: str) -> Config:
 
 def _explain(problem: Any, location: list[str]) -> str:
     parent, key = location[:-1], location[-1]
-    fields = RunTable.model_fields if parent == ["run"] else Config.model_fields
+    closed: dict[str, type[BaseModel]] = {"run": RunTable, "features": FeaturesTable}
+    model = closed.get(parent[0], Config) if parent else Config
+    fields = model.model_fields
     if problem["type"] == "extra_forbidden":
         kind = f"key '{key}' in [{parent[0]}]" if parent else f"table [{key}]"
         return f"Unknown {kind}.{did_you_mean(key, fields)}\nAllowed: {', '.join(fields)}."

@@ -36,6 +36,10 @@ class DataError(TlkitError):
     """A dataset or picture that is missing, unreadable or inconsistent."""
 
 
+class EngineError(TlkitError):
+    """An engine that is not installed, or does not give the backbone's features."""
+
+
 class WeightsError(TlkitError):
     """Pretrained weights that are missing or do not fit the backbone."""
 

@@ -4,18 +4,28 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from tlkit.errors import TrainingError
-from tlkit.features import stack_resized
+from tlkit.fused_adam import make_update
 from tlkit.records import ImageSequence, Int64Array
+from tlkit.resizing import Resizer, stack_resized
+from tlkit.rows import Stacked, share_with_tensorflow, take_rows
 
 PROGRESS_SECONDS = 0.25
 LEAST_EVALUATION_BATCH = 256
+# Arrays up to this size are held as one tensor; larger ones are read in chunks, so that memory
+# stays bounded whatever their size.
+MAX_HELD_BYTES = 2**30
+CHUNK_BYTES = 2**26
+
+Chunks = Generator[tuple[Any, Any, Any], None, None]
 
 
 @dataclass(frozen=True)
@@ -23,21 +33,35 @@ class Examples:
     """Inputs and labels, and which rows of them to use.
 
     Attributes:
-        inputs: Features (N, ...), pixels (N, height, width, 3), or a lazy sequence of pictures.
+        inputs: Features (N, ...), pixels (N, height, width, 3), a lazy sequence of pictures, or
+            the stacked features of several views, each (N, ...).
         labels: int64 array (N,).
         rows: int64 array of indices into both; a subset such as the validation split.
-        resize: The model's resize layer, needed where ``inputs`` is lazy.
+        resize: What ``make_resizer()`` returned; needed where ``inputs`` is lazy.
     """
 
-    inputs: ImageSequence
+    inputs: ImageSequence | Stacked
     labels: Int64Array
     rows: Int64Array
-    resize: Any = None
+    resize: Resizer | None = None
+
+    @property
+    def views(self) -> int:
+        """The number of views of each image among the inputs."""
+        return len(self.inputs.arrays) if isinstance(self.inputs, Stacked) else 1
 
 
 def epoch_order(rows: Int64Array, seed: int, epoch: int) -> Int64Array:
     """Return the order in which an epoch visits the rows; any epoch's order stands on its own."""
     return np.random.default_rng([seed, epoch]).permutation(rows)
+
+
+def choose_views(examples: Examples, order: Int64Array, seed: int, epoch: int) -> Int64Array:
+    """Return rows of the stacked views: for each image of an epoch one view, drawn at random."""
+    if examples.views == 1:
+        return order
+    drawn = np.random.default_rng([seed, epoch, 1]).integers(examples.views, size=len(order))
+    return order + len(examples.labels) * drawn
 
 
 class Fitter:
@@ -56,13 +80,11 @@ class Fitter:
             optimizer: A ``keras.optimizers.Optimizer``.
             batch_size: Images in one step.
         """
-        import keras
-
         self.model, self.optimizer, self.batch_size = model, optimizer, batch_size
-        self._loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction=None)
         optimizer.build(model.trainable_variables)
+        self._update = make_update(optimizer, model.trainable_variables)
         self._tensors: dict[int, tuple[Any, Any, Any]] = {}
-        self._train_loop, self._evaluate_loop = self._compile()
+        self._loops: dict[tuple[Any, ...], Any] = {}
 
     def train_epoch(
         self,
@@ -87,7 +109,8 @@ class Fitter:
             TrainingError: If the loss is not finite.
         """
         order = epoch_order(examples.rows, seed, epoch)
-        loss, accuracy = self._run(self._train_loop, examples, order, progress)
+        order = choose_views(examples, order, seed, epoch)
+        loss, accuracy = self._run(True, examples, order, progress)
         if not math.isfinite(loss):
             raise TrainingError(
                 f"The training loss became {loss} in epoch {epoch}. Lower the learning rate, or "
@@ -97,97 +120,163 @@ class Fitter:
 
     def evaluate(self, examples: Examples) -> dict[str, float]:
         """Return ``loss`` (nats) and ``accuracy`` (0 to 1) in inference mode."""
-        loss, accuracy = self._run(self._evaluate_loop, examples, examples.rows, None)
+        loss, accuracy = self._run(False, examples, examples.rows, None)
         return {"loss": loss, "accuracy": accuracy}
 
     def _run(
         self,
-        loop: Any,
+        training: bool,
         examples: Examples,
         order: Int64Array,
         progress: Callable[[int, float], None] | None,
     ) -> tuple[float, float]:
         begin = time.monotonic()
-        lazy = not isinstance(examples.inputs, np.ndarray)
-        chunk = self.batch_size if lazy else self.batch_size * 16
         loss_sum = correct = 0.0
         done = 0
-        while done < len(order):
-            rows = order[done : done + chunk]
-            chunk_begin = time.monotonic()
-            losses, right = loop(*self._load(examples, rows))
-            loss_sum, correct = loss_sum + float(losses), correct + float(right)
-            done += len(rows)
-            if not lazy:
-                # Long enough to hide the dispatch, short enough for a live display.
-                spent = max(time.monotonic() - chunk_begin, 1e-6)
-                target = len(rows) * PROGRESS_SECONDS / spent
-                limit = self.batch_size * 4096
-                steps = int(np.clip(target, self.batch_size, limit)) // self.batch_size
-                chunk = self.batch_size * max(1, steps)
-            if progress is not None:
-                progress(done, time.monotonic() - begin)
+        with closing(self._chunks(examples, order)) as chunks:
+            for inputs, labels, rows in chunks:
+                losses, right = self._loop(training, inputs)(inputs, labels, rows)
+                loss_sum, correct = loss_sum + float(losses), correct + float(right)
+                done += len(rows)
+                if progress is not None:
+                    progress(done, time.monotonic() - begin)
         return loss_sum / len(order), correct / len(order)
 
-    def _load(self, examples: Examples, rows: Int64Array) -> tuple[Any, Any, Any]:
+    def _chunks(self, examples: Examples, order: Int64Array) -> Chunks:
+        held = isinstance(examples.inputs, np.ndarray) and examples.inputs.nbytes <= MAX_HELD_BYTES
+        return self._held(examples, order) if held else self._streamed(examples, order)
+
+    def _held(self, examples: Examples, order: Int64Array) -> Chunks:
+        """Yield the same two tensors each time, and the rows of them that are next."""
         import tensorflow as tf
 
-        if not isinstance(examples.inputs, np.ndarray):
-            images = [examples.inputs[int(row)] for row in rows]
-            labels = tf.constant(examples.labels[rows])
-            return (
-                stack_resized(images, examples.resize),
-                labels,
-                tf.range(len(rows), dtype="int64"),
-            )
         key = id(examples.inputs)
         if key not in self._tensors:
             with tf.device("CPU"):
                 # The array is kept too, so that its id stays taken.
                 self._tensors[key] = (
-                    tf.convert_to_tensor(examples.inputs),
-                    tf.constant(examples.labels),
+                    share_with_tensorflow(examples.inputs),
+                    tf.constant(examples.labels, tf.int64),
                     examples.inputs,
                 )
         inputs, labels, _ = self._tensors[key]
-        return inputs, labels, tf.constant(rows)
+        done, chunk = 0, self.batch_size * 16
+        while done < len(order):
+            begin = time.monotonic()
+            rows = order[done : done + chunk]
+            yield inputs, labels, tf.constant(rows, tf.int64)
+            done += len(rows)
+            # Long enough to hide the dispatch, short enough for a live display.
+            spent = max(time.monotonic() - begin, 1e-6)
+            target = int(min(len(rows) * PROGRESS_SECONDS / spent, self.batch_size * 4096))
+            chunk = self.batch_size * max(1, target // self.batch_size)
 
-    def _compile(self) -> tuple[Any, Any]:
+    def _streamed(self, examples: Examples, order: Int64Array) -> Chunks:
+        """Yield chunks of whole batches, each read while the one before it is used."""
         import tensorflow as tf
 
-        def score(labels: Any, logits: Any, losses: Any) -> tuple[Any, Any]:
-            right = tf.cast(tf.argmax(logits, axis=-1) == labels, tf.float32)
-            return tf.reduce_sum(losses), tf.reduce_sum(right)
+        def load(rows: Int64Array) -> tuple[Any, Any, Any]:
+            inputs = take_rows(examples.inputs, rows)
+            if isinstance(inputs, list):
+                assert examples.resize is not None
+                inputs = stack_resized(inputs, examples.resize)
+            numbers = tf.range(len(rows), dtype=tf.int64)
+            return (
+                tf.convert_to_tensor(inputs),
+                tf.constant(examples.labels[rows % len(examples.labels)], tf.int64),
+                numbers,
+            )
 
-        def train_step(inputs: Any, labels: Any) -> tuple[Any, Any]:
-            with tf.GradientTape() as tape:
-                logits = self.model(inputs, training=True)
-                losses = self._loss(labels, logits)
-                extra = tf.add_n(self.model.losses) if self.model.losses else 0.0
-                total = tf.reduce_mean(losses) + extra
-            variables = [weight.value for weight in self.model.trainable_variables]
-            self.optimizer.apply(tape.gradient(total, variables), self.model.trainable_variables)
-            return score(labels, logits, losses + extra)
-
-        def evaluate_step(inputs: Any, labels: Any) -> tuple[Any, Any]:
-            logits = self.model(inputs, training=False)
-            return score(labels, logits, self._loss(labels, logits))
-
-        def loop_over(step: Callable[[Any, Any], tuple[Any, Any]], batch: int) -> Any:
-            @tf.function(reduce_retracing=True, jit_compile=False)  # type: ignore[untyped-decorator]
-            def loop(inputs: Any, labels: Any, rows: Any) -> tuple[Any, Any]:
-                loss_sum, correct = tf.constant(0.0), tf.constant(0.0)
-                for first in tf.range(0, tf.size(rows), batch):
-                    chosen = rows[first : first + batch]
-                    pixels = tf.cast(tf.gather(inputs, chosen), tf.float32)
-                    losses, right = step(pixels, tf.gather(labels, chosen))
-                    loss_sum, correct = loss_sum + losses, correct + right
-                return loss_sum, correct
-
-            return loop
-
-        evaluation_batch = max(self.batch_size, LEAST_EVALUATION_BATCH)
-        return (
-            loop_over(train_step, self.batch_size),
-            loop_over(evaluate_step, evaluation_batch),
+        sample = take_rows(examples.inputs, order[:1])
+        # Pictures are decoded: a chunk of one batch keeps the display alive.
+        batches = (
+            1 if isinstance(sample, list) else CHUNK_BYTES // (sample.nbytes * self.batch_size)
         )
+        chunk = self.batch_size * max(1, batches)
+        parts = [order[first : first + chunk] for first in range(0, len(order), chunk)]
+        with ThreadPoolExecutor(max_workers=1) as pool:
+            pending = pool.submit(load, parts[0])
+            for following in (*parts[1:], None):
+                current = pending.result()
+                if following is not None:
+                    pending = pool.submit(load, following)
+                yield current
+
+    def _loop(self, training: bool, inputs: Any) -> Any:
+        """Return the compiled loop for inputs of one type and shape; their number may vary."""
+        key = training, inputs.dtype, tuple(inputs.shape[1:])
+        if key not in self._loops:
+            step = self._train_step if training else self._evaluate_step
+            batch = self.batch_size
+            if not training:
+                batch = max(batch, LEAST_EVALUATION_BATCH)
+            self._loops[key] = self._compile(step, batch, training, inputs)
+        return self._loops[key]
+
+    def _compile(
+        self,
+        step: Callable[[Any, Any, Any], tuple[Any, Any, Any]],
+        batch: int,
+        training: bool,
+        inputs: Any,
+    ) -> Any:
+        import tensorflow as tf
+
+        # Without a signature TensorFlow would trace again for each number of rows; converting this
+        # code with AutoGraph would take longer than an epoch on a small data set.
+        @tf.function(
+            input_signature=(
+                tf.TensorSpec((None, *inputs.shape[1:]), inputs.dtype),
+                tf.TensorSpec((None,), tf.int64),
+                tf.TensorSpec((None,), tf.int64),
+            ),
+            autograph=False,
+            jit_compile=False,
+        )  # type: ignore[untyped-decorator]
+        def loop(inputs: Any, labels: Any, rows: Any) -> tuple[Any, Any]:
+            count = tf.size(rows)
+            zero = tf.constant(0.0)
+
+            def body(first: Any, steps: Any, loss_sum: Any, correct: Any) -> tuple[Any, ...]:
+                chosen = rows[first : first + batch]
+                examples = tf.cast(tf.gather(inputs, chosen), tf.float32)
+                steps, losses, right = step(steps, examples, tf.gather(labels, chosen))
+                return first + batch, steps, loss_sum + losses, correct + right
+
+            _, steps, loss_sum, correct = tf.while_loop(
+                lambda first, *_: first < count, body, (0, self._update.begin(), zero, zero)
+            )
+            if training:
+                self._update.end(steps)
+            return loss_sum, correct
+
+        return loop
+
+    def _train_step(self, steps: Any, inputs: Any, labels: Any) -> tuple[Any, Any, Any]:
+        import tensorflow as tf
+
+        variables = self.model.trainable_variables
+        with tf.GradientTape() as tape:
+            logits = self.model(inputs, training=True)
+            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+            total = tf.reduce_mean(losses)
+            if self.model.losses:
+                extra = tf.add_n(self.model.losses)
+                losses, total = losses + extra, total + extra
+        gradients = tape.gradient(total, [weight.value for weight in variables])
+        steps = self._update.apply(steps, gradients)
+        return steps, *_score(labels, logits, losses)
+
+    def _evaluate_step(self, steps: Any, inputs: Any, labels: Any) -> tuple[Any, Any, Any]:
+        import tensorflow as tf
+
+        logits = self.model(inputs, training=False)
+        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+        return steps, *_score(labels, logits, losses)
+
+
+def _score(labels: Any, logits: Any, losses: Any) -> tuple[Any, Any]:
+    import tensorflow as tf
+
+    right = tf.cast(tf.argmax(logits, axis=-1) == labels, tf.float32)
+    return tf.reduce_sum(losses), tf.reduce_sum(right)

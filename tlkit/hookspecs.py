@@ -10,6 +10,7 @@ import pluggy
 if TYPE_CHECKING:
     from tlkit.backbone import Backbone
     from tlkit.dataset import DatasetSource
+    from tlkit.engine import Engine
     from tlkit.head import Head
     from tlkit.reporter import Reporter
     from tlkit.workflow import Workflow
@@ -41,3 +42,8 @@ def register_datasets(register: Callable[[type[DatasetSource]], None]) -> None:
 @hookspec
 def register_workflows(register: Callable[[type[Workflow]], None]) -> None:
     """Register Workflow classes."""
+
+
+@hookspec
+def register_engines(register: Callable[[type[Engine]], None]) -> None:
+    """Register Engine classes."""

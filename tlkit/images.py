@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -74,15 +75,40 @@ def list_pictures(folder: Path, *, recursive: bool = False) -> list[Path]:
 
     Symbolic links that lead out of the folder are left out too.
     """
+    return scan_pictures(folder, recursive=recursive)[0]
+
+
+def scan_pictures(folder: Path, *, recursive: bool = False) -> tuple[list[Path], int]:
+    """Return what ``list_pictures()`` returns, and how many other files there are.
+
+    Args:
+        folder: The folder.
+        recursive: Whether to look into its sub-folders.
+
+    Returns:
+        The pictures, sorted, and the number of files that are not hidden and no pictures.
+    """
     root = folder.resolve()
-    found = []
-    for path in folder.rglob("*") if recursive else folder.iterdir():
-        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if hidden or path.suffix.lower() not in PICTURE_SUFFIXES or not path.is_file():
-            continue
-        if path.resolve().is_relative_to(root):
-            found.append(path)
-    return sorted(found)
+    found, others = [], 0
+    for place, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if recursive and not name.startswith(".")]
+        for name in names:
+            if name.startswith("."):
+                continue
+            path = os.path.join(place, name)  # noqa: PTH118 - a Path for each would take seconds
+            suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122
+            leads_out = os.path.islink(path) and not _stays_within(root, path)  # noqa: PTH114
+            if suffix in PICTURE_SUFFIXES and not leads_out:
+                found.append(path)
+            else:
+                others += 1
+    # Paths sort by their parts, which differs from the order of their text.
+    return sorted(map(Path, found)), others
+
+
+def _stays_within(root: Path, path: str) -> bool:
+    target = Path(path).resolve()
+    return target.is_file() and target.is_relative_to(root)
 
 
 class PictureFiles(Sequence[UInt8Array]):

@@ -10,9 +10,9 @@ import numpy as np
 
 from tlkit import run_folder
 from tlkit.errors import DataError, RunFolderError
-from tlkit.features import stack_resized
 from tlkit.images import list_pictures, read_picture
 from tlkit.model import RESIZE_LAYER
+from tlkit.resizing import make_resizer, stack_resized
 
 BATCH_SIZE = 32
 
@@ -55,7 +55,7 @@ def predict(folder: Path | str, inputs: Sequence[Path | str], top: int = 1) -> I
     class_names = run_folder.load_run(folder).info.class_names
     model = run_folder.load_model(folder)
     try:
-        resize = model.get_layer(RESIZE_LAYER)
+        resize = make_resizer(model.get_layer(RESIZE_LAYER))
     except ValueError as err:
         raise RunFolderError(f"The model in {folder} was not saved by tlkit: {err}") from err
     for first in range(0, len(paths), BATCH_SIZE):

@@ -174,6 +174,61 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
+class EngineTrial:
+    """How an engine compared with TensorFlow on images of the data set at hand.
+
+    Attributes:
+        engine: Its name.
+        version: The version of its runtime.
+        precision: What it computes in.
+        accepted: Whether its features are TensorFlow's: a relative error up to 1e-3, and the same
+            head accuracy.
+        reason: Why it was not accepted; empty if it was.
+        relative_error: Largest difference divided by the largest feature.
+        accuracy: Of a head fitted to TensorFlow's features, on the engine's; 0 to 1.
+        reference_accuracy: Of the same head on TensorFlow's features.
+        images_per_second: Of the engine.
+        reference_images_per_second: Of TensorFlow.
+        setup_seconds: What it took to compile the model.
+        remembered: Whether an earlier run measured this.
+    """
+
+    engine: str
+    version: str
+    precision: str
+    accepted: bool
+    reason: str = ""
+    relative_error: float = 0.0
+    accuracy: float = 0.0
+    reference_accuracy: float = 0.0
+    images_per_second: float = 0.0
+    reference_images_per_second: float = 0.0
+    setup_seconds: float = 0.0
+    remembered: bool = False
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """One pass of images through the frozen backbone.
+
+    Attributes:
+        split: ``"train"``, ``"validation"`` or ``"test"``; ``"train, view 2"`` for a view.
+        engine: The engine that ran it.
+        num_images: Number of images.
+        batch_size: Images in a batch, as a short probe found it.
+        seconds: Wall-clock time.
+        stage_seconds: Seconds of work in all threads together: ``read``, ``resize``, ``forward``.
+    """
+
+    split: str
+    engine: str
+    num_images: int
+    batch_size: int
+    seconds: float
+    stage_seconds: Mapping[str, float]
+
+
+@dataclass(frozen=True)
 class RunResult:
     """All that a run learned.
 
@@ -182,11 +237,14 @@ class RunResult:
         phases: What each phase left behind, in order.
         test: The test figures.
         seconds: Wall-clock seconds by part: ``start`` (importing TensorFlow), ``data``, ``model``,
-            ``features``, ``training``, ``evaluation``, ``saving``, and ``total``.
+            ``features``, ``training``, ``evaluation``, ``saving``, ``reports`` (what reporters did
+            in ``on_run_end``, which is not told to them), and ``total``.
         fingerprints: SHA-256 digests of the data and of the backbone's weights.
         environment: Versions of Python, tlkit and the libraries, and the machine.
         feature_cache: For each split, ``"stored"`` if its features were already on disk,
             ``"extracted"`` if this run computed them.
+        extractions: Where the time of each extraction went; empty if all features were stored.
+        engine_trials: How engines other than TensorFlow compared with it.
         warnings: What went wrong without ending the run, such as a reporter that raised.
         model: The trained ``keras.Model``: pixels 0 to 255 in, probabilities out. None when the
             result was read back from a folder; ``load_model()`` loads it then.
@@ -200,6 +258,8 @@ class RunResult:
     fingerprints: Mapping[str, str]
     environment: Mapping[str, str]
     feature_cache: Mapping[str, str] = field(default_factory=dict)
+    extractions: tuple[Extraction, ...] = ()
+    engine_trials: tuple[EngineTrial, ...] = ()
     warnings: tuple[str, ...] = ()
     model: Any = field(default=None, repr=False, compare=False)
     test_images: ImageSequence | None = field(default=None, repr=False, compare=False)

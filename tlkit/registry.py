@@ -15,6 +15,7 @@ import pluggy
 from tlkit import hookspecs
 from tlkit.backbone import Backbone
 from tlkit.dataset import DatasetSource
+from tlkit.engine import Engine
 from tlkit.errors import DuplicatePluginError, PluginError, UnknownPluginError, did_you_mean
 from tlkit.head import Head
 from tlkit.options import validate_options
@@ -23,10 +24,11 @@ from tlkit.reporter import Reporter
 from tlkit.workflow import Workflow
 
 BUILTIN_MODULES = tuple(
-    f"tlkit.builtin.{part}" for part in ("backbones", "heads", "reporters", "datasets", "workflows")
+    f"tlkit.builtin.{part}"
+    for part in ("backbones", "heads", "reporters", "datasets", "workflows", "engines")
 )
 KINDS: Mapping[str, type[Plugin]] = {
-    base.kind: base for base in (Backbone, Head, Reporter, DatasetSource, Workflow)
+    base.kind: base for base in (Backbone, Head, Reporter, DatasetSource, Workflow, Engine)
 }
 HOOK_BY_KIND = {kind: f"register_{kind}s" for kind in KINDS}
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from tlkit.plugin import Plugin
-from tlkit.records import Phase, PhaseResult, RunInfo, RunResult
+from tlkit.records import EngineTrial, Phase, PhaseResult, RunInfo, RunResult
 
 
 class Reporter(Plugin):
@@ -33,6 +33,15 @@ class Reporter(Plugin):
             total: Images in the split.
             seconds: Seconds since the split began.
             kwargs: ``stored`` is True if the features were on disk already.
+        """
+
+    def on_engine_chosen(self, name: str, trials: tuple[EngineTrial, ...], **kwargs: Any) -> None:
+        """Called when the engine for extraction is known; not called if all features are stored.
+
+        Args:
+            name: The engine that runs the frozen backbone.
+            trials: How the engines other than TensorFlow compared with it.
+            kwargs: Room for more.
         """
 
     def on_phase_begin(self, phase: Phase, **kwargs: Any) -> None:

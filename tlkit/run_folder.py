@@ -13,7 +13,16 @@ import numpy as np
 
 from tlkit.atomic import atomic_path, atomic_write_text
 from tlkit.errors import RunFolderError
-from tlkit.records import ClassReport, Evaluation, Phase, PhaseResult, RunInfo, RunResult
+from tlkit.records import (
+    ClassReport,
+    EngineTrial,
+    Evaluation,
+    Extraction,
+    Phase,
+    PhaseResult,
+    RunInfo,
+    RunResult,
+)
 
 if TYPE_CHECKING:
     import keras
@@ -104,6 +113,8 @@ def to_json(result: RunResult) -> dict[str, Any]:
         "fingerprints": dict(result.fingerprints),
         "environment": dict(result.environment),
         "feature_cache": dict(result.feature_cache),
+        "extractions": [dataclasses.asdict(item) for item in result.extractions],
+        "engine_trials": [dataclasses.asdict(item) for item in result.engine_trials],
         "warnings": list(result.warnings),
     }
 
@@ -200,6 +211,8 @@ def _from_json(folder: Path, record: dict[str, Any], labels: Any, probabilities:
         fingerprints=record["fingerprints"],
         environment=record["environment"],
         feature_cache=record["feature_cache"],
+        extractions=tuple(Extraction(**item) for item in record.get("extractions", ())),
+        engine_trials=tuple(EngineTrial(**item) for item in record.get("engine_trials", ())),
         warnings=tuple(record["warnings"]),
     )
 

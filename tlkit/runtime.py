@@ -92,18 +92,19 @@ def _held_back_stderr() -> Iterator[None]:
 def environment() -> dict[str, str]:
     """Return the versions and the machine that a run is made with."""
     found = {"python": platform.python_version()}
-    for package in ("tlkit", "tensorflow", "keras", "numpy", "scikit-learn"):
+    for package in ("tlkit", "tensorflow", "keras", "numpy", "scikit-learn", "openvino"):
         try:
             found[package] = version(package)
         except PackageNotFoundError:  # TensorFlow has several distributions, such as tensorflow-cpu
             continue
     found["platform"] = platform.platform()
-    found["processor"] = _processor()
+    found["processor"] = processor_name()
     found["cpu_count"] = str(os.cpu_count())
     return found
 
 
-def _processor() -> str:
+def processor_name() -> str:
+    """Return the processor's model name."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from tlkit import features
+from tlkit.augmentation import Augmentation, AugmentedImages
 from tlkit.backbone import Backbone
+from tlkit.engine_choice import PROBE_IMAGES, EngineChooser, Probe
 from tlkit.errors import ConfigError, PluginError
 from tlkit.events import Events
-from tlkit.features import FeatureStore
+from tlkit.extraction import Pipeline, guess_batch_size, resized_batches
+from tlkit.features import Features, FeatureStore, FeatureType, Wanted
+from tlkit.fingerprint import digest_images, digest_model, fingerprint
 from tlkit.fitting import Examples, Fitter
 from tlkit.head import Head
 from tlkit.model import (
@@ -23,7 +26,17 @@ from tlkit.model import (
     freeze,
     unfreeze,
 )
-from tlkit.records import Float32Array, Int64Array, Phase, PhaseResult, Split
+from tlkit.records import (
+    Extraction,
+    Float32Array,
+    ImageSequence,
+    Int64Array,
+    Phase,
+    PhaseResult,
+    Split,
+)
+from tlkit.resizing import Resizer, make_resizer, stack_resized
+from tlkit.rows import Stacked, take_rows
 
 if TYPE_CHECKING:
     import keras
@@ -49,10 +62,15 @@ class Session:
         head: The head plugin.
         subsets: The images to train on, to validate on and to test on.
         store: Where features are kept.
+        engines: Chooses what runs the frozen backbone.
         events: Tells the reporters.
         seed: Decides the order of the batches.
+        feature_type: The number type of stored features.
+        views: How many augmented views of each training image are stored beside the plain one.
+        augmentation: How the views differ from the image.
         phases: What has been trained so far.
         feature_cache: For each split, ``"stored"`` or ``"extracted"``.
+        extractions: Where the time of each extraction went.
         seconds: Wall-clock seconds spent on ``features`` and ``training``.
         fine_tuned: Whether the backbone has changed, so that stored features no longer fit it.
     """
@@ -62,54 +80,123 @@ class Session:
     head: Head
     subsets: Mapping[SplitName, Subset]
     store: FeatureStore
+    engines: EngineChooser
     events: Events
     seed: int
+    feature_type: FeatureType = "float32"
+    views: int = 0
+    augmentation: Augmentation = field(default_factory=Augmentation)
     phases: list[PhaseResult] = field(default_factory=list)
     feature_cache: dict[str, str] = field(default_factory=dict)
+    extractions: list[Extraction] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=lambda: {"features": 0.0, "training": 0.0})
     fine_tuned: bool = False
     digests: dict[int, str] = field(default_factory=dict)
     model_digest: str = ""
-    _features: dict[int, Float32Array] = field(default_factory=dict)
+    _features: dict[tuple[int, int], Features] = field(default_factory=dict)
+    _pipeline: Pipeline | None = None
+    _resizer: Resizer | None = None
 
-    def features(self, name: SplitName) -> Float32Array:
-        """Return the features of all images of a subset's split: float32 (N, ...).
+    def features(self, name: SplitName, view: int = 0) -> Features:
+        """Return the features of all images of a subset's split: (N, ...), as they are stored.
 
         They come from the store, or are computed and stored.
+
+        Args:
+            name: The subset.
+            view: 0 for the images as they are, else the number of an augmented view.
         """
         split = self.subsets[name].split
-        key = id(split.images)
+        key = id(split.images), view
         if key in self._features:
             return self._features[key]
         if self.fine_tuned:
             raise PluginError("Stored features belong to the frozen backbone; it was fine-tuned.")
         begin = time.monotonic()
-        if not self.model_digest:
-            self.model_digest = features.digest_model(self.model, self.backbone, self.head)
+        label = f"{name}, view {view}" if view else name
         total = len(split)
-        self.events.emit("on_extract_progress", name, 0, total, 0.0, stored=False)
+        self.events.emit("on_extract_progress", label, 0, total, 0.0, stored=False)
         found, stored = self.store.get(
-            features.fingerprint(self.model_digest, self.digest_of(name)),
-            split.images,
-            self.model,
-            self.backbone,
+            self._wanted(name, view),
             lambda done, all_, seconds: self.events.emit(
-                "on_extract_progress", name, done, all_, seconds, stored=False
+                "on_extract_progress", label, done, all_, seconds, stored=False
             ),
         )
         seconds = time.monotonic() - begin
         if stored:
-            self.events.emit("on_extract_progress", name, total, total, seconds, stored=True)
-        self.feature_cache[name] = "stored" if stored else "extracted"
+            self.events.emit("on_extract_progress", label, total, total, seconds, stored=True)
+        else:
+            self._note_extraction(label, total, seconds)
+        self.feature_cache[label] = "stored" if stored else "extracted"
         self.seconds["features"] += seconds
         self._features[key] = found
         return found
+
+    def _wanted(self, name: SplitName, view: int) -> Wanted:
+        if not self.model_digest:
+            self.model_digest = digest_model(self.model, self.backbone, self.head)
+        settings: dict[str, Any] = {
+            "dtype": self.feature_type,
+            "precision": self.engines.precision,
+        }
+        images: ImageSequence = self.subsets[name].split.images
+        if view:
+            settings |= {"view": view, "augmentation": asdict(self.augmentation)}
+            images = AugmentedImages(
+                images,
+                self.augmentation,
+                view,
+                self.backbone.image_size,
+                self.backbone.interpolation,
+            )
+        return Wanted(
+            fingerprint(self.model_digest, self.digest_of(name), **settings),
+            (len(images), *self.model.features.output_shape[1:]),
+            self.backbone.name,
+            lambda start: self._run_pipeline(images, start, self.subsets[name].split),
+            self.feature_type,
+        )
+
+    def _run_pipeline(
+        self, images: ImageSequence, start: int, split: Split
+    ) -> Iterator[Float32Array]:
+        if self._pipeline is None:
+
+            def probe() -> Probe:
+                count = min(PROBE_IMAGES, len(images))
+                rows = np.linspace(0, len(images) - 1, count).astype(np.int64)
+                pixels = stack_resized(take_rows(images, rows), self.resizer)
+                return Probe(pixels, split.labels[rows])
+
+            forward = self.engines.choose(
+                self.model.features, self.model_digest, probe, len(images) - start
+            )
+            self.events.emit("on_engine_chosen", self.engines.name, tuple(self.engines.trials))
+            self._pipeline = Pipeline(forward, self.resizer, self.backbone.image_size)
+        return self._pipeline.run(images, start)
+
+    def _note_extraction(self, label: str, total: int, seconds: float) -> None:
+        if self._pipeline is None:
+            return
+        profile = self._pipeline.take_profile()
+        self.extractions.append(
+            Extraction(
+                label, self.engines.name, total, profile.batch_size, seconds, profile.seconds
+            )
+        )
+
+    @property
+    def resizer(self) -> Resizer:
+        """Resizes pixels to the backbone's size, as the saved model does."""
+        if self._resizer is None:
+            self._resizer = make_resizer(self.model.resize)
+        return self._resizer
 
     def digest_of(self, name: SplitName) -> str:
         """Return the SHA-256 of a subset's images."""
         images = self.subsets[name].split.images
         if id(images) not in self.digests:
-            self.digests[id(images)] = features.digest_images(images)
+            self.digests[id(images)] = digest_images(images)
         return self.digests[id(images)]
 
     def train_head(
@@ -137,7 +224,9 @@ class Session:
         freeze(self.model.backbone)
         examples = {
             part: Examples(
-                self.features(part), self.subsets[part].split.labels, self.subsets[part].rows
+                self._training_features() if part == "train" else self.features(part),
+                self.subsets[part].split.labels,
+                self.subsets[part].rows,
             )
             for part in ("train", "validation")
         }
@@ -177,7 +266,7 @@ class Session:
                 self.subsets[part].split.images,
                 self.subsets[part].split.labels,
                 self.subsets[part].rows,
-                self.model.resize,
+                self.resizer,
             )
             for part in ("train", "validation")
         }
@@ -197,10 +286,10 @@ class Session:
         if self.fine_tuned:
             chunks = [
                 self.model.model.predict_on_batch(batch)
-                for batch in features.pixel_batches(
+                for batch in resized_batches(
                     subset.split.images,
-                    features.batch_size_for(self.backbone.image_size),
-                    self.model.resize,
+                    self.resizer,
+                    guess_batch_size(self.backbone.image_size),
                 )
             ]
             return np.concatenate(chunks)[subset.rows], labels
@@ -208,8 +297,13 @@ class Session:
 
         stored = self.features(name)
         rows = [subset.rows[first : first + 4096] for first in range(0, len(subset.rows), 4096)]
-        logits = [keras.ops.softmax(self.model.head(stored[part], training=False)) for part in rows]
+        parts = (take_rows(stored, part).astype(np.float32, copy=False) for part in rows)
+        logits = [keras.ops.softmax(self.model.head(chunk, training=False)) for chunk in parts]
         return np.concatenate([keras.ops.convert_to_numpy(part) for part in logits]), labels
+
+    def _training_features(self) -> Features | Stacked:
+        views = [self.features("train", view) for view in range(self.views + 1)]
+        return Stacked(views) if self.views else views[0]
 
     def _fit(
         self,

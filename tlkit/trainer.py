@@ -6,18 +6,23 @@ import re
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from tlkit import features, run_folder
+from tlkit import run_folder
+from tlkit.augmentation import Augmentation
 from tlkit.backbone import Backbone
 from tlkit.dataset import DatasetSource
+from tlkit.engine import Engine
+from tlkit.engine_choice import EngineChooser
 from tlkit.errors import ConfigError, DataError, PluginError
 from tlkit.evaluation import evaluate
 from tlkit.events import Events
+from tlkit.features import FeatureStore, FeatureType
+from tlkit.fingerprint import digest_weights
 from tlkit.head import Head
 from tlkit.plugin import Plugin
 from tlkit.records import ImageData, RunInfo, RunResult, Split
@@ -48,12 +53,16 @@ class Trainer:
         workflow: Workflow | str | Mapping[str, Any] = "freeze_and_train",
         reporters: Sequence[Reporter | str | Mapping[str, Any]] = ("rich",),
         *,
+        engine: Engine | str | Mapping[str, Any] = "auto",
         name: str = "run",
         seed: int = 0,
         validation: float | Literal["test"] = 0.1,
         save: Sequence[Format] = ("keras",),
+        feature_type: FeatureType = "float32",
+        views: int = 0,
+        augmentation: Augmentation | None = None,
         runs: Path | str | None = "runs",
-        store: features.FeatureStore | None = None,
+        store: FeatureStore | None = None,
         registry: Registry | None = None,
     ) -> None:
         """Make the plugins; nothing is loaded or computed before ``run()``.
@@ -64,12 +73,18 @@ class Trainer:
             dataset: Where the images come from.
             workflow: The order of training.
             reporters: What shows the run; an empty list for silence.
+            engine: What runs the frozen backbone; ``"auto"`` for the fastest installed engine
+                whose features equal TensorFlow's on images of this data set.
             name: Name of the run and of its folder: letters, digits, ``.``, ``_``, ``-``.
             seed: Seed of the splits, the weights, the dropout and the batches; 0 to 2**32 - 1.
             validation: Share of the training images to validate on, above 0 and below 1, drawn
                 evenly from the classes; or ``"test"`` to validate on the test set, as the original
                 exercise does. Ignored where the dataset brings validation images.
             save: Formats to save the model in.
+            feature_type: Number type of stored features; ``"float16"`` takes half the space.
+            views: Augmented views of each training image that are stored beside the plain one, 0
+                or more; an epoch takes one of them at random.
+            augmentation: How the views differ from the image.
             runs: Where run folders are made; None to save nothing.
             store: Where features are kept; by default the user's cache folder.
             registry: Where names are looked up; by default the built-in and installed plugins.
@@ -84,10 +99,14 @@ class Trainer:
         self.dataset: DatasetSource = self._plugin(DatasetSource, dataset)
         self.workflow: Workflow = self._plugin(Workflow, workflow)
         self.reporters: list[Reporter] = [self._plugin(Reporter, item) for item in reporters]
+        self.engine: Engine | None = self._engine(engine)
+        self.feature_type: FeatureType = feature_type
+        self.views = views
+        self.augmentation = augmentation if augmentation is not None else Augmentation()
         self.name, self.seed, self.validation = name, seed, validation
         self.save = tuple(save)
         self.runs = None if runs is None else Path(runs).expanduser()
-        self.store = store if store is not None else features.FeatureStore()
+        self.store = store if store is not None else FeatureStore()
         self.notes: list[str] = []
         self._check()
 
@@ -105,6 +124,12 @@ class Trainer:
             "backbone": _table(self.backbone),
             "head": _table(self.head),
             "workflow": _table(self.workflow),
+            "engine": {"name": "auto"} if self.engine is None else _table(self.engine),
+            "features": {
+                "dtype": self.feature_type,
+                "views": self.views,
+                **asdict(self.augmentation),
+            },
             "reporters": [_table(reporter) for reporter in self.reporters],
         }
 
@@ -119,12 +144,12 @@ class Trainer:
         """
         events = Events(self.reporters)
         try:
-            return self._run(events)
+            return self._run(events, self._engines())
         except BaseException as err:
             events.emit("on_error", err)
             raise
 
-    def _run(self, events: Events) -> RunResult:
+    def _run(self, events: Events, engines: EngineChooser) -> RunResult:
         begin = time.monotonic()
         seconds: dict[str, float] = {}
         with _timed(seconds, "start"):
@@ -149,8 +174,8 @@ class Trainer:
         )
         events.emit("on_run_begin", info)
         with _timed(seconds, "model"):
-            session = self._session(len(data.class_names), subsets, events)
-            weights_digest = features.digest_weights(session.model.backbone)
+            session = self._session(len(data.class_names), subsets, events, engines)
+            weights_digest = digest_weights(session.model.backbone)
         self.workflow.run(session)
         if not session.phases:
             raise PluginError(f"Workflow '{self.workflow.name}' trained nothing.")
@@ -169,6 +194,8 @@ class Trainer:
             },
             environment=environment(),
             feature_cache=dict(session.feature_cache),
+            extractions=tuple(session.extractions),
+            engine_trials=tuple(session.engines.trials),
             warnings=tuple(events.warnings),
             model=session.model.model,
             test_images=data.test.images,
@@ -186,13 +213,21 @@ class Trainer:
             result, seconds={**result.seconds, "saving": now - saving, "total": now - begin}
         )
         events.emit("on_run_end", result, test_names=data.test.names)
-        if tuple(events.warnings) != result.warnings:
-            result = replace(result, warnings=tuple(events.warnings))
+        # Reporters cannot be told how long they took; the record and the caller are.
+        end = time.monotonic()
+        seconds = {**result.seconds, "reports": end - now, "total": end - begin}
+        result = replace(result, seconds=seconds, warnings=tuple(events.warnings))
         if result.folder is not None:
             run_folder.write_record(result.folder, result)
         return result
 
-    def _session(self, num_classes: int, subsets: Mapping[Any, Subset], events: Events) -> Session:
+    def _session(
+        self,
+        num_classes: int,
+        subsets: Mapping[Any, Subset],
+        events: Events,
+        engines: EngineChooser,
+    ) -> Session:
         import keras
 
         from tlkit.model import assemble, fits_h5
@@ -213,9 +248,28 @@ class Trainer:
             head=self.head,
             subsets=subsets,
             store=self.store,
+            engines=engines,
             events=events,
             seed=self.seed,
+            feature_type=self.feature_type,
+            views=self.views,
+            augmentation=self.augmentation,
         )
+
+    def _engine(self, given: Any) -> Engine | None:
+        if isinstance(given, Mapping) and given.get("name") == "auto":
+            extra = [key for key in given if key != "name"]
+            if extra:
+                raise ConfigError(f"[engine] {extra[0]} is not allowed with name = 'auto'.")
+            return None
+        engine: Engine | None = None if given == "auto" else self._plugin(Engine, given)
+        return engine
+
+    def _engines(self) -> EngineChooser:
+        if self._registry is None:
+            self._registry = Registry()
+        candidates: list[Any] = [entry.plugin() for entry in self._registry.list("engine")]
+        return EngineChooser(self.engine, candidates, self.store.folder.with_name("engines"))
 
     def _split(self, data: ImageData) -> tuple[dict[Any, Subset], list[str]]:
         everything = np.arange(len(data.train))
@@ -273,6 +327,12 @@ class Trainer:
                 f"validation = {self.validation!r} is not allowed: a share of the training images "
                 f"above 0 and below 1, or 'test'."
             )
+        if self.feature_type not in ("float32", "float16"):
+            raise ConfigError(
+                f"[features] dtype = {self.feature_type!r} is not allowed: 'float32', 'float16'."
+            )
+        if self.views < 0:
+            raise ConfigError(f"[features] views = {self.views} is not allowed: 0 or more.")
         unknown = [item for item in self.save if item not in ("keras", "h5")]
         if unknown or not self.save:
             raise ConfigError(f"save = {list(self.save)!r} is not allowed: 'keras', 'h5' or both.")

@@ -15,7 +15,7 @@ from tlkit import (
     PictureFiles,
     Split,
     did_you_mean,
-    list_pictures,
+    scan_pictures,
 )
 from tlkit.builtin.datasets.splitting import split_rows
 
@@ -106,9 +106,8 @@ def _scan(
     labels: list[int] = []
     ignored = 0
     for folder in folders:
-        pictures = list_pictures(folder, recursive=True)
-        files = sum(item.is_file() and not item.name.startswith(".") for item in folder.rglob("*"))
-        ignored += files - len(pictures)
+        pictures, others = scan_pictures(folder, recursive=True)
+        ignored += others
         if not pictures:
             kinds = ", ".join(sorted(suffix[1:] for suffix in PICTURE_SUFFIXES))
             raise DataError(f"The class folder {folder} has no picture. Read are: {kinds}.")

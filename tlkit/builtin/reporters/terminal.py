@@ -15,7 +15,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Column
 from rich.text import Text
 
-from tlkit import ConfigError, Phase, PhaseResult, Reporter, RunInfo, RunResult
+from tlkit import ConfigError, EngineTrial, Phase, PhaseResult, Reporter, RunInfo, RunResult
 from tlkit.builtin.reporters.terminal_text import clock, plural, rate
 from tlkit.builtin.reporters.terminal_views import Views
 
@@ -100,6 +100,12 @@ class RichReporter(Reporter):
         speed = rate(total, seconds)
         line = f"{plural(total, 'image')} in {seconds:.1f} s" + (f" ({speed})" if speed else "")
         self._print([Text(f"{title}: {'already stored' if kwargs.get('stored') else line}")])
+
+    @_leaves_no_display
+    def on_engine_chosen(self, name: str, trials: tuple[EngineTrial, ...], **kwargs: Any) -> None:
+        """Show which engine runs the backbone, and why."""
+        self._stop()
+        self._print(self._views.engine(name, trials))
 
     @_leaves_no_display
     def on_phase_begin(self, phase: Phase, **kwargs: Any) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
-from tlkit import ClassReport, Phase, RunInfo, RunResult
+from tlkit import ClassReport, EngineTrial, Extraction, Phase, RunInfo, RunResult
 from tlkit.builtin.reporters.terminal_text import ConsoleText, describe, percent, plural
 
 MAX_HEAT_MAP_CLASSES = 20
@@ -23,7 +23,7 @@ MAX_REPORT_CLASSES = 100
 MAX_CONFUSIONS = 15
 MAX_FILES = 20
 _NAME_CELLS = 40
-_KEY_CELLS = 10
+_KEY_CELLS = 12
 _SMALLEST_COLOURED_SHARE = 0.03
 _NARROWEST_CELL, _WIDEST_CELL = 3, 8
 
@@ -61,6 +61,10 @@ class Views:
         rows.append(("Folder", "none: nothing is saved" if run.folder is None else str(run.folder)))
         rows += [("Note", note) for note in run.notes]
         yield from self._pairs(rows)
+
+    def engine(self, name: str, trials: Sequence[EngineTrial]) -> Iterator[Text]:
+        """Which engine runs the backbone, and how each other one compared with TensorFlow."""
+        yield from self._pairs([("Engine", name), *(("", _trial(trial)) for trial in trials)])
 
     def phase_header(self, phase: Phase) -> Iterator[RenderableType]:
         """What a phase trains, and the head of the epoch table."""
@@ -207,6 +211,7 @@ class Views:
     def _summary(self, result: RunResult) -> list[tuple[str, str]]:
         seconds = ", ".join(f"{part} {value:.1f}" for part, value in result.seconds.items())
         rows = [("Seconds", seconds)]
+        rows += [("Extraction", _extraction(item)) for item in result.extractions]
         stored = [split for split, state in result.feature_cache.items() if state == "stored"]
         if stored:
             rows.append(("Features", f"already stored: {', '.join(stored)}"))
@@ -227,6 +232,31 @@ class Views:
                 head = "" if number else key
                 style = "bold red" if key == "Warning" else "bold"
                 yield Text.assemble((f"{head:<{_KEY_CELLS}}", style), line)
+
+
+def _trial(trial: EngineTrial) -> str:
+    """Return how an engine compared with TensorFlow, in words."""
+    name = " ".join(part for part in (trial.engine, trial.version.split("-")[0]) if part)
+    when = " (measured by an earlier run)" if trial.remembered else ""
+    if not trial.accepted:
+        return f"{name} refused: {trial.reason}{when}"
+    ratio = trial.images_per_second / max(trial.reference_images_per_second, 1e-9)
+    return (
+        f"{name}: {ratio:.1f} x TensorFlow's images/s, relative error "
+        f"{trial.relative_error:.0e}, same head accuracy{when}"
+    )
+
+
+def _extraction(item: Extraction) -> str:
+    """Return where the time of an extraction went, in words."""
+    total = sum(item.stage_seconds.values()) or 1.0
+    stages = ", ".join(
+        f"{stage} {value / total:.0%}" for stage, value in item.stage_seconds.items() if value
+    )
+    return (
+        f"{item.split}: {item.num_images / max(item.seconds, 1e-9):,.0f} images/s with "
+        f"{item.engine}, batches of {item.batch_size}; {stages}"
+    )
 
 
 def _loss(value: float | None) -> str:

@@ -1,0 +1,58 @@
+"""The TensorFlow engine: Keras' own arithmetic, with the weights folded into the graph."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+from weakref import WeakKeyDictionary
+
+from tlkit import Engine
+
+if TYPE_CHECKING:
+    import keras
+
+
+class TensorFlow(Engine):
+    """TensorFlow, which is always there; the reference for the others."""
+
+    name: ClassVar[str] = "tensorflow"
+    module: ClassVar[str] = "tensorflow"
+
+    def compile(self, model: keras.Model) -> Any:
+        """Turn the weights into constants.
+
+        With constant weights TensorFlow folds batch normalisation into the convolutions, which made
+        MobileNetV2 1.4 times faster than the same graph with variables. XLA stays off: on a CPU it
+        is several times slower.
+        """
+        import tensorflow as tf
+
+        graph = freeze_graph(model)
+
+        def forward(pixels: Any) -> Any:
+            return graph(tf.cast(pixels, tf.float32))[0].numpy()
+
+        return forward
+
+
+def freeze_graph(model: Any) -> Any:
+    """Return a model in inference mode as one TensorFlow function without variables.
+
+    Args:
+        model: From float32 pixels (N, size, size, 3) to features; its weights must not change any
+            more. Tracing it takes a second or two, so a second call gets the same graph.
+    """
+    import tensorflow as tf
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    if model not in _graphs:
+        traced = tf.function(
+            lambda pixels: model(pixels, training=False),
+            input_signature=[tf.TensorSpec((None, *model.input_shape[1:]), tf.float32)],
+            autograph=False,
+            jit_compile=False,
+        )
+        _graphs[model] = convert_variables_to_constants_v2(traced.get_concrete_function())
+    return _graphs[model]
+
+
+_graphs: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()

@@ -1,0 +1,274 @@
+"""Choosing an engine: the fastest installed one whose features equal TensorFlow's."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tlkit.atomic import atomic_write_text
+from tlkit.engine import Engine, Forward
+from tlkit.errors import EngineError, TlkitError
+from tlkit.extraction import number_of_workers
+from tlkit.records import EngineTrial, Float32Array, Int64Array
+from tlkit.runtime import processor_name
+
+if TYPE_CHECKING:
+    import keras
+
+MAX_RELATIVE_ERROR = 1e-3
+PROBE_IMAGES = 128
+MEASURED_SECONDS = 0.3
+# Below this much work for TensorFlow, trying another engine costs more than it can save.
+LEAST_SECONDS = 8.0
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Real images of the data set at hand.
+
+    Attributes:
+        pixels: uint8 or float32 array (N, size, size, 3), values 0 to 255, spread over the split.
+        labels: int64 array (N,).
+    """
+
+    pixels: Any
+    labels: Int64Array
+
+
+class EngineChooser:
+    """Chooses once for a run, and remembers what it measured for later runs.
+
+    Attributes:
+        trials: What was measured, in this run or an earlier one.
+        name: The engine that was chosen; empty before.
+    """
+
+    def __init__(self, engine: Engine | None, candidates: Sequence[Engine], folder: Path) -> None:
+        """Set what may be chosen.
+
+        Args:
+            engine: The engine that was asked for; None to choose the fastest.
+            candidates: All engines that may be chosen, ``tensorflow`` among them.
+            folder: Where the measurements are kept.
+
+        Raises:
+            EngineError: If the engine that was asked for is not installed.
+        """
+        self._engine, self._folder = engine, folder
+        self._reference = next(item for item in candidates if item.name == "tensorflow")
+        self._candidates = [
+            item
+            for item in candidates
+            if item.name != "tensorflow" and item.precision == "float32" and item.is_installed()
+        ]
+        if engine is not None and not engine.is_installed():
+            raise EngineError(
+                f"The engine '{engine.name}' needs {engine.module}, which is not installed. "
+                f"pip install {engine.install or engine.module}, or set [engine] name = 'auto'."
+            )
+        self.trials: list[EngineTrial] = []
+        self.name = ""
+        self._compiled: dict[str, Forward] = {}
+
+    @property
+    def precision(self) -> str:
+        """What the features are computed in: part of their fingerprint."""
+        return "float32" if self._engine is None else self._engine.precision
+
+    def choose(
+        self, model: keras.Model, model_digest: str, probe: Callable[[], Probe], total: int
+    ) -> Forward:
+        """Return the compiled model of the chosen engine.
+
+        Args:
+            model: From resized pixels to features.
+            model_digest: Names the model in what is remembered.
+            probe: Reads the images to measure on; called only if something must be measured.
+            total: Number of images to extract, which decides whether trying pays.
+
+        Raises:
+            EngineError: If the engine that was asked for does not give TensorFlow's features.
+        """
+        if self.name:
+            return self._compiled[self.name]
+        if self._engine is not None and self._engine.name == "tensorflow":
+            return self._take(self._engine, model)
+        wanted = [self._engine] if self._engine is not None else self._candidates
+        if not wanted:
+            return self._take(self._reference, model)
+        self.trials = [self._recall(item, model_digest) for item in wanted]
+        if any(trial is None for trial in self.trials):
+            images = probe()
+            rate = _images_per_second(self._compile(self._reference, model), images.pixels)
+            if self._engine is None and total / rate < LEAST_SECONDS:
+                self.trials = []
+                return self._take(self._reference, model)
+            self.trials = [self._try(item, model, model_digest, images, rate) for item in wanted]
+        if self._engine is not None:
+            self._refuse_if_different(self.trials[0])
+            return self._take(self._engine, model)
+        return self._take(self._fastest(total), model)
+
+    def _take(self, engine: Engine, model: keras.Model) -> Forward:
+        self.name = engine.name
+        return self._compile(engine, model)
+
+    def _compile(self, engine: Engine, model: keras.Model) -> Forward:
+        if engine.name not in self._compiled:
+            self._compiled[engine.name] = engine.compile(model)
+        return self._compiled[engine.name]
+
+    def _fastest(self, total: int) -> Engine:
+        def seconds(trial: EngineTrial) -> float:
+            return trial.setup_seconds + total / trial.images_per_second
+
+        accepted = [trial for trial in self.trials if trial.accepted]
+        best = min(accepted, key=seconds, default=None)
+        if best is None or seconds(best) >= total / best.reference_images_per_second:
+            return self._reference
+        return next(item for item in self._candidates if item.name == best.engine)
+
+    def _refuse_if_different(self, trial: EngineTrial) -> None:
+        assert self._engine is not None
+        if trial.accepted or self._engine.precision != "float32":
+            return
+        raise EngineError(
+            f"The engine '{trial.engine}' does not give this backbone's features: {trial.reason}. "
+            f"Allowed: a relative error up to {MAX_RELATIVE_ERROR:g} and the same head accuracy. "
+            f"Set [engine] name = 'tensorflow'."
+        )
+
+    def _try(
+        self, engine: Engine, model: keras.Model, digest: str, probe: Probe, reference_rate: float
+    ) -> EngineTrial:
+        reference = self._compile(self._reference, model)
+        expected = reference(probe.pixels)
+        begin = time.monotonic()
+        try:
+            forward = self._compile(engine, model)
+            found = np.asarray(forward(probe.pixels))
+        except TlkitError as err:
+            return self._remember(engine, digest, _failed(engine, str(err)))
+        except Exception as err:  # a third party's runtime
+            return self._remember(engine, digest, _failed(engine, f"{type(err).__name__}: {err}"))
+        setup = time.monotonic() - begin
+        trial = compare(engine, expected, found, probe.labels)
+        trial = EngineTrial(
+            **asdict(trial)
+            | {
+                "images_per_second": _images_per_second(forward, probe.pixels),
+                "reference_images_per_second": reference_rate,
+                "setup_seconds": setup,
+            }
+        )
+        return self._remember(engine, digest, trial)
+
+    def _file(self, engine: Engine, digest: str) -> Path:
+        parts = [
+            digest,
+            engine.name,
+            f"{type(engine).__module__}.{type(engine).__qualname__}",
+            {key: repr(value) for key, value in sorted(engine.options.items())},
+            engine.version(),
+            self._reference.version(),
+            processor_name(),
+        ]
+        key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
+        return self._folder / f"{key}.json"
+
+    def _recall(self, engine: Engine, digest: str) -> Any:
+        try:
+            text = self._file(engine, digest).read_text(encoding="utf-8")
+            return EngineTrial(**json.loads(text), remembered=True)
+        except (OSError, ValueError, TypeError):
+            return None
+
+    def _remember(self, engine: Engine, digest: str, trial: EngineTrial) -> EngineTrial:
+        values = {key: value for key, value in asdict(trial).items() if key != "remembered"}
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            atomic_write_text(self._file(engine, digest), json.dumps(values, indent=2))
+        except OSError:  # it is measured again next time
+            return trial
+        return trial
+
+
+def compare(
+    engine: Engine, expected: Float32Array, found: Float32Array, labels: Int64Array
+) -> EngineTrial:
+    """Compare an engine's features with TensorFlow's on the same images.
+
+    Args:
+        engine: The engine.
+        expected: TensorFlow's features (N, ...).
+        found: The engine's.
+        labels: The classes (N,).
+
+    Returns:
+        The largest difference divided by the largest feature, and the accuracy of one ridge
+        classifier, fitted to TensorFlow's features of half of the images, on either's features of
+        the rest.
+    """
+    from sklearn.linear_model import RidgeClassifier
+
+    if found.shape != expected.shape or not np.isfinite(found).all():
+        what = f"shape {found.shape} instead of {expected.shape}"
+        if found.shape == expected.shape:
+            what = "values that are not finite"
+        return _failed(engine, what)
+    scale = max(float(np.abs(expected).max()), 1e-30)
+    error = float(np.abs(found - expected).max()) / scale
+    rows, expected_rows = found.reshape(len(found), -1), expected.reshape(len(expected), -1)
+    accuracies = [1.0, 1.0]
+    fitted, scored = np.array_split(np.random.default_rng(0).permutation(len(labels)), 2)
+    if len(np.unique(labels[fitted])) > 1:
+        head = RidgeClassifier().fit(expected_rows[fitted], labels[fitted])
+        accuracies = [float(head.score(x[scored], labels[scored])) for x in (rows, expected_rows)]
+    reason = ""
+    if error > MAX_RELATIVE_ERROR:
+        reason = f"relative error {error:.2g} on {len(found)} images"
+    elif accuracies[0] != accuracies[1]:
+        reason = f"head accuracy {accuracies[0]:.4f}, TensorFlow's {accuracies[1]:.4f}"
+    return EngineTrial(
+        engine=engine.name,
+        version=engine.version(),
+        precision=engine.precision,
+        accepted=not reason,
+        reason=reason,
+        relative_error=error,
+        accuracy=accuracies[0],
+        reference_accuracy=accuracies[1],
+    )
+
+
+def _failed(engine: Engine, reason: str) -> EngineTrial:
+    return EngineTrial(
+        engine=engine.name,
+        version=engine.version(),
+        precision=engine.precision,
+        accepted=False,
+        reason=reason,
+    )
+
+
+def _images_per_second(forward: Forward, pixels: Any) -> float:
+    """Run batches from several threads, as the extraction does, for about a third of a second."""
+    workers = number_of_workers()
+    size = max(1, len(pixels) // (2 * workers))
+    batches = [pixels[first : first + size] for first in range(0, len(pixels), size)]
+    done, begin = 0, 0.0
+    with ThreadPoolExecutor(workers) as pool:
+        for _ in pool.map(forward, batches):
+            pass  # the first pass sets up what each thread and batch size needs
+        begin = time.monotonic()
+        while not done or time.monotonic() - begin < MEASURED_SECONDS:
+            done += sum(len(features) for features in pool.map(forward, batches))
+    return done / (time.monotonic() - begin)

@@ -1,0 +1,103 @@
+"""Fingerprints: the keys of stored features, made of everything that features depend on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tlkit.errors import PluginError
+from tlkit.records import ImageSequence
+
+if TYPE_CHECKING:
+    from tlkit.backbone import Backbone
+    from tlkit.head import Head
+    from tlkit.model import AssembledModel
+
+FORMAT_VERSION = 2
+
+
+def fingerprint(model_digest: str, images_digest: str, **settings: Any) -> str:
+    """Return the key of the features that one model makes of some images.
+
+    Args:
+        model_digest: What ``digest_model()`` returned.
+        images_digest: What ``digest_images()`` returned.
+        settings: Whatever else they depend on, such as the stored type; JSON values.
+    """
+    text = json.dumps([model_digest, images_digest, settings], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def digest_images(images: ImageSequence) -> str:
+    """Return the SHA-256 of images: their number, shapes and bytes, in order."""
+    if not isinstance(images, np.ndarray) and hasattr(images, "fingerprint"):
+        return str(images.fingerprint())
+    digest = hashlib.sha256()
+    if isinstance(images, np.ndarray):
+        digest.update(f"{images.shape}{images.dtype}".encode())
+        digest.update(np.ascontiguousarray(images).data)
+    else:
+        for image in images:
+            digest.update(f"{image.shape}{image.dtype}".encode())
+            digest.update(np.ascontiguousarray(image).data)
+    return digest.hexdigest()
+
+
+def digest_weights(network: Any) -> str:
+    """Return the SHA-256 of a network's weights: shapes and bytes, in order."""
+    digest = hashlib.sha256()
+    for weight in network.weights:
+        value = np.ascontiguousarray(weight.numpy())
+        digest.update(f"{value.shape}{value.dtype}".encode())
+        digest.update(value.data)
+    return digest.hexdigest()
+
+
+def digest_model(model: AssembledModel, backbone: Backbone, head: Head) -> str:
+    """Return the SHA-256 of everything in a model that features depend on.
+
+    These are the class and the options of the backbone, its interpolation, the layers with their
+    settings and weights, what ``preprocess()`` does to a probe image, the pooling, and the version
+    of the storage format.
+    """
+    import keras
+
+    probe = np.linspace(0, 255, 2 * 16 * 16 * 3, dtype="float32").reshape(2, 16, 16, 3)
+    try:
+        preprocessed = np.asarray(keras.ops.convert_to_numpy(backbone.preprocess(probe)))
+    except Exception as err:  # a third party's code, which may want another size
+        size = backbone.image_size
+        probe = np.resize(probe, (1, size, size, 3))
+        try:
+            preprocessed = np.asarray(keras.ops.convert_to_numpy(backbone.preprocess(probe)))
+        except Exception:
+            raise PluginError(
+                f"Backbone '{backbone.name}': preprocess() raised {type(err).__name__} on a "
+                f"float32 array of pixels: {err}"
+            ) from err
+    parts = {
+        "format": FORMAT_VERSION,
+        "class": f"{type(backbone).__module__}.{type(backbone).__qualname__}",
+        "options": {key: repr(value) for key, value in sorted(backbone.options.items())},
+        "image_size": backbone.image_size,
+        "interpolation": backbone.interpolation,
+        "layers": _describe_layers(model.backbone),
+        "weights": digest_weights(model.backbone),
+        "preprocess": hashlib.sha256(preprocessed.tobytes()).hexdigest(),
+        "pooling": head.pooling,
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=repr).encode()).hexdigest()
+
+
+def _describe_layers(network: Any) -> list[Any]:
+    described = []
+    for layer in network.layers:
+        config = layer.get_config() if not getattr(layer, "layers", None) else {}
+        # Names and seeds are counted up within a process and change no feature.
+        kept = {k: v for k, v in config.items() if k not in ("name", "seed", "trainable")}
+        nested = _describe_layers(layer) if getattr(layer, "layers", None) else []
+        described.append([type(layer).__name__, kept, nested])
+    return described

@@ -9,8 +9,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, overload
 
-import numpy as np
-
 from tlkit.errors import DataError
 from tlkit.records import UInt8Array
 
@@ -33,6 +31,7 @@ def read_picture(path: Path | str) -> UInt8Array:
     Raises:
         DataError: If the file is missing, is no picture, is cut short, or has over ``MAX_PIXELS``.
     """
+    import numpy as np
     from PIL import Image, ImageOps
 
     try:
@@ -54,6 +53,7 @@ def read_picture(path: Path | str) -> UInt8Array:
 
 
 def _to_rgb(picture: Any) -> Any:
+    import numpy as np
     from PIL import Image
 
     if picture.mode.startswith("I;16"):

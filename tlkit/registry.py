@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import inspect
 import os
@@ -235,6 +236,7 @@ def _distribution_of(point: EntryPoint) -> str:
     return point.dist.name if point.dist is not None else "unknown"
 
 
+@functools.cache
 def _version_of(distribution: str) -> str:
     try:
         return version(distribution)

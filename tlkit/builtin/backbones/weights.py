@@ -10,8 +10,6 @@ from importlib.resources import as_file, files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from tlkit import WeightsError
 
 if TYPE_CHECKING:
@@ -34,6 +32,8 @@ def load_shipped(model: keras.Model, *, alpha: float) -> keras.Model:
     Raises:
         WeightsError: If the width is not 0.35.
     """
+    import numpy as np
+
     if alpha != SHIPPED_ALPHA:
         raise WeightsError(
             f"[backbone] weights = 'cifar10' are for alpha = {SHIPPED_ALPHA}; received {alpha}. "

@@ -5,11 +5,12 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from tlkit import DataError, DatasetSource, ImageData, Split
+
+if TYPE_CHECKING:
+    import numpy as np
 
 KEYS = ("x_train", "y_train", "x_test", "y_test")
 
@@ -57,6 +58,8 @@ def from_arrays(
     Raises:
         DataError: If an array is missing or of the wrong kind.
     """
+    import numpy as np
+
     missing = [key for key in KEYS if key not in arrays]
     if missing:
         raise DataError(f"{where} has no {', '.join(missing)}; needed: {', '.join(KEYS)}.")
@@ -81,6 +84,8 @@ def read_npz(path: Path, class_names: Sequence[str] | None) -> ImageData:
     Raises:
         DataError: If it cannot be read; pickled objects in it are refused.
     """
+    import numpy as np
+
     try:
         with np.load(path, allow_pickle=False) as stored:
             arrays = {key: stored[key] for key in (*KEYS, "class_names") if key in stored}
@@ -91,6 +96,8 @@ def read_npz(path: Path, class_names: Sequence[str] | None) -> ImageData:
 
 
 def _images(images: np.ndarray, where: str) -> np.ndarray:
+    import numpy as np
+
     if images.dtype != np.uint8:
         hint = ""
         if np.issubdtype(images.dtype, np.floating) and images.size and images.max() <= 1:
@@ -110,6 +117,8 @@ def _images(images: np.ndarray, where: str) -> np.ndarray:
 
 
 def _labels(labels: np.ndarray, where: str) -> np.ndarray:
+    import numpy as np
+
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):

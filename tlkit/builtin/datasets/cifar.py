@@ -7,8 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
 
-import numpy as np
-
 from tlkit import DataError, DatasetSource, ImageData, Split
 from tlkit.builtin.datasets.arrays import read_npz
 from tlkit.builtin.datasets.download import download, keras_datasets_folder
@@ -104,6 +102,8 @@ class CIFAR10(DatasetSource):
         return ImageData(splits[0], splits[1], class_names)
 
     def _read_split(self, read: Reader, files: tuple[str, ...], where: str) -> Split:
+        import numpy as np
+
         images, labels = [], []
         for name in files:
             batch = load(read(name), f"{where}/{name}")

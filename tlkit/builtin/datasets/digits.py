@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import numpy as np
-
 from tlkit import DatasetSource, ImageData, Split
 from tlkit.builtin.datasets.splitting import split_rows
 
@@ -25,6 +23,7 @@ class Digits(DatasetSource):
 
     def load(self, seed: int) -> ImageData:
         """Turn the greys, 0 to 16, into RGB, 0 to 255, and split them evenly by class."""
+        import numpy as np
         from sklearn.datasets import load_digits
 
         bunch = load_digits()

@@ -5,12 +5,13 @@ from __future__ import annotations
 import gzip
 import zlib
 from pathlib import Path
-from typing import ClassVar
-
-import numpy as np
+from typing import TYPE_CHECKING, ClassVar
 
 from tlkit import DataError, DatasetSource, ImageData, Split
 from tlkit.builtin.datasets.download import download, keras_datasets_folder
+
+if TYPE_CHECKING:
+    import numpy as np
 
 BASE = "https://storage.googleapis.com/tensorflow/tf-keras-datasets/"
 IMAGES_MAGIC, LABELS_MAGIC = 0x803, 0x801
@@ -36,6 +37,8 @@ class FashionMNIST(DatasetSource):
 
     def load(self, seed: int) -> ImageData:
         """Read the four files; grey becomes RGB."""
+        import numpy as np
+
         splits = []
         for part in ("train", "t10k"):
             pixels = _read_idx(self._find(f"{part}-images-idx3-ubyte.gz"), IMAGES_MAGIC)
@@ -59,6 +62,8 @@ class FashionMNIST(DatasetSource):
 
 def _read_idx(path: Path, magic: int) -> np.ndarray:
     """Read an idx file of bytes: big-endian magic and sizes, then the values."""
+    import numpy as np
+
     try:
         with gzip.open(path) as file:
             length = 4 * (1 + magic % 256)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar
-
-import numpy as np
+from typing import TYPE_CHECKING, ClassVar
 
 from tlkit import (
     PICTURE_SUFFIXES,
@@ -18,6 +16,9 @@ from tlkit import (
     scan_pictures,
 )
 from tlkit.builtin.datasets.splitting import split_rows
+
+if TYPE_CHECKING:
+    import numpy as np
 
 VALIDATION_NAMES = ("validation", "val", "valid")
 
@@ -87,6 +88,8 @@ def _scan(
     root: Path, class_names: tuple[str, ...] | None
 ) -> tuple[list[Path], np.ndarray, tuple[str, ...], list[str]]:
     """Return the pictures of a split, their labels, the class names, and notes."""
+    import numpy as np
+
     folders = sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
     found = tuple(folder.name for folder in folders)
     if class_names is None:

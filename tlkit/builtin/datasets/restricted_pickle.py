@@ -5,11 +5,12 @@ from __future__ import annotations
 import io
 import pickle
 from collections.abc import Mapping
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from tlkit import DataError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 # Buffers longer than this are no batch of CIFAR.
 MAX_BYTES = 400 * 2**20
@@ -23,6 +24,8 @@ class _Array:
         self.value: np.ndarray | None = None
 
     def __setstate__(self, state: Any) -> None:
+        import numpy as np
+
         _, shape, dtype, fortran, data = state
         if not isinstance(dtype, _DType) or not isinstance(data, bytes) or fortran is True:
             raise DataError("an array of a type that CIFAR does not use")
@@ -33,6 +36,8 @@ class _DType:
     """What stands for ``numpy.dtype``; plain numbers only."""
 
     def __init__(self, name: Any, align: Any = False, copy: Any = False) -> None:
+        import numpy as np
+
         text = name.decode("ascii") if isinstance(name, bytes) else str(name)
         if len(text) > 4 or text[:1] not in _KINDS:
             raise DataError(f"an array of dtype {text[:20]!r}")

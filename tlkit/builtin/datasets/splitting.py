@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from tlkit import DataError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 def split_rows(
@@ -22,6 +25,7 @@ def split_rows(
     Raises:
         DataError: If a class is too small, or the fraction is not allowed.
     """
+    import numpy as np
     from sklearn.model_selection import train_test_split
 
     if not 0 < test_fraction < 1:

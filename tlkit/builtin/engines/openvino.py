@@ -7,8 +7,6 @@ from pathlib import Path
 from threading import Lock, local
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-import numpy as np
-
 from tlkit import Engine, EngineError
 from tlkit.builtin.engines.tensorflow import freeze_graph
 
@@ -40,6 +38,7 @@ class OpenVINO(Engine):
         The graph goes through a file in TensorFlow's own format: OpenVINO's converter for Python
         objects would report its use over the network.
         """
+        import numpy as np
         import openvino as ov
 
         core = ov.Core()
@@ -75,6 +74,7 @@ class OpenVINO(Engine):
 
 
 def _with_input_type(network: Any, dtype: Any) -> Any:
+    import numpy as np
     import openvino as ov
 
     steps = ov.preprocess.PrePostProcessor(network.clone())

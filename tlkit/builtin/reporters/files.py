@@ -9,8 +9,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
-
 from tlkit import Evaluation, Reporter, RunResult, atomic_path, atomic_write_text, printable
 from tlkit.builtin.reporters.history import METRICS, epoch_rows
 
@@ -146,6 +144,8 @@ def _predictions(result: RunResult, names: Sequence[str]) -> Iterable[Sequence[o
 
 def _without_nan(value: Any) -> Any:
     """Return plain values; JSON has no way to write NaN and infinity."""
+    import numpy as np
+
     if isinstance(value, dict):
         return {key: _without_nan(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
 from rich.cells import cell_len, set_cell_size
 
 from tlkit import ConfigError, Reporter, RunResult, atomic_path, printable
 from tlkit.builtin.reporters.history import EpochRow, epoch_rows
 
 if TYPE_CHECKING:
+    import numpy as np
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.text import Text
@@ -94,6 +94,8 @@ def draw_curves(result: RunResult, rows: Sequence[EpochRow]) -> Figure:
 
 def draw_confusion_matrix(result: RunResult) -> Figure:
     """Return the confusion matrix as a heat map: counts as numbers, row shares as colours."""
+    import numpy as np
+
     matrix = result.test.confusion_matrix
     count = len(matrix)
     side = 7.0 if count <= 12 else 8.5
@@ -153,6 +155,7 @@ def _as_written(text: Text, size: float) -> None:
 def _draw_metric(
     axes: Axes, rows: Sequence[EpochRow], key: str, scale: float, held_out: str
 ) -> None:
+    import numpy as np
     from matplotlib.ticker import MaxNLocator
 
     epochs = [row.epoch for row in rows]

@@ -6,8 +6,8 @@ import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
 from rich import box
 from rich.console import Console, RenderableType
 from rich.panel import Panel
@@ -17,6 +17,9 @@ from rich.text import Text
 
 from tlkit import ClassReport, EngineTrial, Extraction, Phase, RunInfo, RunResult
 from tlkit.builtin.reporters.terminal_text import ConsoleText, describe, percent, plural
+
+if TYPE_CHECKING:
+    import numpy as np
 
 MAX_HEAT_MAP_CLASSES = 20
 MAX_REPORT_CLASSES = 100
@@ -179,6 +182,8 @@ class Views:
         return lines
 
     def _confusions(self, result: RunResult) -> Iterator[RenderableType]:
+        import numpy as np
+
         matrix = result.test.confusion_matrix
         wrong = np.where(np.eye(len(matrix), dtype=bool), 0, matrix)
         order = np.argsort(-wrong, axis=None, kind="stable")[:MAX_CONFUSIONS]
@@ -268,6 +273,8 @@ def _share(value: float | None) -> str:
 
 
 def _row_shares(matrix: np.ndarray) -> np.ndarray:
+    import numpy as np
+
     shares: np.ndarray = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     return shares
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-from tlkit import ConfigError, Session, Workflow
+from tlkit import ConfigError, Workflow
+
+if TYPE_CHECKING:
+    from tlkit import Session
 
 
 class FreezeAndTrain(Workflow):

@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import keras
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ from tlkit.fused_adam import FusedAdam, Plain, make_update
 def built(optimizer, **variable):
     weight = keras.Variable(np.ones(3, "float32"), **variable)
     optimizer.build([weight])
-    return make_update(optimizer, [weight])
+    return make_update(optimizer, SimpleNamespace(trainable_variables=[weight], layers=[]))
 
 
 def schedule():
@@ -40,7 +42,8 @@ def test_a_constraint_goes_through_keras():
     weight.constraint = keras.constraints.NonNeg()
     optimizer = keras.optimizers.Adam()
     optimizer.build([weight])
-    assert isinstance(make_update(optimizer, [weight]), Plain)
+    model = SimpleNamespace(trainable_variables=[weight], layers=[])
+    assert isinstance(make_update(optimizer, model), Plain)
 
 
 def make_model():

@@ -359,3 +359,16 @@ def test_auto_takes_no_options(make_trainer):
 def test_wrong_feature_settings_are_refused(make_trainer, wrong):
     with pytest.raises(ConfigError, match=r"\[features\]"):
         make_trainer(**wrong)
+
+
+def test_a_module_that_is_missing_ends_the_run_before_any_work(make_trainer):
+    class Needy(Reporter):
+        name = "needy"
+        modules = ("tlkit.errors", "no_such_module")
+
+    class Untouched(Colours):
+        def load(self, seed):
+            raise AssertionError("work was done")
+
+    with pytest.raises(PluginError, match="reporter 'needy' needs no_such_module"):
+        make_trainer(reporters=[Needy()], dataset=Untouched()).run()

@@ -87,7 +87,9 @@ def run(
     """Train, test and save a classifier."""
     from tlkit.config import build_trainer
 
-    build_trainer(recipe, set_ or [], runs=runs).run()
+    trainer = build_trainer(recipe, set_ or [], runs=runs)
+    trainer.one_thread_per_operation = not trainer.workflow.fine_tunes
+    trainer.run()
 
 
 @recipes_app.callback(invoke_without_command=True)

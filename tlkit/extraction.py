@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections import deque
@@ -17,6 +16,7 @@ from tlkit.engine import Forward
 from tlkit.records import Float32Array, ImageSequence
 from tlkit.resizing import Resizer, stack_resized
 from tlkit.rows import release_pages
+from tlkit.runtime import number_of_cores
 
 MAX_WORKERS = 8
 # The probe may use at most this share of the images.
@@ -25,9 +25,7 @@ PROBE_SHARE = 0.25
 
 def number_of_workers() -> int:
     """Return how many threads work on images: one for each processor, 2 to 8."""
-    available = getattr(os, "sched_getaffinity", None)
-    cores = len(available(0)) if available else os.cpu_count() or 2
-    return min(max(2, cores), MAX_WORKERS)
+    return min(max(2, number_of_cores()), MAX_WORKERS)
 
 
 def guess_batch_size(image_size: int) -> int:

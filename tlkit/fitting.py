@@ -82,7 +82,7 @@ class Fitter:
         """
         self.model, self.optimizer, self.batch_size = model, optimizer, batch_size
         optimizer.build(model.trainable_variables)
-        self._update = make_update(optimizer, model.trainable_variables)
+        self._update = make_update(optimizer, model)
         self._tensors: dict[int, tuple[Any, Any, Any]] = {}
         self._loops: dict[tuple[Any, ...], Any] = {}
 
@@ -255,15 +255,14 @@ class Fitter:
     def _train_step(self, steps: Any, inputs: Any, labels: Any) -> tuple[Any, Any, Any]:
         import tensorflow as tf
 
-        variables = self.model.trainable_variables
-        with tf.GradientTape() as tape:
+        with tf.GradientTape() as tape, self._update.in_place():
             logits = self.model(inputs, training=True)
             losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
             total = tf.reduce_mean(losses)
             if self.model.losses:
                 extra = tf.add_n(self.model.losses)
                 losses, total = losses + extra, total + extra
-        gradients = tape.gradient(total, [weight.value for weight in variables])
+        gradients = tape.gradient(total, self._update.trained)
         steps = self._update.apply(steps, gradients)
         return steps, *_score(labels, logits, losses)
 

@@ -14,10 +14,13 @@ class Plugin:
         kind: The kind of plugin, such as ``"backbone"``; set by the abstract base of the kind.
         options: The constructor's arguments, defaults included. They are recorded when the object
             is made, so that a run can be written down and repeated without help from the author.
+        modules: What a run with it imports sooner or later, such as ``("matplotlib.figure",)``. The
+            Trainer imports them first, so that a missing one ends the run before any work.
     """
 
     name: ClassVar[str] = ""
     kind: ClassVar[str] = ""
+    modules: ClassVar[tuple[str, ...]] = ()
     options: dict[str, Any]
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import time
 from collections.abc import Mapping, Sequence
@@ -21,6 +22,7 @@ from tlkit.engine_choice import EngineChooser
 from tlkit.errors import ConfigError, DataError, PluginError
 from tlkit.evaluation import evaluate
 from tlkit.events import Events
+from tlkit.extraction import MAX_WORKERS
 from tlkit.features import FeatureStore, FeatureType
 from tlkit.fingerprint import digest_weights
 from tlkit.head import Head
@@ -28,7 +30,7 @@ from tlkit.plugin import Plugin
 from tlkit.records import ImageData, RunInfo, RunResult, Split
 from tlkit.registry import Registry
 from tlkit.reporter import Reporter
-from tlkit.runtime import environment, require_tensorflow_backend
+from tlkit.runtime import environment, number_of_cores, require_tensorflow_backend
 from tlkit.session import Session, Subset
 from tlkit.workflow import Workflow
 
@@ -43,6 +45,11 @@ class Trainer:
     constructor's keywords::
 
         Trainer(backbone="mobilenet_v2", head={"name": "dense", "units": 64}, dataset="digits")
+
+    Attributes:
+        one_thread_per_operation: How ``run()`` starts TensorFlow, if nothing has started it yet;
+            see ``tlkit.runtime.require_tensorflow_backend()``. It holds for the whole process, so
+            it is the command line that sets it.
     """
 
     def __init__(
@@ -108,6 +115,7 @@ class Trainer:
         self.runs = None if runs is None else Path(runs).expanduser()
         self.store = store if store is not None else FeatureStore()
         self.notes: list[str] = []
+        self.one_thread_per_operation = False
         self._check()
 
     @property
@@ -153,7 +161,10 @@ class Trainer:
         begin = time.monotonic()
         seconds: dict[str, float] = {}
         with _timed(seconds, "start"):
-            require_tensorflow_backend()
+            # Beyond that many cores the threads of the extraction alone would not use all of them.
+            single = self.one_thread_per_operation and number_of_cores() <= MAX_WORKERS
+            require_tensorflow_backend(one_thread_per_operation=single)
+            self._import_modules()
         with _timed(seconds, "data"):
             data = self.dataset.load(self.seed)
             _check_data(data, self.dataset)
@@ -201,6 +212,18 @@ class Trainer:
             test_images=data.test.images,
         )
         return self._finish(result, data, events, begin)
+
+    def _import_modules(self) -> None:
+        for plugin in (self.backbone, self.head, self.dataset, self.workflow, *self.reporters):
+            for module in plugin.modules:
+                try:
+                    importlib.import_module(module)
+                except ImportError as err:
+                    raise PluginError(
+                        f"The {plugin.kind} '{plugin.name}' needs {module}, which cannot be "
+                        f"imported: {err}. Install it, or leave the {plugin.kind} out."
+                    ) from err
+        importlib.import_module("sklearn.metrics")
 
     def _finish(
         self, result: RunResult, data: ImageData, events: Events, begin: float

@@ -12,9 +12,15 @@ if TYPE_CHECKING:
 
 
 class Workflow(Plugin, ABC):
-    """Trains the session's model, one phase after another."""
+    """Trains the session's model, one phase after another.
+
+    Attributes:
+        fine_tunes: Whether ``run()`` may train the backbone. Where it does not, the command line
+            starts TensorFlow in the way that is faster for frozen backbones.
+    """
 
     kind: ClassVar[str] = "workflow"
+    fine_tunes: bool = True
 
     @abstractmethod
     def run(self, session: Session) -> None:

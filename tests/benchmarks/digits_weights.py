@@ -1,6 +1,6 @@
 """Compare the shipped CIFAR-10 weights with random frozen weights on digits, over five seeds.
 
-    python benchmarks/digits_weights.py
+    python tests/benchmarks/digits_weights.py
 
 Each seed decides the split, the random weights, the head and the batches. Both kinds of weights
 get the quickstart's head and epochs; then a logistic regression on standardised features.

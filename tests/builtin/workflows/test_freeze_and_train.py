@@ -18,3 +18,8 @@ from tlkit.builtin.workflows.freeze_and_train import FreezeAndTrain
 def test_numbers_out_of_range_are_refused(options, message):
     with pytest.raises(ConfigError, match=message):
         FreezeAndTrain(**options)
+
+
+def test_it_says_whether_it_trains_the_backbone():
+    assert not FreezeAndTrain().fine_tunes
+    assert FreezeAndTrain(fine_tune_epochs=1).fine_tunes

@@ -47,6 +47,7 @@ class PlotsReporter(Reporter):
     """Draw learning curves and the confusion matrix into the run folder."""
 
     name: ClassVar[str] = "plots"
+    modules: ClassVar[tuple[str, ...]] = ("matplotlib.figure", "matplotlib.backends.backend_agg")
 
     def __init__(self, dpi: int = 120) -> None:
         """Choose the size.

@@ -55,6 +55,7 @@ class FreezeAndTrain(Workflow):
         self.batch_size = batch_size
         self.learning_rate = learning_rate
         self.fine_tune_epochs = fine_tune_epochs
+        self.fine_tunes = fine_tune_epochs > 0
         self.unfreeze: int | Literal["all"] = unfreeze
         self.fine_tune_learning_rate = fine_tune_learning_rate
 

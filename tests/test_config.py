@@ -130,3 +130,14 @@ def test_any_set_is_taken_or_refused_with_a_tlkit_error(registry, assignment):
         config.build_trainer("classic", [assignment], registry=registry)
     except TlkitError as error:
         assert str(error)
+
+
+def test_choosing_the_engine_automatically_leaves_out_the_files_precision(registry, write):
+    path = write(
+        '[dataset]\nname = "digits"\n[engine]\nname = "openvino"\nprecision = "bfloat16"\n'
+    )
+    trainer = config.build_trainer(path, ["engine=auto"], registry=registry)
+    assert trainer.engine is None
+    trainer = config.build_trainer(path, ["engine.name=auto"], registry=registry)
+    assert trainer.engine is None
+    assert "precision = 'bfloat16' left out" in trainer.notes[0]

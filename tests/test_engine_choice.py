@@ -181,3 +181,35 @@ def test_a_damaged_memory_is_measured_again(tmp_path, features, rates):
     for path in tmp_path.glob("*.json"):
         path.write_text("[")
     assert not choose(tmp_path, features, engine)[0].trials[0].remembered
+
+
+def test_a_failure_is_not_remembered(tmp_path, features, rates):
+    rates |= {"tensorflow": 100.0, "failing": 300.0}
+
+    def fail(found):
+        raise OSError("No space left on device")
+
+    assert choose(tmp_path, features, make_engine("failing", fail))[0].name == "tensorflow"
+    assert choose(tmp_path, features, make_engine("failing"))[0].name == "failing"
+
+
+def test_an_engine_that_fails_under_load_is_not_taken(tmp_path, features, monkeypatch):
+    def measure(forward, pixels):
+        if forward.engine == "fragile":
+            raise RuntimeError("out of memory")
+        return 100.0
+
+    monkeypatch.setattr(engine_choice, "_images_per_second", measure)
+    chooser, _ = choose(tmp_path, features, make_engine("fragile"))
+    assert (chooser.name, chooser.trials[0].accepted) == ("tensorflow", False)
+
+
+def test_a_module_whose_parent_is_missing_is_not_installed():
+    class Nested(Engine):
+        name = "nested"
+        module = "no_such_parent.child"
+
+        def compile(self, model):
+            raise AssertionError
+
+    assert not Nested.is_installed()

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from tests.tiny import TinyBackbone, make_images
-from tlkit import extraction
+from tlkit import EngineError, extraction
 from tlkit.builtin.engines.tensorflow import TensorFlow
 from tlkit.builtin.heads.linear import Linear
 from tlkit.extraction import Pipeline
@@ -127,3 +127,8 @@ def test_resized_batches_are_all_images_in_order():
 @pytest.mark.parametrize(("size", "batch"), [(32, 256), (64, 256), (96, 64), (224, 16), (600, 8)])
 def test_the_guess_is_a_power_of_two_that_falls_with_the_size(size, batch):
     assert extraction.guess_batch_size(size) == batch
+
+
+def test_an_engine_that_loses_an_image_is_refused():
+    with pytest.raises(EngineError, match="8 features for a batch of 9 images"):
+        list(Pipeline(lambda pixels: pixels[1:], lambda x: x, 16).run(make_images(9, 0)[0]))

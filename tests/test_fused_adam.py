@@ -30,6 +30,7 @@ def schedule():
         keras.optimizers.Adam(clipvalue=1.0),
         keras.optimizers.Adam(use_ema=True),
         keras.optimizers.Adam(gradient_accumulation_steps=2),
+        keras.optimizers.Adam(learning_rate=lambda: 1e-3),
     ],
     ids=lambda optimizer: optimizer.name,
 )

@@ -51,3 +51,27 @@ def test_what_cannot_be_shared_is_copied(stored, part):
     array, mapped = stored
     for source in (array[part], mapped[part], array.T, array.astype(">f4")):
         np.testing.assert_array_equal(share_with_tensorflow(source).numpy(), source)
+
+
+def test_changes_in_a_copy_on_write_map_are_kept_and_used(stored, tmp_path, monkeypatch):
+    monkeypatch.setattr(rows, "MAX_RESIDENT_BYTES", 10)
+    array, _ = stored
+    mapped = np.load(tmp_path / "a.npy", mmap_mode="c")
+    mapped[3] = 7
+    for _ in range(2):
+        assert float(take_rows(np.asarray(mapped), np.array([3]))[0, 0]) == 7
+    assert float(share_with_tensorflow(mapped)[3, 0]) == 7
+    np.testing.assert_array_equal(mapped[4:], array[4:])
+
+
+def test_a_mapped_file_in_fortran_order_is_shared_rightly(stored, tmp_path):
+    array, _ = stored
+    np.save(tmp_path / "f.npy", np.asfortranarray(array))
+    mapped = np.load(tmp_path / "f.npy", mmap_mode="r")
+    np.testing.assert_array_equal(share_with_tensorflow(mapped).numpy(), array)
+
+
+def test_a_mapped_file_that_was_deleted_is_still_read(stored, tmp_path):
+    array, mapped = stored
+    (tmp_path / "a.npy").unlink()
+    np.testing.assert_array_equal(share_with_tensorflow(mapped).numpy(), array)

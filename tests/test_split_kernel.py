@@ -104,6 +104,10 @@ def test_other_layers_stay_whole(layer):
     assert splittable_layers(make_model(layer())) == []
 
 
+def test_a_model_with_layers_of_others_stays_whole():
+    assert splittable_layers(make_model(keras.layers.Dense(9), Own(9))) == []
+
+
 def test_nested_models_are_looked_into():
     inner = make_model(keras.layers.Dense(9))
     assert splittable_layers(keras.Sequential([keras.Input((7,)), inner])) == inner.layers

@@ -12,6 +12,7 @@ from tlkit import (
     ConfigError,
     DataError,
     DatasetSource,
+    Engine,
     ImageData,
     PluginError,
     Registry,
@@ -372,3 +373,34 @@ def test_a_module_that_is_missing_ends_the_run_before_any_work(make_trainer):
 
     with pytest.raises(PluginError, match="reporter 'needy' needs no_such_module"):
         make_trainer(reporters=[Needy()], dataset=Untouched()).run()
+
+
+def test_an_engine_that_cannot_be_made_disturbs_no_run(make_trainer):
+    class Needy(Engine):
+        """Wants an argument."""
+
+        name = "needy_engine"
+
+        def __init__(self, address: str) -> None:
+            self.address = address
+
+        def compile(self, model):
+            raise AssertionError
+
+    registry = Registry(entry_points=False)
+    registry.register(Needy)
+    result = make_trainer(registry=registry).run()
+    assert any("'needy_engine'" in note and "left out" in note for note in result.info.notes)
+
+
+def test_training_the_head_again_after_fine_tuning_is_refused(make_trainer):
+    class Again(Workflow):
+        name = "again"
+
+        def run(self, session):
+            session.train_head(epochs=1, optimizer=keras.optimizers.Adam())
+            session.fine_tune(epochs=1, optimizer=keras.optimizers.Adam(), unfreeze_blocks=1)
+            session.train_head(epochs=1, optimizer=keras.optimizers.Adam())
+
+    with pytest.raises(PluginError, match="it was fine-tuned"):
+        make_trainer(workflow=Again()).run()

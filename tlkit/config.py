@@ -245,11 +245,11 @@ def _drop_keys_of_old_plugins(
             continue
         if before.get("name") == after.get("name") or not isinstance(after.get("name"), str):
             continue
-        if (kind, after["name"]) == ("engine", "auto"):
-            continue
-        plugin = registry.get(kind, after["name"])
+        auto = (kind, after["name"]) == ("engine", "auto")
+        plugin = None if auto else registry.get(kind, after["name"])
         for key, value in before.items():
-            kept = after.get(key) != value or key == "name" or accepts(plugin, key, value)
+            fits = plugin is not None and accepts(plugin, key, value)
+            kept = after.get(key) != value or key == "name" or fits
             if not kept:
                 del after[key]
                 notes.append(f"[{kind}] {key} = {value!r} left out: not for {after['name']}.")

@@ -59,7 +59,10 @@ class Engine(Plugin, ABC):
     @classmethod
     def is_installed(cls) -> bool:
         """Return whether the module that it needs can be imported."""
-        return not cls.module or find_spec(cls.module) is not None
+        try:
+            return not cls.module or find_spec(cls.module) is not None
+        except (ImportError, ValueError):  # its parent package is missing, or broken
+            return False
 
     @classmethod
     def version(cls) -> str:

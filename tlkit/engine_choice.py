@@ -7,7 +7,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -152,22 +152,23 @@ class EngineChooser:
         reference = self._compile(self._reference, model)
         expected = reference(probe.pixels)
         begin = time.monotonic()
+        # A failure is not remembered: its cause, such as a full disk, may be gone next time.
         try:
             forward = self._compile(engine, model)
             found = np.asarray(forward(probe.pixels))
+            setup = time.monotonic() - begin
+            trial = compare(engine, expected, found, probe.labels)
+            wanted = trial.accepted or engine is self._engine
+            rate = _images_per_second(forward, probe.pixels) if wanted else 0.0
         except TlkitError as err:
-            return self._remember(engine, digest, _failed(engine, str(err)))
+            return _failed(engine, str(err))
         except Exception as err:  # a third party's runtime
-            return self._remember(engine, digest, _failed(engine, f"{type(err).__name__}: {err}"))
-        setup = time.monotonic() - begin
-        trial = compare(engine, expected, found, probe.labels)
-        trial = EngineTrial(
-            **asdict(trial)
-            | {
-                "images_per_second": _images_per_second(forward, probe.pixels),
-                "reference_images_per_second": reference_rate,
-                "setup_seconds": setup,
-            }
+            return _failed(engine, f"{type(err).__name__}: {err}")
+        trial = replace(
+            trial,
+            images_per_second=rate,
+            reference_images_per_second=reference_rate,
+            setup_seconds=setup,
         )
         return self._remember(engine, digest, trial)
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from tlkit.engine import Forward
+from tlkit.errors import EngineError
 from tlkit.records import Float32Array, ImageSequence
 from tlkit.resizing import Resizer, stack_resized
 from tlkit.rows import release_pages
@@ -138,6 +139,11 @@ class Pipeline:
         resized_at = time.monotonic()
         features = self._forward(pixels)
         end = time.monotonic()
+        if len(features) != len(pixels):
+            raise EngineError(
+                f"The engine gave {len(features)} features for a batch of {len(pixels)} images; "
+                f"it must give one for each. Set [engine] name = 'tensorflow'."
+            )
         release_pages(images)
         with self._lock:
             seconds = self.profile.seconds

@@ -166,6 +166,11 @@ class FeatureStore:
                 done += len(features)
                 if progress is not None:
                     progress(done, shape[0], time.monotonic() - begin)
+            if done != shape[0]:
+                raise PluginError(
+                    f"Backbone '{wanted.backbone}' gave features of {done} images instead of "
+                    f"{shape[0]}."
+                )
             file.flush()
             os.fsync(file.fileno())
         partial.replace(entry / FEATURES)

@@ -177,8 +177,11 @@ def _fits(optimizer: Any, variables: Sequence[Any]) -> bool:
         "loss_scale_factor",
         "gradient_accumulation_steps",
     )
+    rate = getattr(optimizer, "_learning_rate", None)
+    schedule = isinstance(rate, keras.optimizers.schedules.LearningRateSchedule)
     return (
         type(optimizer) is keras.optimizers.Adam
+        and (schedule or not callable(rate))
         and not any(getattr(optimizer, extra, None) for extra in extras)
         and all(hasattr(optimizer, kept) for kept in ("_momentums", "_velocities"))
         and all(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 from collections.abc import Sequence
 from typing import Any
@@ -48,8 +49,11 @@ def share_with_tensorflow(array: Any) -> Any:
     import tensorflow as tf
 
     file: Any = getattr(array, "base", None)
-    if isinstance(array, np.memmap) and isinstance(file, mmap.mmap) and array.filename:
-        array = np.memmap(array.filename, array.dtype, "c", array.offset, array.shape)
+    whole = isinstance(array, np.memmap) and isinstance(file, mmap.mmap) and array.mode == "r"
+    if whole and array.filename and array.flags.c_contiguous:
+        # A file that was deleted meanwhile lives on in the map that there is.
+        with contextlib.suppress(OSError):
+            array = np.memmap(array.filename, array.dtype, "c", array.offset, array.shape)
     shareable = array.flags.writeable and array.flags.c_contiguous
     if shareable and array.ctypes.data % ALIGNMENT == 0 and array.dtype.isnative:
         with tf.device("CPU"):
@@ -78,10 +82,14 @@ def release_pages(array: Any) -> None:
     Touched pages of the file count as this process' memory until then. They stay in the system's
     page cache, so that reading them again costs no disk access.
     """
-    size = getattr(array, "nbytes", 0)
+    size, mode = getattr(array, "nbytes", 0), ""
     while isinstance(array, np.ndarray):
+        mode = getattr(array, "mode", mode)
         array = array.base
-    if isinstance(array, mmap.mmap) and size > MAX_RESIDENT_BYTES and hasattr(array, "madvise"):
+    # A copy-on-write map (mode "c") would lose what was changed in memory.
+    if mode == "c" or size <= MAX_RESIDENT_BYTES:
+        return
+    if isinstance(array, mmap.mmap) and hasattr(array, "madvise"):
         array.madvise(mmap.MADV_DONTNEED)
 
 

@@ -108,10 +108,10 @@ class Session:
         """
         split = self.subsets[name].split
         key = id(split.images), view
-        if key in self._features:
-            return self._features[key]
         if self.fine_tuned:
             raise PluginError("Stored features belong to the frozen backbone; it was fine-tuned.")
+        if key in self._features:
+            return self._features[key]
         begin = time.monotonic()
         label = f"{name}, view {view}" if view else name
         total = len(split)

@@ -24,10 +24,16 @@ def number_of_parts() -> int:
 
 
 def splittable_layers(model: Any) -> list[Any]:
-    """Return the dense layers of a model whose kernels are large and trained plainly."""
+    """Return the dense layers of a model whose kernels are large and trained plainly.
+
+    Code of others may read a kernel in its own way, past the layer's call; a model with layers that
+    are not Keras' own is left whole.
+    """
     import keras
 
-    found = []
+    found: list[Any] = []
+    if not all(type(item).__module__.startswith("keras.") for item in (model, *model.layers)):
+        return found
     for layer in model.layers:
         if isinstance(layer, keras.Model):
             found += splittable_layers(layer)

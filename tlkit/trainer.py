@@ -291,8 +291,17 @@ class Trainer:
     def _engines(self) -> EngineChooser:
         if self._registry is None:
             self._registry = Registry()
-        candidates: list[Any] = [entry.plugin() for entry in self._registry.list("engine")]
-        return EngineChooser(self.engine, candidates, self.store.folder.with_name("engines"))
+        candidates: list[Any] = []
+        for entry in self._registry.list("engine"):
+            try:
+                candidates.append(entry.plugin())
+            except Exception as err:  # a third party's constructor
+                self.notes.append(
+                    f"Engine '{entry.name}' from {entry.distribution} left out: "
+                    f"{type(err).__name__}: {err}"
+                )
+        folder = self.store.folder.absolute().with_name("engines")
+        return EngineChooser(self.engine, candidates, folder)
 
     def _split(self, data: ImageData) -> tuple[dict[Any, Subset], list[str]]:
         everything = np.arange(len(data.train))

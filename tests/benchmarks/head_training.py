@@ -2,7 +2,8 @@
 
 Each measurement has a process of its own, since TensorFlow's threads are chosen once for a process:
 ``tlkit run`` gives each operation one thread, the others have TensorFlow's default. Starting,
-importing, drawing the arrays and tracing are not counted.
+importing, drawing the arrays and tracing are not counted. "matrix products alone" is the least that
+the large layer needs: NumPy's BLAS on all cores, no optimizer, no gathering of batches.
 """
 
 from __future__ import annotations
@@ -20,28 +21,28 @@ import numpy as np
 
 from tlkit.runtime import keep_freed_memory, require_tensorflow_backend
 
-PLAIN = "keras.Model.fit"
-SIDES = (PLAIN, "fit, steps_per_execution=256", "tlkit in Python", "tlkit run")
+PLAIN, PRODUCTS = "keras.Model.fit", "matrix products alone"
+SIDES = (PLAIN, "fit, steps_per_execution=256", "tlkit in Python", "tlkit run", PRODUCTS)
 
 
-def make_head(width: int):
+def make_head(width: int, units: int):
     import keras
 
     keras.utils.set_random_seed(0)
     return keras.Sequential(
         [
             keras.Input((width,)),
-            keras.layers.Dense(128, activation="relu"),
+            keras.layers.Dense(units, activation="relu"),
             keras.layers.Dropout(0.3),
             keras.layers.Dense(10),
         ]
     )
 
 
-def plain(train, validation, epochs, batch_size, **options):
+def plain(train, validation, epochs, batch_size, units, **options):
     import keras
 
-    model = make_head(train[0].shape[1])
+    model = make_head(train[0].shape[1], units)
     model.compile(
         keras.optimizers.Adam(),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
@@ -66,12 +67,12 @@ def plain(train, validation, epochs, batch_size, **options):
     return seconds
 
 
-def ours(train, validation, epochs, batch_size):
+def ours(train, validation, epochs, batch_size, units):
     import keras
 
     from tlkit.fitting import Examples, Fitter
 
-    fitter = Fitter(make_head(train[0].shape[1]), keras.optimizers.Adam(), batch_size)
+    fitter = Fitter(make_head(train[0].shape[1], units), keras.optimizers.Adam(), batch_size)
     first = Examples(*(part[: 2 * batch_size] for part in train), np.arange(2 * batch_size))
     fitter.train_epoch(first, 0, 1)
     fitter.evaluate(first)
@@ -83,6 +84,19 @@ def ours(train, validation, epochs, batch_size):
     for epoch in range(1, epochs + 1):
         metrics = fitter.train_epoch(train_examples, 0, epoch, lambda *seen: None)
         served.append(metrics | fitter.evaluate(validation_examples))
+    return time.perf_counter() - begin
+
+
+def products(train, validation, epochs, batch_size, units):
+    inputs = train[0][:batch_size]
+    kernel = np.ones((inputs.shape[1], units), np.float32)
+    hidden, gradient = inputs @ kernel, np.empty_like(kernel)
+    begin = time.perf_counter()
+    for _ in range(epochs * (len(train[0]) // batch_size)):
+        np.matmul(inputs, kernel, out=hidden)
+        np.matmul(inputs.T, hidden, out=gradient)
+    for _ in range(epochs * (len(validation[0]) // batch_size)):
+        np.matmul(inputs, kernel, out=hidden)
     return time.perf_counter() - begin
 
 
@@ -98,16 +112,20 @@ def measure(side, arguments):
         return features, generator.integers(0, 10, count)
 
     arrays = draw(arguments.images), draw(arguments.images // 5)
+    rest = arguments.epochs, arguments.batch_size, arguments.units
+    if side == PRODUCTS:
+        return products(*arrays, *rest)
     if side.startswith("tlkit"):
-        return ours(*arrays, arguments.epochs, arguments.batch_size)
+        return ours(*arrays, *rest)
     options = {} if side == PLAIN else {"jit_compile": False, "steps_per_execution": 256}
-    return plain(*arrays, arguments.epochs, arguments.batch_size, **options)
+    return plain(*arrays, *rest, **options)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, default=50_000)
     parser.add_argument("--width", type=int, default=1280)
+    parser.add_argument("--units", type=int, default=128)
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=3)

@@ -23,7 +23,7 @@ LEAST_EVALUATION_BATCH = 256
 # Arrays up to this size are held as one tensor; larger ones are read in chunks, so that memory
 # stays bounded whatever their size.
 MAX_HELD_BYTES = 2**30
-CHUNK_BYTES = 2**26
+CHUNK_BYTES = 2**25
 
 Chunks = Generator[tuple[Any, Any, Any], None, None]
 

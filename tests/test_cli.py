@@ -99,7 +99,10 @@ def test_quickstart_predict_and_cache(call, tmp_path):
     assert 0 <= found[0]["confidences"][0] <= 1
     assert "b.png" in found[1]["error"]
 
-    assert "mobilenet_v2" in call("cache", "list")[1]
+    listed = call("cache", "list")[1]
+    assert "mobilenet_v2" in listed
+    assert "train" in listed
+    assert "float32" in listed
     assert len(json.loads(call("cache", "list", "--json")[1])["entries"]) == 2
     assert "Freed" in call("cache", "clear")[1]
     assert json.loads(call("cache", "list", "--json")[1])["entries"] == []

@@ -213,3 +213,29 @@ def test_a_module_whose_parent_is_missing_is_not_installed():
             raise AssertionError
 
     assert not Nested.is_installed()
+
+
+def test_an_engine_that_is_asked_for_is_measured_each_time(tmp_path, features):
+    """Its author mends it between two runs."""
+    with pytest.raises(EngineError, match="Mend it"):
+        choose(tmp_path, features, engine=make_engine("mine", lambda found: found * 1.05))
+    assert choose(tmp_path, features, engine=make_engine("mine"))[0].name == "mine"
+    with pytest.raises(EngineError, match="relative error"):
+        choose(tmp_path, features, engine=make_engine("mine", lambda found: found * 1.05))
+
+
+def test_a_changed_source_file_is_measured_again(tmp_path, features, rates, monkeypatch):
+    rates |= {"tensorflow": 100.0, "quick": 300.0}
+    engine = make_engine("quick")
+    choose(tmp_path, features, engine)
+    assert choose(tmp_path, features, engine)[0].trials[0].remembered
+    monkeypatch.setattr(engine_choice, "_source_digest", lambda kind: "edited")
+    assert not choose(tmp_path, features, engine)[0].trials[0].remembered
+
+
+def test_what_was_measured_can_be_forgotten(tmp_path, features, rates):
+    rates |= {"tensorflow": 100.0, "quick": 300.0}
+    engine = make_engine("quick")
+    choose(tmp_path, features, engine)
+    engine_choice.forget(tmp_path)
+    assert not choose(tmp_path, features, engine)[0].trials[0].remembered

@@ -202,6 +202,8 @@ def cache_list(json_: JsonOption = False) -> None:
         (
             entry.fingerprint[:12],
             entry.backbone,
+            entry.images,
+            entry.dtype,
             "x".join(str(side) for side in entry.shape),
             f"{entry.bytes / 1e6:.1f} MB",
             time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.modified)),
@@ -209,18 +211,21 @@ def cache_list(json_: JsonOption = False) -> None:
         )
         for entry in entries
     ]
-    _print_table(("Key", "Backbone", "Shape", "Size", "Written", "State"), rows)
+    _print_table(("Key", "Backbone", "Images", "Type", "Shape", "Size", "Written", "State"), rows)
     _echo(f"{sum(entry.bytes for entry in entries) / 1e6:.1f} MB in {store.folder}")
 
 
 @cache_app.command("clear")
 @_with_exit_codes
 def cache_clear() -> None:
-    """Delete stored features; they are computed again when needed."""
+    """Delete stored features and what engines were measured at; both are made again when needed."""
+    from tlkit.engine_choice import forget
     from tlkit.features import FeatureStore
+    from tlkit.trainer import engines_folder
 
     store = FeatureStore()
     _echo(f"Freed {store.clear() / 1e6:.1f} MB in {store.folder}")
+    forget(engines_folder(store))
 
 
 @app.command()

@@ -258,8 +258,11 @@ def _drop_keys_of_old_plugins(
 
 def _lengthen(tables: dict[str, Any]) -> None:
     """Turn the short forms ``engine = "auto"`` and ``reporters = ["rich"]`` into tables."""
-    if isinstance(tables.get("engine"), str):
-        tables["engine"] = {"name": tables["engine"]}
+    engine = tables.get("engine")
+    if isinstance(engine, str):
+        tables["engine"] = {"name": engine}
+    elif isinstance(engine, dict):
+        engine.setdefault("name", "auto")
     reporters = tables.get("reporters")
     if isinstance(reporters, list):
         tables["reporters"] = [

@@ -33,6 +33,8 @@ class StoredFeatures:
     Attributes:
         fingerprint: Its key.
         backbone: Name of the backbone.
+        images: The split that asked for them first, such as ``"train"`` or ``"train, view 2"``.
+        dtype: The type that is stored.
         shape: Shape of the array: (images, *shape of one image's features).
         bytes: Size on disk.
         modified: Seconds since the epoch.
@@ -41,6 +43,8 @@ class StoredFeatures:
 
     fingerprint: str
     backbone: str
+    images: str
+    dtype: str
     shape: tuple[int, ...]
     bytes: int
     modified: float
@@ -57,6 +61,7 @@ class Wanted:
         backbone: Name of the backbone, for the listing and for errors.
         compute: Called with a row number; yields the features from that row on, batch by batch.
         dtype: The type to store.
+        images: What they are features of, for the listing.
     """
 
     fingerprint: str
@@ -64,6 +69,7 @@ class Wanted:
     backbone: str
     compute: Callable[[int], Iterator[Any]]
     dtype: FeatureType = "float32"
+    images: str = ""
 
 
 class FeatureStore:
@@ -140,9 +146,13 @@ class FeatureStore:
 
     def _extract(self, entry: Path, wanted: Wanted, progress: Progress | None) -> None:
         shape, dtype = wanted.shape, np.dtype(TYPES[wanted.dtype])
-        atomic_write_text(
-            entry / META, json.dumps({"backbone": wanted.backbone, "shape": shape}, indent=2)
-        )
+        described = {
+            "backbone": wanted.backbone,
+            "images": wanted.images,
+            "dtype": wanted.dtype,
+            "shape": shape,
+        }
+        atomic_write_text(entry / META, json.dumps(described, indent=2))
         header = _npy_header(shape, TYPES[wanted.dtype])
         row_bytes = dtype.itemsize * int(np.prod(shape[1:]))
         partial = entry / PARTIAL
@@ -199,6 +209,8 @@ def _describe(entry: Path) -> StoredFeatures | None:
         return StoredFeatures(
             fingerprint=entry.name,
             backbone=str(meta["backbone"]),
+            images=str(meta.get("images", "")),
+            dtype=str(meta.get("dtype", "")),
             shape=tuple(meta["shape"]),
             bytes=stat.st_size,
             modified=stat.st_mtime,

@@ -131,6 +131,8 @@ class Registry:
         if entry is not None:
             return entry.plugin
         names = [entry.name for entry in self.list(kind)]
+        if kind == "engine":
+            names.insert(0, "auto")
         lines = [
             f"Unknown {kind} '{name}'.{did_you_mean(name, names)}",
             f"Available: {', '.join(names)}.",

@@ -113,7 +113,7 @@ class Session:
         if key in self._features:
             return self._features[key]
         begin = time.monotonic()
-        label = f"{name}, view {view}" if view else name
+        label = _label(name, view)
         total = len(split)
         self.events.emit("on_extract_progress", label, 0, total, 0.0, stored=False)
         found, stored = self.store.get(
@@ -155,6 +155,7 @@ class Session:
             self.backbone.name,
             lambda start: self._run_pipeline(images, start, self.subsets[name].split),
             self.feature_type,
+            _label(name, view),
         )
 
     def _run_pipeline(
@@ -367,3 +368,7 @@ class Session:
         metrics |= {f"val_{key}": value for key, value in held_out.items()}
         self.events.emit("on_epoch_end", phase, epoch, metrics, time.monotonic() - begin)
         return metrics
+
+
+def _label(name: str, view: int) -> str:
+    return f"{name}, view {view}" if view else name

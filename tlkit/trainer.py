@@ -190,6 +190,8 @@ class Trainer:
         self.workflow.run(session)
         if not session.phases:
             raise PluginError(f"Workflow '{self.workflow.name}' trained nothing.")
+        if not session.fine_tuned:
+            session.features("test")  # timed with the features, not with the evaluation
         with _timed(seconds, "evaluation"):
             probabilities, labels = session.predict("test")
             test = evaluate(labels, probabilities, data.class_names)
@@ -283,7 +285,10 @@ class Trainer:
         if isinstance(given, Mapping) and given.get("name") == "auto":
             extra = [key for key in given if key != "name"]
             if extra:
-                raise ConfigError(f"[engine] {extra[0]} is not allowed with name = 'auto'.")
+                raise ConfigError(
+                    f"[engine] {extra[0]} is not allowed with name = 'auto': name the engine that "
+                    f"it is for, such as name = 'openvino'."
+                )
             return None
         engine: Engine | None = None if given == "auto" else self._plugin(Engine, given)
         return engine
@@ -300,8 +305,7 @@ class Trainer:
                     f"Engine '{entry.name}' from {entry.distribution} left out: "
                     f"{type(err).__name__}: {err}"
                 )
-        folder = self.store.folder.absolute().with_name("engines")
-        return EngineChooser(self.engine, candidates, folder)
+        return EngineChooser(self.engine, candidates, engines_folder(self.store))
 
     def _split(self, data: ImageData) -> tuple[dict[Any, Subset], list[str]]:
         everything = np.arange(len(data.train))
@@ -368,6 +372,11 @@ class Trainer:
         unknown = [item for item in self.save if item not in ("keras", "h5")]
         if unknown or not self.save:
             raise ConfigError(f"save = {list(self.save)!r} is not allowed: 'keras', 'h5' or both.")
+
+
+def engines_folder(store: FeatureStore) -> Path:
+    """Return where the measurements of engines are kept: beside the features."""
+    return store.folder.absolute().with_name("engines")
 
 
 def _table(plugin: Plugin) -> dict[str, Any]:

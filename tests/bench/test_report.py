@@ -97,6 +97,7 @@ def test_a_subset_of_the_images_is_said_first(document):
     document["data"]["images"] = 2000
     text = markdown(document, summarise(document))
     assert "**On 2,000 training images only**" in "\n".join(text.splitlines()[:4])
+    assert {row["reached"] for row in summarise(document)["variants"]} == {None}
 
 
 def test_five_accuracies_are_given_as_a_range(document):

@@ -80,6 +80,19 @@ def test_the_header_says_what_runs(fake_result, tmp_path):
     assert text.count("Validated on the test set.") == 2
 
 
+def test_the_header_says_which_engine_and_views_were_asked_for(fake_result):
+    result = fake_result()
+    assert "as asked for" not in shown(result)
+    result.info.config.update(
+        engine={"name": "openvino", "precision": "bfloat16"},
+        features={"dtype": "float16", "views": 4, "flip": True, "crop": 0.3, "colour": 0.1},
+    )
+    text = shown(result, width=120)
+    assert "openvino: precision bfloat16, as asked for" in text
+    assert "4 of each training image: flip True, crop 0.3, colour 0.1" in text
+    assert "stored as float16" in text
+
+
 def test_the_epoch_table_is_aligned(fake_result):
     text = shown(fake_result())
     head, row = row_of(text, "Epoch"), row_of(text, "1/5")

@@ -61,6 +61,15 @@ class Views:
         for key in ("backbone", "head", "workflow"):
             if key in run.config:
                 rows.append((key.capitalize(), describe(run.config[key])))
+        engine = run.config.get("engine", {})
+        if engine.get("name", "auto") != "auto":
+            rows.append(("Engine", f"{describe(engine)}, as asked for"))
+        features = run.config.get("features", {})
+        if features.get("views"):
+            settings = ", ".join(f"{key} {features[key]}" for key in ("flip", "crop", "colour"))
+            rows.append(("Views", f"{features['views']} of each training image: {settings}"))
+        if features.get("dtype", "float32") != "float32":
+            rows.append(("Features", f"stored as {features['dtype']}"))
         rows.append(("Folder", "none: nothing is saved" if run.folder is None else str(run.folder)))
         rows += [("Note", note) for note in run.notes]
         yield from self._pairs(rows)

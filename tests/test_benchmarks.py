@@ -36,4 +36,4 @@ def test_the_head_is_trained_on_each_side():
     out = run(
         "head_training.py", "--images", "640", "--width", "16", "--epochs", "1", "--rounds", "1"
     )
-    assert len(re.findall(r"^.+ \d+\.\d s .+ x$", out, re.MULTILINE)) == 5
+    assert len(re.findall(r"^.+ \d+\.\d s .+ x$", out, re.MULTILINE)) == 6

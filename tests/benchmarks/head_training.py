@@ -2,8 +2,10 @@
 
 Each measurement has a process of its own, since TensorFlow's threads are chosen once for a process:
 ``tlkit run`` gives each operation one thread, the others have TensorFlow's default. Starting,
-importing, drawing the arrays and tracing are not counted. "matrix products alone" is the least that
-the large layer needs: NumPy's BLAS on all cores, no optimizer, no gathering of batches.
+importing, drawing the arrays and tracing are not counted. "bare operations" is a loop of nothing
+but the TensorFlow operations of those steps, in two parts, written by hand without dropout,
+accuracy and validation. "matrix products alone" is the least that the large layer needs: NumPy's
+BLAS on all cores, no optimizer, no gathering of batches.
 """
 
 from __future__ import annotations
@@ -21,8 +23,8 @@ import numpy as np
 
 from tlkit.runtime import keep_freed_memory, require_tensorflow_backend
 
-PLAIN, PRODUCTS = "keras.Model.fit", "matrix products alone"
-SIDES = (PLAIN, "fit, steps_per_execution=256", "tlkit in Python", "tlkit run", PRODUCTS)
+PLAIN, BARE, PRODUCTS = "keras.Model.fit", "bare operations", "matrix products alone"
+SIDES = (PLAIN, "fit, steps_per_execution=256", "tlkit in Python", "tlkit run", BARE, PRODUCTS)
 
 
 def make_head(width: int, units: int):
@@ -87,6 +89,68 @@ def ours(train, validation, epochs, batch_size, units):
     return time.perf_counter() - begin
 
 
+def bare(train, epochs, batch_size, units):
+    import tensorflow as tf
+
+    def variables(*shape):
+        kernel = tf.Variable(tf.random.normal(shape, stddev=0.03))
+        return kernel, tf.Variable(tf.zeros(shape)), tf.Variable(tf.zeros(shape))
+
+    width = train[0].shape[1]
+    heights = [width // 2, width - width // 2]
+    parts = [variables(height, units) for height in heights]
+    bias, kernel_2, bias_2 = variables(units), variables(units, 10), variables(10)
+
+    def move(state, gradient, steps):
+        power = tf.cast(steps, tf.float32)
+        tf.raw_ops.ResourceApplyAdam(
+            var=state[0].handle,
+            m=state[1].handle,
+            v=state[2].handle,
+            beta1_power=tf.pow(0.9, power),
+            beta2_power=tf.pow(0.999, power),
+            lr=1e-3,
+            beta1=0.9,
+            beta2=0.999,
+            epsilon=1e-7,
+            grad=gradient,
+        )
+
+    def step(inputs, labels, steps):
+        pieces = tf.split(inputs, heights, axis=1)
+        products = [tf.matmul(x, part[0]) for x, part in zip(pieces, parts, strict=True)]
+        hidden = tf.nn.relu(tf.add_n(products) + bias[0])
+        second = kernel_2[0].read_value()
+        logits = tf.matmul(hidden, second) + bias_2[0]
+        _, back = tf.raw_ops.SparseSoftmaxCrossEntropyWithLogits(features=logits, labels=labels)
+        back = back / batch_size
+        back_1 = tf.raw_ops.ReluGrad(
+            gradients=tf.matmul(back, second, transpose_b=True), features=hidden
+        )
+        for x, part in zip(pieces, parts, strict=True):
+            move(part, tf.matmul(x, back_1, transpose_a=True), steps)
+        move(bias, tf.reduce_sum(back_1, 0), steps)
+        move(kernel_2, tf.matmul(hidden, back, transpose_a=True), steps)
+        move(bias_2, tf.reduce_sum(back, 0), steps)
+
+    @tf.function(autograph=False, jit_compile=False)
+    def epoch(features, labels, rows):
+        def body(first, steps):
+            chosen = rows[first : first + batch_size]
+            step(tf.gather(features, chosen), tf.gather(labels, chosen), steps + 1)
+            return first + batch_size, steps + 1
+
+        return tf.while_loop(lambda first, _: first < tf.size(rows), body, (0, 0))
+
+    features, labels = (tf.constant(part) for part in train)
+    order = tf.constant(np.random.default_rng(0).permutation(len(train[0])))
+    epoch(features, labels, order[:batch_size])
+    begin = time.perf_counter()
+    for _ in range(epochs):
+        epoch(features, labels, order)
+    return time.perf_counter() - begin
+
+
 def products(train, validation, epochs, batch_size, units):
     inputs = train[0][:batch_size]
     kernel = np.ones((inputs.shape[1], units), np.float32)
@@ -102,9 +166,9 @@ def products(train, validation, epochs, batch_size, units):
 
 def measure(side, arguments):
     """Return the seconds of one side; runs in a process of its own."""
-    if side.startswith("tlkit"):
+    if side.startswith("tlkit") or side == BARE:
         keep_freed_memory()
-    require_tensorflow_backend(one_thread_per_operation=side == "tlkit run")
+    require_tensorflow_backend(one_thread_per_operation=side in ("tlkit run", BARE))
     generator = np.random.default_rng(0)
 
     def draw(count):
@@ -113,6 +177,8 @@ def measure(side, arguments):
 
     arrays = draw(arguments.images), draw(arguments.images // 5)
     rest = arguments.epochs, arguments.batch_size, arguments.units
+    if side == BARE:
+        return bare(arrays[0], *rest)
     if side == PRODUCTS:
         return products(*arrays, *rest)
     if side.startswith("tlkit"):

@@ -219,13 +219,12 @@ def cache_list(json_: JsonOption = False) -> None:
 @_with_exit_codes
 def cache_clear() -> None:
     """Delete stored features and what engines were measured at; both are made again when needed."""
-    from tlkit.engine_choice import forget
+    from tlkit.engine_choice import engines_folder, forget
     from tlkit.features import FeatureStore
-    from tlkit.trainer import engines_folder
 
     store = FeatureStore()
     _echo(f"Freed {store.clear() / 1e6:.1f} MB in {store.folder}")
-    forget(engines_folder(store))
+    forget(engines_folder(store.folder))
 
 
 @app.command()

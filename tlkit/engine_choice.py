@@ -255,6 +255,11 @@ def compare(
     )
 
 
+def engines_folder(features: Path) -> Path:
+    """Return where measurements are kept, given the folder of the features: beside it."""
+    return features.absolute().with_name("engines")
+
+
 def forget(folder: Path) -> None:
     """Delete what was measured and remembered in a folder."""
     for path in folder.glob("*.json"):

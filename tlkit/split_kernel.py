@@ -40,7 +40,7 @@ def splittable_layers(model: Any) -> list[Any]:
         elif (
             type(layer) is keras.layers.Dense
             and layer.trainable
-            and len(layer.input_spec.axes or {}) == 1
+            and layer.kernel.shape[0] >= MAX_PARTS
             and not layer.lora_enabled
             and layer.quantization_mode is None
             and layer.kernel_regularizer is None

@@ -18,7 +18,7 @@ from tlkit.augmentation import Augmentation
 from tlkit.backbone import Backbone
 from tlkit.dataset import DatasetSource
 from tlkit.engine import Engine
-from tlkit.engine_choice import EngineChooser
+from tlkit.engine_choice import EngineChooser, engines_folder
 from tlkit.errors import ConfigError, DataError, PluginError
 from tlkit.evaluation import evaluate
 from tlkit.events import Events
@@ -305,7 +305,7 @@ class Trainer:
                     f"Engine '{entry.name}' from {entry.distribution} left out: "
                     f"{type(err).__name__}: {err}"
                 )
-        return EngineChooser(self.engine, candidates, engines_folder(self.store))
+        return EngineChooser(self.engine, candidates, engines_folder(self.store.folder))
 
     def _split(self, data: ImageData) -> tuple[dict[Any, Subset], list[str]]:
         everything = np.arange(len(data.train))
@@ -372,11 +372,6 @@ class Trainer:
         unknown = [item for item in self.save if item not in ("keras", "h5")]
         if unknown or not self.save:
             raise ConfigError(f"save = {list(self.save)!r} is not allowed: 'keras', 'h5' or both.")
-
-
-def engines_folder(store: FeatureStore) -> Path:
-    """Return where the measurements of engines are kept: beside the features."""
-    return store.folder.absolute().with_name("engines")
 
 
 def _table(plugin: Plugin) -> dict[str, Any]:

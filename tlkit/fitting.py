@@ -14,6 +14,7 @@ import numpy as np
 
 from tlkit.errors import TrainingError
 from tlkit.fused_adam import make_update
+from tlkit.losses import Objective
 from tlkit.records import ImageSequence, Int64Array
 from tlkit.resizing import Resizer, stack_resized
 from tlkit.rows import Stacked, share_with_tensorflow, take_rows
@@ -26,6 +27,7 @@ MAX_HELD_BYTES = 2**30
 CHUNK_BYTES = 2**25
 
 Chunks = Generator[tuple[Any, Any, Any], None, None]
+Prepare = Callable[[Any, bool], Any]
 
 
 @dataclass(frozen=True)
@@ -72,17 +74,30 @@ class Fitter:
     networks five to ten times slower.
     """
 
-    def __init__(self, model: Any, optimizer: Any, batch_size: int) -> None:
+    def __init__(
+        self,
+        model: Any,
+        optimizer: Any,
+        batch_size: int,
+        objective: Objective | None = None,
+        prepare: Prepare | None = None,
+    ) -> None:
         """Prepare the compiled loops.
 
         Args:
             model: A ``keras.Model`` that gives logits (N, number of classes).
             optimizer: A ``keras.optimizers.Optimizer``.
             batch_size: Images in one step.
+            objective: What to minimise; by default cross-entropy.
+            prepare: Called while TensorFlow traces with a batch of inputs, float32, and whether it
+                is for training; returns what the model takes. By default the inputs.
         """
         self.model, self.optimizer, self.batch_size = model, optimizer, batch_size
         optimizer.build(model.trainable_variables)
         self._update = make_update(optimizer, model)
+        self._objective = objective
+        self._mix = None if objective is None else objective.mixing()
+        self._prepare = prepare
         self._tensors: dict[int, tuple[Any, Any, Any]] = {}
         self._loops: dict[tuple[Any, ...], Any] = {}
 
@@ -102,8 +117,9 @@ class Fitter:
             progress: Called now and then with (rows done, seconds).
 
         Returns:
-            ``loss`` (nats, regularisation included) and ``accuracy`` (0 to 1), means over the
-            epoch as the weights moved.
+            ``loss`` (nats, regularisation included, as the objective has it) and ``accuracy`` (0 to
+            1; of a mixed image, that of its larger part), means over the epoch as the weights
+            moved.
 
         Raises:
             TrainingError: If the loss is not finite.
@@ -255,21 +271,39 @@ class Fitter:
     def _train_step(self, steps: Any, inputs: Any, labels: Any) -> tuple[Any, Any, Any]:
         import tensorflow as tf
 
+        if self._prepare is not None:
+            inputs = self._prepare(inputs, True)
+        targets = labels
+        if self._objective is not None and not self._objective.plain:
+            targets = tf.one_hot(labels, self._objective.num_classes)
+            if self._mix is not None:
+                inputs, targets = self._mix(inputs, targets)
         with tf.GradientTape() as tape, self._update.in_place():
-            logits = self.model(inputs, training=True)
-            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+            logits = tf.cast(self.model(inputs, training=True), tf.float32)
+            losses = self._losses(targets, logits)
             total = tf.reduce_mean(losses)
             if self.model.losses:
                 extra = tf.add_n(self.model.losses)
                 losses, total = losses + extra, total + extra
         gradients = tape.gradient(total, self._update.trained)
         steps = self._update.apply(steps, gradients)
+        if targets is not labels:
+            labels = tf.argmax(targets, axis=-1)
         return steps, *_score(labels, logits, losses)
+
+    def _losses(self, targets: Any, logits: Any) -> Any:
+        import tensorflow as tf
+
+        if self._objective is None or self._objective.plain:
+            return tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits)
+        return self._objective.losses(targets, logits)
 
     def _evaluate_step(self, steps: Any, inputs: Any, labels: Any) -> tuple[Any, Any, Any]:
         import tensorflow as tf
 
-        logits = self.model(inputs, training=False)
+        if self._prepare is not None:
+            inputs = self._prepare(inputs, False)
+        logits = tf.cast(self.model(inputs, training=False), tf.float32)
         losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
         return steps, *_score(labels, logits, losses)
 

@@ -183,6 +183,7 @@ def _fits(optimizer: Any, variables: Sequence[Any]) -> bool:
         type(optimizer) is keras.optimizers.Adam
         and (schedule or not callable(rate))
         and not any(getattr(optimizer, extra, None) for extra in extras)
+        and "update_step" not in vars(optimizer)
         and all(hasattr(optimizer, kept) for kept in ("_momentums", "_velocities"))
         and all(
             variable.dtype == "float32" and variable.constraint is None for variable in variables

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -142,6 +143,49 @@ def unfreeze(network: keras.Model, blocks: list[Any], count: int | Literal["all"
     for layer in leaves:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.trainable = False
+
+
+def movable_groups(head: keras.Model, network: keras.Model, blocks: list[Any]) -> list[list[Any]]:
+    """Return the trainable variables in groups: the head's, then each block's from the output.
+
+    Variables of the network that are in no block, such as those of its first layers, come last.
+
+    Args:
+        head: What the head built.
+        network: What the backbone built, unfrozen.
+        blocks: The groups of layers that ``Backbone.blocks()`` returned.
+    """
+    groups = [list(head.trainable_variables)]
+    seen: set[int] = set()
+    for block in reversed(blocks):
+        variables = [item for layer in block for item in layer.trainable_variables]
+        fresh = [item for item in variables if id(item) not in seen]
+        seen.update(map(id, fresh))
+        if fresh:
+            groups.append(fresh)
+    rest = [item for item in network.trainable_variables if id(item) not in seen]
+    return [*groups, rest] if rest else groups
+
+
+@contextmanager
+def computing_in(policy: str, network: keras.Model) -> Iterator[None]:
+    """Let a network compute under a Keras dtype policy for a while; its weights stay float32.
+
+    Args:
+        policy: ``"float32"`` or ``"mixed_bfloat16"``, which needs no scaling of the loss.
+        network: What the backbone built.
+    """
+    import keras
+
+    leaves = [layer for layer in _leaves(network.layers) if layer.dtype_policy.name != policy]
+    before = [layer.dtype_policy for layer in leaves]
+    for layer in leaves:
+        layer.dtype_policy = keras.DTypePolicy(policy)
+    try:
+        yield
+    finally:
+        for layer, old in zip(leaves, before, strict=True):
+            layer.dtype_policy = old
 
 
 def batch_normalisation_state(network: keras.Model) -> list[Any]:

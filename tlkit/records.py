@@ -129,11 +129,13 @@ class PhaseResult:
         history: One list for each figure (``loss``, ``accuracy``, ``val_loss``, ``val_accuracy``),
             one value for each epoch; losses in nats, accuracies 0 to 1.
         seconds: Wall-clock time of the training, without feature extraction.
+        kept_epoch: The epoch, from 1, whose weights early stopping put back; None for the last.
     """
 
     phase: Phase
     history: Mapping[str, list[float]]
     seconds: float
+    kept_epoch: int | None = None
 
 
 @dataclass(frozen=True)

@@ -195,7 +195,9 @@ def _from_json(folder: Path, record: dict[str, Any], labels: Any, probabilities:
             }
         ),
         phases=tuple(
-            PhaseResult(Phase(**item["phase"]), item["history"], item["seconds"])
+            PhaseResult(
+                Phase(**item["phase"]), item["history"], item["seconds"], item.get("kept_epoch")
+            )
             for item in record["phases"]
         ),
         test=Evaluation(

@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from tlkit.augmentation import Augmentation, AugmentedImages
+from tlkit.averaging import averaged_weights
 from tlkit.backbone import Backbone
+from tlkit.batch_augmentation import make_augment
+from tlkit.block_rates import BlockRates
 from tlkit.engine_choice import PROBE_IMAGES, EngineChooser, Probe
 from tlkit.errors import ConfigError, PluginError
 from tlkit.events import Events
 from tlkit.extraction import Pipeline, guess_batch_size, resized_batches
 from tlkit.features import Features, FeatureStore, FeatureType, Wanted
 from tlkit.fingerprint import digest_images, digest_model, fingerprint
-from tlkit.fitting import Examples, Fitter
+from tlkit.fitting import Examples, Fitter, Prepare
 from tlkit.head import Head
+from tlkit.losses import ClassWeight, Objective, class_weights
 from tlkit.model import (
     AssembledModel,
     batch_normalisation_state,
+    computing_in,
     count_parameters,
     freeze,
+    movable_groups,
     unfreeze,
 )
 from tlkit.records import (
@@ -37,6 +43,7 @@ from tlkit.records import (
 )
 from tlkit.resizing import Resizer, make_resizer, stack_resized
 from tlkit.rows import Stacked, take_rows
+from tlkit.runtime import gains_from_bfloat16
 
 if TYPE_CHECKING:
     import keras
@@ -60,6 +67,7 @@ class Session:
         model: The assembled network.
         backbone: The backbone plugin.
         head: The head plugin.
+        class_names: The class names in the order of the labels.
         subsets: The images to train on, to validate on and to test on.
         store: Where features are kept.
         engines: Chooses what runs the frozen backbone.
@@ -78,6 +86,7 @@ class Session:
     model: AssembledModel
     backbone: Backbone
     head: Head
+    class_names: tuple[str, ...]
     subsets: Mapping[SplitName, Subset]
     store: FeatureStore
     engines: EngineChooser
@@ -200,12 +209,23 @@ class Session:
             self.digests[id(images)] = digest_images(images)
         return self.digests[id(images)]
 
+    def steps_per_epoch(self, batch_size: int) -> int:
+        """Return the number of batches in one pass over the training images."""
+        return -(-len(self.subsets["train"].rows) // batch_size)
+
+    @property
+    def validates_on_test(self) -> bool:
+        """Whether the validation images are the test images, so that nothing may be chosen."""
+        return self.subsets["validation"] is self.subsets["test"]
+
     def train_head(
         self,
         *,
         epochs: int,
         optimizer: keras.optimizers.Optimizer,
         batch_size: int = 32,
+        class_weight: ClassWeight = "none",
+        callbacks: Sequence[keras.callbacks.Callback] = (),
         name: str = "frozen",
     ) -> PhaseResult:
         """Train the head on stored features; the same as training through the frozen backbone.
@@ -214,6 +234,9 @@ class Session:
             epochs: Number of passes over the training images.
             optimizer: A fresh Keras optimizer.
             batch_size: Images in one step.
+            class_weight: Factors of the loss by class; see ``tlkit.losses.class_weights()``.
+            callbacks: Keras callbacks; they are told of the beginning and end of the training and
+                of each epoch. The model that they see is the head.
             name: Name of the phase.
 
         Returns:
@@ -231,7 +254,16 @@ class Session:
             )
             for part in ("train", "validation")
         }
-        return self._fit(name, self.model.head, optimizer, epochs, batch_size, examples)
+        return self._fit(
+            name,
+            self.model.head,
+            optimizer,
+            epochs,
+            batch_size,
+            examples,
+            objective=self._objective(class_weight=class_weight),
+            callbacks=callbacks,
+        )
 
     def fine_tune(
         self,
@@ -240,26 +272,52 @@ class Session:
         optimizer: keras.optimizers.Optimizer,
         unfreeze_blocks: int | Literal["all"],
         batch_size: int = 32,
+        layer_decay: float = 1.0,
+        unfreeze_every: int = 0,
+        label_smoothing: float = 0.0,
+        class_weight: ClassWeight = "none",
+        augment: bool = False,
+        mixup: float = 0.0,
+        cutmix: float = 0.0,
+        mixed_precision: bool | Literal["auto"] = "auto",
+        callbacks: Sequence[keras.callbacks.Callback] = (),
         name: str = "fine-tune",
     ) -> PhaseResult:
         """Train the whole model with the last blocks unfrozen and batch normalisation held still.
 
         Args:
             epochs: Number of passes over the training images.
-            optimizer: A fresh Keras optimizer.
+            optimizer: A fresh Keras optimizer. With ``use_ema``, validation and the final weights
+                are those of the moving average.
             unfreeze_blocks: How many blocks of the backbone to train, counted from its output.
             batch_size: Images in one step.
+            layer_decay: Each block's updates are those of the block above it times this, above 0
+                up to 1; the head's are whole.
+            unfreeze_every: Every so many epochs one more block begins to move, from the output; 0
+                for all at once.
+            label_smoothing: The share of a label that is spread over all classes, 0 to below 1.
+            class_weight: Factors of the loss by class; see ``tlkit.losses.class_weights()``.
+            augment: Whether each epoch sees a new view of each image, as ``augmentation`` says.
+            mixup: Strength of MixUp, 0 for none; see ``tlkit.losses.Objective``.
+            cutmix: Strength of CutMix, 0 for none.
+            mixed_precision: Whether the backbone computes in bfloat16 and keeps float32 weights;
+                ``"auto"`` where the device gains from it.
+            callbacks: Keras callbacks; they are told of the beginning and end of the training and
+                of each epoch. The model that they see takes resized pixels and gives logits.
             name: Name of the phase.
 
         Returns:
             The history of the phase, also kept in ``phases``.
 
         Raises:
-            ConfigError: If the backbone has fewer blocks.
+            ConfigError: If the backbone has fewer blocks, or the optimizer has loss scaling.
             TrainingError: If the loss stops being finite.
         """
+        import keras
+
         network = self.model.backbone
-        unfreeze(network, self.backbone.blocks(network), unfreeze_blocks)
+        blocks = self.backbone.blocks(network)
+        unfreeze(network, blocks, unfreeze_blocks)
         before = batch_normalisation_state(network)
         self.fine_tuned = True
         examples = {
@@ -271,7 +329,29 @@ class Session:
             )
             for part in ("train", "validation")
         }
-        result = self._fit(name, self.model.logits, optimizer, epochs, batch_size, examples)
+        rates = None
+        if layer_decay != 1 or unfreeze_every:
+            groups = movable_groups(self.model.head, network, blocks)
+            rates = BlockRates(groups, layer_decay, unfreeze_every)
+            rates.set_on(optimizer)
+        if mixed_precision == "auto":
+            mixed_precision = gains_from_bfloat16()
+        whole = keras.Model(
+            self.model.features.inputs, self.model.head(self.model.features.outputs[0])
+        )
+        with computing_in("mixed_bfloat16" if mixed_precision else "float32", network):
+            result = self._fit(
+                name,
+                whole,
+                optimizer,
+                epochs,
+                batch_size,
+                examples,
+                objective=self._objective(label_smoothing, class_weight, mixup, cutmix),
+                prepare=self._preparation(augment),
+                rates=rates,
+                callbacks=callbacks,
+            )
         after = batch_normalisation_state(network)
         if not all(np.array_equal(old, new) for old, new in zip(before, after, strict=True)):
             raise PluginError(
@@ -306,6 +386,33 @@ class Session:
         views = [self.features("train", view) for view in range(self.views + 1)]
         return Stacked(views) if self.views else views[0]
 
+    def _objective(
+        self,
+        label_smoothing: float = 0.0,
+        class_weight: ClassWeight = "none",
+        mixup: float = 0.0,
+        cutmix: float = 0.0,
+    ) -> Objective:
+        train = self.subsets["train"]
+        weights = class_weights(class_weight, train.split.labels[train.rows], self.class_names)
+        count = len(self.class_names)
+        return Objective(count, label_smoothing, weights, mixup, cutmix, self.seed)
+
+    def _preparation(self, augment: bool) -> Prepare:
+        """Return what makes a batch of images ready for the network, while TensorFlow traces."""
+        size = self.backbone.image_size
+        draw = make_augment(self.augmentation, size, self.backbone.interpolation, self.seed)
+
+        def prepare(images: Any, training: bool) -> Any:
+            augmented = augment and training
+            larger = max(images.shape[1:3]) > size
+            # Views of larger images would alias; those of smaller ones are drawn from all pixels.
+            if images.shape[1:3] != (size, size) and (larger or not augmented):
+                images = self.model.resize(images)
+            return draw(images) if augmented else images
+
+        return prepare
+
     def _fit(
         self,
         name: str,
@@ -314,34 +421,52 @@ class Session:
         epochs: int,
         batch_size: int,
         examples: Mapping[str, Examples],
+        *,
+        objective: Objective,
+        prepare: Prepare | None = None,
+        rates: BlockRates | None = None,
+        callbacks: Sequence[Any] = (),
     ) -> PhaseResult:
+        import keras
+
         if epochs < 1 or batch_size < 1:
             raise ConfigError(
                 f"A phase needs epochs and batch_size of 1 or more; received epochs={epochs}, "
                 f"batch_size={batch_size}."
             )
-        train, validation = examples["train"], examples["validation"]
+        train = examples["train"]
         trainable, _ = count_parameters(model)
         phase = Phase(
             name=name,
             epochs=epochs,
-            steps=-(-len(train.rows) // batch_size),
+            steps=self.steps_per_epoch(batch_size),
             num_images=len(train.rows),
             trainable_parameters=trainable,
             frozen_parameters=sum(count_parameters(self.model.model)) - trainable,
         )
         self.events.emit("on_phase_begin", phase)
         begin = time.monotonic()
-        fitter = Fitter(model, optimizer, batch_size)
+        fitter = Fitter(model, optimizer, batch_size, objective, prepare)
+        model.stop_training = False
+        followers = keras.callbacks.CallbackList(
+            list(callbacks), model=model, epochs=epochs, steps=phase.steps, verbose=0
+        )
+        followers.on_train_begin()
         history: dict[str, list[float]] = {}
-        first_epoch = sum(result.phase.epochs for result in self.phases)
         for epoch in range(1, epochs + 1):
-            metrics = self._epoch(fitter, phase, epoch, first_epoch, train, validation)
+            if rates is not None:
+                rates.begin_epoch(epoch)
+            followers.on_epoch_begin(epoch - 1)
+            metrics = self._epoch(fitter, phase, epoch, examples, followers)
             for key, value in metrics.items():
                 history.setdefault(key, []).append(value)
+            if model.stop_training:
+                break
+        optimizer.finalize_variable_values(model.trainable_variables)
+        followers.on_train_end()
         seconds = time.monotonic() - begin
         self.seconds["training"] += seconds
-        result = PhaseResult(phase, history, seconds)
+        result = PhaseResult(phase, history, seconds, _kept_epoch(callbacks))
         self.phases.append(result)
         self.events.emit("on_phase_end", result)
         return result
@@ -351,23 +476,36 @@ class Session:
         fitter: Fitter,
         phase: Phase,
         epoch: int,
-        first_epoch: int,
-        train: Examples,
-        validation: Examples,
+        examples: Mapping[str, Examples],
+        followers: Any,
     ) -> dict[str, float]:
         begin = time.monotonic()
+        first_epoch = sum(result.phase.epochs for result in self.phases)
         metrics = fitter.train_epoch(
-            train,
+            examples["train"],
             self.seed,
             first_epoch + epoch,
             lambda done, seconds: self.events.emit(
                 "on_epoch_progress", phase, epoch, done, phase.num_images, seconds
             ),
         )
-        held_out = fitter.evaluate(validation)
-        metrics |= {f"val_{key}": value for key, value in held_out.items()}
+        # Callbacks that keep weights, such as EarlyStopping, keep the averages.
+        with averaged_weights(fitter.optimizer, fitter.model.trainable_variables):
+            held_out = fitter.evaluate(examples["validation"])
+            metrics |= {f"val_{key}": value for key, value in held_out.items()}
+            followers.on_epoch_end(epoch - 1, metrics)
         self.events.emit("on_epoch_end", phase, epoch, metrics, time.monotonic() - begin)
         return metrics
+
+
+def _kept_epoch(callbacks: Sequence[Any]) -> int | None:
+    """Return the epoch whose weights an EarlyStopping has put back, from 1."""
+    import keras
+
+    for callback in callbacks:
+        if isinstance(callback, keras.callbacks.EarlyStopping) and callback.restore_best_weights:
+            return int(callback.best_epoch) + 1
+    return None
 
 
 def _label(name: str, view: int) -> str:

@@ -185,7 +185,7 @@ class Trainer:
         )
         events.emit("on_run_begin", info)
         with _timed(seconds, "model"):
-            session = self._session(len(data.class_names), subsets, events, engines)
+            session = self._session(data.class_names, subsets, events, engines)
             weights_digest = digest_weights(session.model.backbone)
         self.workflow.run(session)
         if not session.phases:
@@ -248,7 +248,7 @@ class Trainer:
 
     def _session(
         self,
-        num_classes: int,
+        class_names: tuple[str, ...],
         subsets: Mapping[Any, Subset],
         events: Events,
         engines: EngineChooser,
@@ -261,7 +261,7 @@ class Trainer:
         network = self.backbone.build()
         # A head starts from the same weights whatever the backbone drew before it.
         keras.utils.set_random_seed(self.seed)
-        model = assemble(self.backbone, self.head, num_classes, network=network)
+        model = assemble(self.backbone, self.head, len(class_names), network=network)
         if "h5" in self.save and not fits_h5(model.model):
             raise ConfigError(
                 f"[run] save = 'h5' is not allowed for {self.backbone.name} with {self.head.name}: "
@@ -271,6 +271,7 @@ class Trainer:
             model=model,
             backbone=self.backbone,
             head=self.head,
+            class_names=class_names,
             subsets=subsets,
             store=self.store,
             engines=engines,

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from tlkit import ConfigError, Workflow
 
 if TYPE_CHECKING:
+    import keras
+
     from tlkit import Session
 
 
@@ -20,19 +23,59 @@ class FreezeAndTrain(Workflow):
         epochs: int = 5,
         batch_size: int = 32,
         learning_rate: float = 1e-3,
+        early_stopping: int = 0,
+        class_weight: Literal["none", "balanced"] | dict[str, float] = "none",
         fine_tune_epochs: int = 0,
-        unfreeze: int | Literal["all"] = 3,
-        fine_tune_learning_rate: float = 1e-5,
+        fine_tune_learning_rate: float = 5e-4,
+        fine_tune_early_stopping: int = 5,
+        unfreeze: int | Literal["all"] = "all",
+        unfreeze_every: int = 0,
+        layer_decay: float = 0.9,
+        schedule: Literal["cosine", "constant"] = "cosine",
+        warmup: float = 0.1,
+        weight_decay: float = 0.01,
+        clip_norm: float = 1.0,
+        ema: float = 0.0,
+        label_smoothing: float = 0.1,
+        augment: bool = True,
+        mixup: float = 0.0,
+        cutmix: float = 0.0,
+        mixed_precision: bool | Literal["auto"] = "auto",
     ) -> None:
-        """Set the two phases; both use Adam.
+        """Set the two phases: Adam for the head, AdamW for the fine-tuning.
 
         Args:
             epochs: Epochs of the frozen phase, 1 or more.
             batch_size: Images in one step, 1 or more.
             learning_rate: Of the frozen phase, above 0.
-            fine_tune_epochs: Epochs of the fine-tune phase; 0 leaves it out.
-            unfreeze: Blocks of the backbone to train in it, counted from its output, or "all".
-            fine_tune_learning_rate: Of the fine-tune phase, above 0.
+            early_stopping: The frozen phase ends after so many epochs without a lower validation
+                loss, and the weights of the best epoch are put back; 0 for neither.
+            class_weight: Factors of the loss in both phases: "none", "balanced" (in inverse
+                proportion to the number of training images of the class), or a table of factors by
+                class name.
+            fine_tune_epochs: Epochs of the fine-tune phase; 0 leaves it out. The other keys below
+                are about this phase.
+            fine_tune_learning_rate: The highest learning rate, above 0.
+            fine_tune_early_stopping: As ``early_stopping``.
+            unfreeze: Blocks of the backbone to train, counted from its output, or "all".
+            unfreeze_every: Every so many epochs one more block begins to move, from the output; 0
+                for all at once.
+            layer_decay: The updates of each block are those of the block above it times this,
+                above 0 up to 1.
+            schedule: "cosine" lets the learning rate fall to 0 along half a cosine.
+            warmup: Share of the steps in which the learning rate rises from 0, 0 to below 1; with
+                "cosine" only.
+            weight_decay: Of the kernels, 0 or more, decoupled from the gradient and times the
+                learning rate.
+            clip_norm: Gradients whose norm over all weights is larger are scaled to it; 0 for
+                never.
+            ema: Momentum of the moving average of the weights, 0 up to below 1; 0 for none.
+            label_smoothing: Share of each label that is spread over all classes, 0 to below 1.
+            augment: Whether each epoch sees a new view of each image, drawn by the flip, crop and
+                colour of [features].
+            mixup: Parameter of MixUp, 0 to 1; 0 for none.
+            cutmix: Parameter of CutMix, 0 to 1; 0 for none. With both, each batch takes one.
+            mixed_precision: Whether to compute in bfloat16; "auto" where the device gains from it.
 
         Raises:
             ConfigError: If a number is out of range.
@@ -40,38 +83,127 @@ class FreezeAndTrain(Workflow):
         for key, value, least in (
             ("epochs", epochs, 1),
             ("batch_size", batch_size, 1),
+            ("early_stopping", early_stopping, 0),
             ("fine_tune_epochs", fine_tune_epochs, 0),
+            ("fine_tune_early_stopping", fine_tune_early_stopping, 0),
             ("unfreeze", 0 if unfreeze == "all" else unfreeze, 0),
+            ("unfreeze_every", unfreeze_every, 0),
+            ("weight_decay", weight_decay, 0),
+            ("clip_norm", clip_norm, 0),
         ):
-            if value < least:
+            if not least <= value < math.inf:
                 raise ConfigError(f"[workflow] {key} = {value} is not allowed: {least} or more.")
         for key, rate in (
             ("learning_rate", learning_rate),
             ("fine_tune_learning_rate", fine_tune_learning_rate),
         ):
-            if not 0 < rate < float("inf"):
+            if not 0 < rate < math.inf:
                 raise ConfigError(f"[workflow] {key} = {rate} is not allowed: above 0.")
+        for key, share in (("warmup", warmup), ("ema", ema), ("label_smoothing", label_smoothing)):
+            if not 0 <= share < 1:
+                raise ConfigError(f"[workflow] {key} = {share} is not allowed: 0 to below 1.")
+        for key, strength in (("mixup", mixup), ("cutmix", cutmix)):
+            if not 0 <= strength <= 1:
+                raise ConfigError(f"[workflow] {key} = {strength} is not allowed: 0 to 1.")
+        if not 0 < layer_decay <= 1:
+            raise ConfigError(
+                f"[workflow] layer_decay = {layer_decay} is not allowed: above 0, up to 1."
+            )
         self.epochs = epochs
         self.batch_size = batch_size
         self.learning_rate = learning_rate
+        self.early_stopping = early_stopping
+        self.class_weight = class_weight
         self.fine_tune_epochs = fine_tune_epochs
         self.fine_tunes = fine_tune_epochs > 0
-        self.unfreeze: int | Literal["all"] = unfreeze
         self.fine_tune_learning_rate = fine_tune_learning_rate
+        self.fine_tune_early_stopping = fine_tune_early_stopping
+        self.unfreeze: int | Literal["all"] = unfreeze
+        self.unfreeze_every = unfreeze_every
+        self.layer_decay = layer_decay
+        self.schedule = schedule
+        self.warmup = warmup
+        self.weight_decay = weight_decay
+        self.clip_norm = clip_norm
+        self.ema = ema
+        self.label_smoothing = label_smoothing
+        self.augment = augment
+        self.mixup = mixup
+        self.cutmix = cutmix
+        self.mixed_precision: bool | Literal["auto"] = mixed_precision
 
     def run(self, session: Session) -> None:
-        """Run the frozen phase and, if it has epochs, the fine-tune phase."""
+        """Run the frozen phase and, if it has epochs, the fine-tune phase.
+
+        Raises:
+            ConfigError: If early stopping would choose by the test set.
+        """
         import keras
 
+        stops = {"early_stopping": self.early_stopping}
+        if self.fine_tunes:
+            stops["fine_tune_early_stopping"] = self.fine_tune_early_stopping
+        for key, patience in stops.items():
+            if patience and session.validates_on_test:
+                raise ConfigError(
+                    f"[workflow] {key} = {patience} would choose the weights by the test set: "
+                    f"[run] validation = 'test'. Set it to 0, or validation to a share such as 0.1."
+                )
         session.train_head(
             epochs=self.epochs,
             batch_size=self.batch_size,
             optimizer=keras.optimizers.Adam(self.learning_rate),
+            class_weight=self.class_weight,
+            callbacks=_stopping(self.early_stopping),
         )
-        if self.fine_tune_epochs:
+        if self.fine_tunes:
             session.fine_tune(
                 epochs=self.fine_tune_epochs,
                 batch_size=self.batch_size,
                 unfreeze_blocks=self.unfreeze,
-                optimizer=keras.optimizers.Adam(self.fine_tune_learning_rate),
+                unfreeze_every=self.unfreeze_every,
+                layer_decay=self.layer_decay,
+                optimizer=self._optimizer(session.steps_per_epoch(self.batch_size)),
+                label_smoothing=self.label_smoothing,
+                class_weight=self.class_weight,
+                augment=self.augment,
+                mixup=self.mixup,
+                cutmix=self.cutmix,
+                mixed_precision=self.mixed_precision,
+                callbacks=_stopping(self.fine_tune_early_stopping),
             )
+
+    def _optimizer(self, steps_per_epoch: int) -> keras.optimizers.Optimizer:
+        import keras
+
+        rate = self.fine_tune_learning_rate
+        if self.schedule == "cosine":
+            steps = self.fine_tune_epochs * steps_per_epoch
+            rising = int(steps * self.warmup)
+            rate = keras.optimizers.schedules.CosineDecay(
+                initial_learning_rate=0.0 if rising else rate,
+                decay_steps=max(steps - rising, 1),
+                warmup_target=rate if rising else None,
+                warmup_steps=rising,
+            )
+        optimizer = keras.optimizers.AdamW(
+            rate,
+            weight_decay=self.weight_decay,
+            global_clipnorm=self.clip_norm or None,
+            use_ema=self.ema > 0,
+            ema_momentum=self.ema,
+        )
+        optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+        return optimizer
+
+
+def _stopping(patience: int) -> list[keras.callbacks.Callback]:
+    import keras
+
+    if not patience:
+        return []
+    return [
+        keras.callbacks.EarlyStopping(
+            "val_loss", mode="min", patience=patience, restore_best_weights=True
+        )
+    ]

@@ -21,7 +21,7 @@ from tlkit.errors import (
     WeightsError,
     did_you_mean,
 )
-from tlkit.head import Head
+from tlkit.head import ClosedFormHead, Head
 from tlkit.hookspecs import hookimpl
 from tlkit.plugin import Plugin
 from tlkit.records import (
@@ -31,6 +31,7 @@ from tlkit.records import (
     Extraction,
     ImageData,
     ImageSequence,
+    LabelledFeatures,
     Phase,
     PhaseResult,
     RunInfo,
@@ -62,6 +63,7 @@ __all__ = [
     "Augmentation",
     "Backbone",
     "ClassReport",
+    "ClosedFormHead",
     "ConfigError",
     "DataError",
     "DatasetSource",
@@ -73,6 +75,7 @@ __all__ = [
     "Head",
     "ImageData",
     "ImageSequence",
+    "LabelledFeatures",
     "Phase",
     "PhaseResult",
     "PictureFiles",

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, ClassVar, Literal
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from tlkit.plugin import Plugin
+from tlkit.records import LabelledFeatures
 
 if TYPE_CHECKING:
     import keras
@@ -37,4 +39,32 @@ class Head(Plugin, ABC):
         Returns:
             A model from float32 (N, *feature_shape) to logits, float32 (N, num_classes). No
             softmax: the Trainer's loss takes logits, and the saved model gets its softmax there.
+        """
+
+
+class ClosedFormHead(Head):
+    """A head whose weights are computed from stored features, without gradient steps.
+
+    ``build()`` gives a network of the final kind, before its weights are known.
+
+    Attributes:
+        chooses: Whether ``solve()`` chooses something by the validation images. It is not called
+            then where these are the test images.
+    """
+
+    chooses: bool = False
+
+    @abstractmethod
+    def solve(
+        self, train: LabelledFeatures, validation: LabelledFeatures, class_weight: Any
+    ) -> tuple[keras.Model, Mapping[str, Any]]:
+        """Compute the head.
+
+        Args:
+            train: What to learn from; with augmented views, their features too.
+            validation: What to choose settings by.
+            class_weight: A factor for each class, float64 (number of classes,), or None.
+
+        Returns:
+            A model like that of ``build()``, and what was chosen, such as ``{"C": 0.01}``.
         """

@@ -41,7 +41,12 @@ class AssembledModel:
 
 
 def assemble(
-    backbone: Backbone, head: Head, num_classes: int, *, network: keras.Model | None = None
+    backbone: Backbone,
+    head: Head,
+    num_classes: int,
+    *,
+    network: keras.Model | None = None,
+    classifier: keras.Model | None = None,
 ) -> AssembledModel:
     """Join a backbone and a head; the backbone comes frozen.
 
@@ -50,6 +55,7 @@ def assemble(
         head: The head.
         num_classes: Number of classes, 2 or more.
         network: What ``backbone.build()`` returned, if it was built already.
+        classifier: What the head built, if it was built already.
 
     Raises:
         PluginError: If one of them built something of the wrong shape.
@@ -75,7 +81,8 @@ def assemble(
         )
     features = pool(maps) if pool else maps
     resized_maps = network(backbone.preprocess(resized))
-    classifier = head.build(tuple(features.shape[1:]), num_classes)
+    if classifier is None:
+        classifier = head.build(tuple(features.shape[1:]), num_classes)
     logits = classifier(features)
     if tuple(logits.shape) != (None, num_classes):
         raise PluginError(

@@ -75,6 +75,21 @@ class ImageData:
 
 
 @dataclass(frozen=True)
+class LabelledFeatures:
+    """Features of images, and the images' labels.
+
+    Attributes:
+        features: float32 array (N, *shape of one image's features).
+        labels: int64 array of shape (N,), values 0 to ``num_classes`` - 1.
+        num_classes: Number of classes; some may have no image here.
+    """
+
+    features: Float32Array
+    labels: Int64Array
+    num_classes: int
+
+
+@dataclass(frozen=True)
 class RunInfo:
     """What is known when a run begins; reporters receive it in ``on_run_begin``.
 
@@ -106,7 +121,7 @@ class Phase:
     Attributes:
         name: Such as ``"frozen"`` or ``"fine-tune"``.
         epochs: Number of passes over the training images.
-        steps: Number of batches in one epoch.
+        steps: Number of batches in one epoch; 0 for a head that is computed without steps.
         num_images: Number of training images.
         trainable_parameters: Number of parameters that this phase changes.
         frozen_parameters: Number of parameters that it must not change.
@@ -130,12 +145,14 @@ class PhaseResult:
             one value for each epoch; losses in nats, accuracies 0 to 1.
         seconds: Wall-clock time of the training, without feature extraction.
         kept_epoch: The epoch, from 1, whose weights early stopping put back; None for the last.
+        chosen: What a head chose by the validation images, such as ``{"C": 0.01}``.
     """
 
     phase: Phase
     history: Mapping[str, list[float]]
     seconds: float
     kept_epoch: int | None = None
+    chosen: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -195,10 +195,7 @@ def _from_json(folder: Path, record: dict[str, Any], labels: Any, probabilities:
             }
         ),
         phases=tuple(
-            PhaseResult(
-                Phase(**item["phase"]), item["history"], item["seconds"], item.get("kept_epoch")
-            )
-            for item in record["phases"]
+            PhaseResult(**{**item, "phase": Phase(**item["phase"])}) for item in record["phases"]
         ),
         test=Evaluation(
             accuracy=test["accuracy"],

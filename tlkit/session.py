@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -21,10 +21,11 @@ from tlkit.extraction import Pipeline, guess_batch_size, resized_batches
 from tlkit.features import Features, FeatureStore, FeatureType, Wanted
 from tlkit.fingerprint import digest_images, digest_model, fingerprint
 from tlkit.fitting import Examples, Fitter, Prepare
-from tlkit.head import Head
+from tlkit.head import ClosedFormHead, Head
 from tlkit.losses import ClassWeight, Objective, class_weights
 from tlkit.model import (
     AssembledModel,
+    assemble,
     batch_normalisation_state,
     computing_in,
     count_parameters,
@@ -37,6 +38,7 @@ from tlkit.records import (
     Float32Array,
     ImageSequence,
     Int64Array,
+    LabelledFeatures,
     Phase,
     PhaseResult,
     Split,
@@ -47,6 +49,9 @@ from tlkit.runtime import gains_from_bfloat16
 
 if TYPE_CHECKING:
     import keras
+
+# Images whose features go through the head in one call.
+PREDICTION_BATCH = 4096
 
 SplitName = Literal["train", "validation", "test"]
 
@@ -230,6 +235,9 @@ class Session:
     ) -> PhaseResult:
         """Train the head on stored features; the same as training through the frozen backbone.
 
+        A ``ClosedFormHead`` is solved instead: ``epochs``, ``optimizer``, ``batch_size`` and
+        ``callbacks`` are not used then.
+
         Args:
             epochs: Number of passes over the training images.
             optimizer: A fresh Keras optimizer.
@@ -246,6 +254,8 @@ class Session:
             TrainingError: If the loss stops being finite.
         """
         freeze(self.model.backbone)
+        if isinstance(self.head, ClosedFormHead):
+            return self._solve(self.head, name, class_weight)
         examples = {
             part: Examples(
                 self._training_features() if part == "train" else self.features(part),
@@ -315,6 +325,11 @@ class Session:
         """
         import keras
 
+        if not self.model.head.trainable_variables:
+            raise ConfigError(
+                f"The head '{self.head.name}' has no weights that fine-tuning could train. Use "
+                f"another head, such as 'logistic' or 'dense', or set fine_tune_epochs = 0."
+            )
         network = self.model.backbone
         blocks = self.backbone.blocks(network)
         unfreeze(network, blocks, unfreeze_blocks)
@@ -377,7 +392,8 @@ class Session:
         import keras
 
         stored = self.features(name)
-        rows = [subset.rows[first : first + 4096] for first in range(0, len(subset.rows), 4096)]
+        starts = range(0, len(subset.rows), PREDICTION_BATCH)
+        rows = [subset.rows[first : first + PREDICTION_BATCH] for first in starts]
         parts = (take_rows(stored, part).astype(np.float32, copy=False) for part in rows)
         logits = [keras.ops.softmax(self.model.head(chunk, training=False)) for chunk in parts]
         return np.concatenate([keras.ops.convert_to_numpy(part) for part in logits]), labels
@@ -385,6 +401,54 @@ class Session:
     def _training_features(self) -> Features | Stacked:
         views = [self.features("train", view) for view in range(self.views + 1)]
         return Stacked(views) if self.views else views[0]
+
+    def _solve(self, head: ClosedFormHead, name: str, class_weight: ClassWeight) -> PhaseResult:
+        if head.chooses and self.validates_on_test:
+            raise ConfigError(
+                f"The head '{head.name}' would choose its settings by the test set: [run] "
+                f"validation = 'test'. Set them all in [head], or validation to a share like 0.1."
+            )
+        count = len(self.class_names)
+        parts = {
+            part: LabelledFeatures(*self._labelled_features(part), count)
+            for part in ("train", "validation")
+        }
+        weights = self._objective(class_weight=class_weight).class_weight
+        phase = Phase(
+            name=name,
+            epochs=1,
+            steps=0,
+            num_images=len(self.subsets["train"].rows),
+            trainable_parameters=0,
+            frozen_parameters=sum(count_parameters(self.model.backbone)),
+        )
+        self.events.emit("on_phase_begin", phase)
+        begin = time.monotonic()
+        network, chosen = head.solve(parts["train"], parts["validation"], weights)
+        self.model = assemble(
+            self.backbone, head, count, network=self.model.backbone, classifier=network
+        )
+        metrics: dict[str, float] = {}
+        for part, prefix in (("train", ""), ("validation", "val_")):
+            loss, accuracy = _figures(network, parts[part])
+            metrics |= {f"{prefix}loss": loss, f"{prefix}accuracy": accuracy}
+        seconds = time.monotonic() - begin
+        self.seconds["training"] += seconds
+        phase = replace(phase, trainable_parameters=sum(count_parameters(network)))
+        self.events.emit("on_epoch_end", phase, 1, metrics, seconds)
+        history = {key: [value] for key, value in metrics.items()}
+        result = PhaseResult(phase, history, seconds, chosen=dict(chosen))
+        self.phases.append(result)
+        self.events.emit("on_phase_end", result)
+        return result
+
+    def _labelled_features(self, name: SplitName) -> tuple[Float32Array, Int64Array]:
+        subset = self.subsets[name]
+        views = range(self.views + 1 if name == "train" else 1)
+        parts = [take_rows(self.features(name, view), subset.rows) for view in views]
+        features = np.concatenate(parts) if len(parts) > 1 else parts[0]
+        labels = np.tile(subset.split.labels[subset.rows], len(parts))
+        return features.astype(np.float32, copy=False), labels
 
     def _objective(
         self,
@@ -496,6 +560,21 @@ class Session:
             followers.on_epoch_end(epoch - 1, metrics)
         self.events.emit("on_epoch_end", phase, epoch, metrics, time.monotonic() - begin)
         return metrics
+
+
+def _figures(head: Any, examples: LabelledFeatures) -> tuple[float, float]:
+    """Return the mean cross-entropy in nats and the accuracy of a head."""
+    import keras
+
+    loss = right = 0.0
+    for first in range(0, len(examples.labels), PREDICTION_BATCH):
+        rows = slice(first, first + PREDICTION_BATCH)
+        labels = examples.labels[rows]
+        logits = head(examples.features[rows], training=False)
+        losses = keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)
+        loss += float(keras.ops.sum(losses))
+        right += float(np.sum(keras.ops.convert_to_numpy(logits).argmax(axis=1) == labels))
+    return loss / len(examples.labels), right / len(examples.labels)
 
 
 def _kept_epoch(callbacks: Sequence[Any]) -> int | None:

@@ -11,8 +11,11 @@ from tlkit import Head, hookimpl
 def register_heads(register: Callable[[type[Head]], None]) -> None:
     """Register them."""
     from tlkit.builtin.heads.dense import Dense
+    from tlkit.builtin.heads.knn import KNN
     from tlkit.builtin.heads.linear import Linear
+    from tlkit.builtin.heads.logistic import Logistic
     from tlkit.builtin.heads.mlp import MLP
+    from tlkit.builtin.heads.prototype import Prototype
 
-    for head in (Dense, Linear, MLP):
+    for head in (Dense, KNN, Linear, Logistic, MLP, Prototype):
         register(head)

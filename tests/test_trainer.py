@@ -248,7 +248,9 @@ def test_lazy_pictures_train_and_fine_tune(make_trainer):
 def test_the_resolved_config_is_complete_toml(make_trainer):
     result = make_trainer(seed=4).run()
     config = tomllib.loads((result.folder / "config.toml").read_text())
-    assert config["run"] == {"name": "run", "seed": 4, "validation": 0.1, "save": ["keras"]}
+    assert config["run"] == {
+        "name": "run", "seed": 4, "validation": 0.1, "save": ["keras"], "calibrate": False
+    }  # fmt: skip
     assert config["backbone"] == {
         "name": "tiny", "image_size": 16, "weights": "random", "scale": 255.0
     }  # fmt: skip

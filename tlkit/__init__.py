@@ -25,6 +25,7 @@ from tlkit.head import Head
 from tlkit.hookspecs import hookimpl
 from tlkit.plugin import Plugin
 from tlkit.records import (
+    Calibration,
     ClassReport,
     EngineTrial,
     Evaluation,
@@ -33,6 +34,8 @@ from tlkit.records import (
     ImageSequence,
     Phase,
     PhaseResult,
+    Reliability,
+    ReliabilityBin,
     RunInfo,
     RunResult,
     Split,
@@ -61,6 +64,7 @@ __all__ = [
     "PICTURE_SUFFIXES",
     "Augmentation",
     "Backbone",
+    "Calibration",
     "ClassReport",
     "ConfigError",
     "DataError",
@@ -79,6 +83,8 @@ __all__ = [
     "Plugin",
     "PluginError",
     "Registry",
+    "Reliability",
+    "ReliabilityBin",
     "Reporter",
     "RunFolderError",
     "RunInfo",

@@ -58,6 +58,28 @@ def test_calibration_error_against_a_case_worked_by_hand():
     assert found.loss == pytest.approx(expected, abs=1e-6)
 
 
+def test_the_error_by_chance_worked_by_hand():
+    # Two images of confidence 0.8 and two of 0.5 (bins 12 and 8): the numbers of right answers have
+    # the variances 2 * 0.8 * 0.2 = 0.32 and 2 * 0.5 * 0.5 = 0.5. The mean distance from the
+    # expectation is sqrt(2 / pi) = 0.7979 of the standard deviations 0.5657 and 0.7071, so that
+    # 0.7979 * (0.5657 + 0.7071) / 4 = 0.2539
+    probabilities = np.array([[0.8, 0.2], [0.8, 0.2], [0.5, 0.5], [0.5, 0.5]], np.float32)
+    found = reliability(np.zeros(4, np.int64), probabilities)
+    assert found.error_by_chance == pytest.approx(0.2539, abs=1e-4)
+    sure = reliability(np.zeros(4, np.int64), np.tile(np.array([1, 0], np.float32), (4, 1)))
+    assert sure.error_by_chance == sure.expected_calibration_error == 0
+
+
+@pytest.mark.parametrize("count", [100, 1000])
+def test_a_calibrated_model_has_the_error_by_chance(count):
+    found = []
+    for seed in range(200):
+        labels, logits = simulate(1.0, count=count, classes=10, seed=seed)
+        found.append(reliability(labels, softmax(logits)))
+    simulated = np.mean([item.expected_calibration_error for item in found])
+    assert np.mean([item.error_by_chance for item in found]) == pytest.approx(simulated, rel=0.05)
+
+
 def test_an_edge_belongs_to_the_bin_below_it():
     third = np.full((1, 3), 1 / 3, np.float64)  # 5/15, the edge of the fifth and the sixth bin
     assert reliability(np.array([0]), third).bins == (
@@ -90,6 +112,7 @@ def test_every_image_is_in_one_bin_and_the_error_is_a_share(case):
     found = reliability(labels, softmax(logits))
     assert sum(item.count for item in found.bins) == len(labels)
     assert 0 <= found.expected_calibration_error <= 1
+    assert 0 <= found.error_by_chance <= 1
     right = sum(item.accuracy * item.count for item in found.bins)
     assert right == pytest.approx(np.sum(softmax(logits).argmax(axis=1) == labels))
     for item in found.bins:

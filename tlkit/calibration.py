@@ -52,17 +52,25 @@ def reliability(labels: Int64Array, probabilities: Float32Array) -> Reliability:
     bins, each weighted by its images (Guo, Pleiss, Sun, Weinberger: On Calibration of Modern Neural
     Networks, ICML 2017, equation 3).
 
+    Few images deviate from true confidences by chance. If every confidence c were true, the number
+    of right answers in a bin would have the variance sum(c (1 - c)), and the mean distance from its
+    expectation would be sqrt(2 / pi) standard deviations, as for a normal distribution; from that
+    comes ``error_by_chance`` (the idea is that of Broecker and Smith: Increasing the Reliability of
+    Reliability Diagrams, Weather and Forecasting 22, 2007, who draw such answers).
+
     Args:
         labels: int64 (N,), values 0 to number of classes - 1.
         probabilities: float32 (N, number of classes), rows sum to 1.
     """
-    confidence = probabilities.max(axis=1).astype(np.float64)
+    # Rounding may make a float32 sum of probabilities, and so the largest, slightly above 1.
+    confidence = np.minimum(probabilities.max(axis=1).astype(np.float64), 1)
     right = probabilities.argmax(axis=1) == labels
     edges = np.linspace(0, 1, BINS + 1)
     # scikit-learn's calibration_curve() has the same bins, and does not say how many are in each.
     places = np.searchsorted(edges[1:-1], confidence)
-    counts, confidences, accuracies = (
-        np.bincount(places, weights, BINS) for weights in (None, confidence, right)
+    doubt = confidence * (1 - confidence)
+    counts, confidences, accuracies, variances = (
+        np.bincount(places, weights, BINS) for weights in (None, confidence, right, doubt)
     )
     bins = tuple(
         ReliabilityBin(
@@ -76,6 +84,7 @@ def reliability(labels: Int64Array, probabilities: Float32Array) -> Reliability:
     )
     return Reliability(
         expected_calibration_error=float(np.abs(accuracies - confidences).sum() / len(labels)),
+        error_by_chance=float(np.sqrt(2 / np.pi * variances).sum() / len(labels)),
         loss=cross_entropy(labels, probabilities),
         bins=bins,
     )

@@ -172,11 +172,14 @@ class Reliability:
 
     Attributes:
         expected_calibration_error: Mean distance between confidence and accuracy, 0 to 1.
+        error_by_chance: About what it would be, on as many images with the same confidences, if
+            every confidence were true, 0 to 1; an error no larger than this shows nothing.
         loss: Mean cross-entropy in nats.
         bins: The reliability diagram: the bins that hold images, in order.
     """
 
     expected_calibration_error: float
+    error_by_chance: float
     loss: float
     bins: tuple[ReliabilityBin, ...]
 

@@ -131,6 +131,8 @@ def test_the_text_report_ends_in_what_scikit_learn_leaves_out(fake_result, tmp_p
     before = 100 * calibration.uncalibrated.expected_calibration_error
     after = 100 * calibration.calibrated.expected_calibration_error
     assert f"Calibration error:  {before:.1f} % ({after:.1f} % with temperature 0.80)\n" in text
+    chance = 100 * calibration.uncalibrated.error_by_chance
+    assert text.endswith(f"- by chance alone:  {chance:.1f} %, if every confidence were true\n")
 
 
 def test_a_run_of_before_has_its_figures_alone(old_result, tmp_path):
@@ -170,7 +172,7 @@ def test_nasty_names(fake_result, nasty_names, tmp_path):
     assert read(tmp_path / "confusion_matrix.csv")[7][0] == "'=cmd()|' /C calc'!A0"
     report = (tmp_path / "classification_report.txt").read_text(encoding="utf-8")
     assert not set(report) & set("\x1b\x07\u202e\t")
-    assert report.count("\n") == 2 + 10 + 1 + 3 + 1 + 5
+    assert report.count("\n") == 2 + 10 + 1 + 3 + 1 + 6
     classes = json.loads((tmp_path / "metrics.json").read_text())["test"]["classes"]
     assert classes[2]["name"] == nasty_names[2]
 

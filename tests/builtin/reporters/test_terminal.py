@@ -114,6 +114,8 @@ def test_the_result(fake_result):
     assert f"Macro F1            {100 * result.test.macro_f1:.1f} %\n" in text
     assert f"Top-5 accuracy      {100 * result.test.top_5:.1f} %\n" in text
     assert "(no temperature: validation is the test set)" in text
+    chance = result.test.calibration.uncalibrated.error_by_chance
+    assert f"- by chance alone   {100 * chance:.1f} %, if every confidence were true\n" in text
     assert re.search(r"airplane +\d+\.\d % +\d+\.\d % +\d+\.\d % +50", text)
     for part in ("macro avg", "weighted avg", "features 33.1", "already stored: train"):
         assert part in text
@@ -139,7 +141,7 @@ def test_five_classes_have_no_top_5(fake_result):
 def test_a_run_of_before_has_its_figures_alone(old_result):
     text = shown(old_result)
     assert f"Test accuracy {100 * old_result.accuracy:.1f} % " in text
-    for absent in ("interval", "Balanced accuracy", "Top-5", "Calibration"):
+    for absent in ("interval", "Balanced accuracy", "Top-5", "Calibration", "chance"):
         assert absent not in text
 
 

@@ -28,7 +28,9 @@ def figure_rows(test: Evaluation) -> list[tuple[str, str]]:
     )
     rows = [(name, percent(share)) for name, share in shares if share is not None]
     if test.calibration is not None:
+        chance = percent(test.calibration.saved.error_by_chance)
         rows.append(("Calibration error", _calibration(test.calibration)))
+        rows.append(("- by chance alone", f"{chance}, if every confidence were true"))
     return rows
 
 

@@ -173,7 +173,7 @@ def _reliability_label(calibration: Calibration, with_temperature: bool) -> str:
 def _draw_bins(axes: Axes, counts: Axes, bins: Sequence[ReliabilityBin], label: str) -> None:
     left = [100 * item.lower for item in bins]
     widths = [100 * (item.upper - item.lower) for item in bins]
-    style = {"align": "edge", "color": _TRAIN, "edgecolor": "white", "alpha": 0.75}
+    style: dict[str, Any] = {"align": "edge", "color": _TRAIN, "edgecolor": "white", "alpha": 0.75}
     axes.bar(left, [100 * item.accuracy for item in bins], widths, label=label, **style)
     counts.bar(left, [item.count for item in bins], widths, **style)
 

@@ -117,11 +117,20 @@ def test_an_error_of_the_engine_comes_out(pipeline):
         list(Pipeline(forward, lambda pixels: pixels, 16).run(make_images(9, 0)[0]))
 
 
-def test_resized_batches_are_all_images_in_order():
-    images, _ = make_images(10, seed=0)
-    batches = list(extraction.resized_batches(images, lambda pixels: pixels, 4))
+@pytest.mark.parametrize("lazy", [False, True])
+def test_resized_batches_are_the_rows_in_order_and_no_other_image_is_read(lazy):
+    images, _ = make_images(12, seed=0)
+    rows = np.array([11, 0, 2, 3, 4, 5, 7, 8, 9, 10])
+
+    class Watched(list):
+        def __getitem__(self, row):
+            assert row in rows
+            return super().__getitem__(row)
+
+    given = Watched(images) if lazy else images
+    batches = list(extraction.resized_batches(given, rows, lambda pixels: pixels, 4))
     assert [len(batch) for batch in batches] == [4, 4, 2]
-    np.testing.assert_array_equal(np.concatenate(batches), images)
+    np.testing.assert_array_equal(np.concatenate(batches), images[rows])
 
 
 @pytest.mark.parametrize(("size", "batch"), [(32, 256), (64, 256), (96, 64), (224, 16), (600, 8)])

@@ -5,7 +5,13 @@ import pytest
 from tests.tiny import TinyBackbone, make_images
 from tlkit import ConfigError, Head, PluginError
 from tlkit.builtin.heads.linear import Linear
-from tlkit.model import assemble, batch_normalisation_state, count_parameters, unfreeze
+from tlkit.model import (
+    assemble,
+    batch_normalisation_state,
+    count_parameters,
+    unfreeze,
+    with_temperature,
+)
 
 
 @pytest.fixture
@@ -31,6 +37,21 @@ def test_the_saved_model_needs_keras_alone_and_takes_raw_pixels(model, tmp_path,
     np.testing.assert_array_equal(
         loaded.predict(images, verbose=0), model.model.predict(images, verbose=0)
     )
+
+
+@pytest.mark.parametrize("suffix", ["keras", "h5"])
+def test_a_temperature_divides_the_logits_and_is_saved_with_the_model(model, tmp_path, suffix):
+    images, _ = make_images(4, seed=0)
+    scaled = with_temperature(model, 2.5)
+    expected = keras.ops.softmax(model.logits.predict(images, verbose=0) / 2.5)
+    np.testing.assert_allclose(scaled.predict(images, verbose=0), expected, rtol=1e-5)
+    assert not np.allclose(model.model.predict(images, verbose=0), expected, rtol=1e-3)
+    scaled.save(tmp_path / f"model.{suffix}")
+    loaded = keras.models.load_model(tmp_path / f"model.{suffix}")
+    np.testing.assert_array_equal(
+        loaded.predict(images, verbose=0), scaled.predict(images, verbose=0)
+    )
+    assert scaled.count_params() == model.model.count_params()
 
 
 def test_the_backbone_comes_frozen(model):

@@ -57,6 +57,17 @@ def test_a_missing_or_damaged_model_is_named(folder):
         run_folder.load_model(folder)
 
 
+def test_a_run_of_before_the_calibration_was_measured_still_reads(folder):
+    record = json.loads((folder / "run.json").read_text())
+    for key in ("accuracy_interval", "balanced_accuracy", "top_5", "calibration"):
+        del record["test"][key]
+    (folder / "run.json").write_text(json.dumps(record))
+    test = load_run(folder).test
+    assert test.accuracy == record["test"]["accuracy"]
+    assert test.macro_f1 is not None
+    assert test.accuracy_interval is test.balanced_accuracy is test.calibration is None
+
+
 def test_the_record_is_json(folder):
     record = json.loads((folder / "run.json").read_text())
     assert record["environment"]["python"]

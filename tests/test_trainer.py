@@ -26,6 +26,7 @@ from tlkit.builtin.heads.dense import Dense
 from tlkit.builtin.heads.linear import Linear
 from tlkit.builtin.heads.mlp import MLP
 from tlkit.builtin.workflows.freeze_and_train import FreezeAndTrain
+from tlkit.calibration import fit_temperature
 from tlkit.features import FeatureStore
 from tlkit.fitting import Examples, Fitter
 from tlkit.model import assemble
@@ -248,7 +249,9 @@ def test_lazy_pictures_train_and_fine_tune(make_trainer):
 def test_the_resolved_config_is_complete_toml(make_trainer):
     result = make_trainer(seed=4).run()
     config = tomllib.loads((result.folder / "config.toml").read_text())
-    assert config["run"] == {"name": "run", "seed": 4, "validation": 0.1, "save": ["keras"]}
+    assert config["run"] == {
+        "name": "run", "seed": 4, "validation": 0.1, "save": ["keras"], "calibrate": False
+    }  # fmt: skip
     assert config["backbone"] == {
         "name": "tiny", "image_size": 16, "weights": "random", "scale": 255.0
     }  # fmt: skip
@@ -404,3 +407,90 @@ def test_training_the_head_again_after_fine_tuning_is_refused(make_trainer):
 
     with pytest.raises(PluginError, match="it was fine-tuned"):
         make_trainer(workflow=Again()).run()
+
+
+class Doubtful(Colours):
+    """Colours of which every third training and test image has another label than it should."""
+
+    def load(self, seed):
+        data = super().load(seed)
+
+        def doubt(split):
+            labels = split.labels.copy()
+            labels[::3] = np.random.default_rng(0).integers(0, 3, len(labels[::3]))
+            return dataclasses.replace(split, labels=labels)
+
+        return dataclasses.replace(data, train=doubt(data.train), test=doubt(data.test))
+
+
+LONG = FreezeAndTrain(epochs=60, learning_rate=1e-2)
+FINE_TUNED = FreezeAndTrain(epochs=40, learning_rate=1e-2, fine_tune_epochs=1, unfreeze=1)
+
+
+@pytest.mark.parametrize("workflow", [LONG, FINE_TUNED], ids=["frozen", "fine-tuned"])
+def test_a_calibrated_run_saves_and_tests_the_calibrated_model(make_trainer, workflow):
+    settings = {"dataset": Doubtful(300), "workflow": workflow, "save": ["keras", "h5"]}
+    plain = make_trainer(**settings).run()
+    result = make_trainer(calibrate=True, **settings).run()
+    calibration = result.test.calibration
+    assert calibration.applied
+    assert calibration.temperature == pytest.approx(plain.test.calibration.temperature)
+    assert abs(calibration.temperature - 1) > 0.01, "the test shows nothing"
+    assert not plain.test.calibration.applied
+    assert plain.test.loss == calibration.uncalibrated.loss
+    assert result.test.loss == calibration.calibrated.loss != plain.test.loss
+    np.testing.assert_array_equal(result.test.predictions, plain.test.predictions)
+    for name in ("model.keras", "model.h5"):
+        model = keras.models.load_model(result.folder / name)
+        found = model.predict(Colours().load(0).test.images, verbose=0)
+        np.testing.assert_allclose(found, result.test.probabilities, atol=1e-5)
+    again = load_run(result.folder).test
+    assert again.calibration == calibration
+    assert again.accuracy_interval == result.test.accuracy_interval
+    assert again.balanced_accuracy == result.test.balanced_accuracy
+    assert again.top_5 is None
+
+
+def test_the_temperature_is_that_of_the_validation_images(make_trainer):
+    class Looks(FreezeAndTrain):
+        def run(self, session):
+            super().run(session)
+            rows = session.subsets["validation"].rows
+            images, labels = Doubtful(300).load(0).train.images[rows], session.predict("validation")
+            np.testing.assert_allclose(
+                session.model.model.predict(images, verbose=0), labels[0], atol=1e-5
+            )
+            expected.append(fit_temperature(labels[1], np.log(labels[0])))
+
+    for fine_tune_epochs in (0, 1):
+        expected = []
+        workflow = Looks(epochs=60, learning_rate=1e-2, fine_tune_epochs=fine_tune_epochs)
+        result = make_trainer(dataset=Doubtful(300), workflow=workflow).run()
+        assert result.test.calibration.temperature == pytest.approx(expected[0], rel=1e-3)
+
+
+def test_no_temperature_is_fitted_on_the_test_set(make_trainer):
+    result = make_trainer(dataset=Doubtful(), validation="test").run()
+    calibration = result.test.calibration
+    assert (calibration.temperature, calibration.calibrated) == (None, None)
+    assert calibration.reason == "validation is the test set"
+    assert load_run(result.folder).test.calibration == calibration
+    with pytest.raises(ConfigError, match="calibrate = true is not allowed with validation"):
+        make_trainer(calibrate=True, validation="test")
+
+
+def test_a_model_that_cannot_be_calibrated_is_said(make_trainer):
+    class Sure(Workflow):
+        name = "sure"
+
+        def run(self, session):
+            session.train_head(epochs=1, optimizer=keras.optimizers.Adam(1e-2))
+            subset = session.subsets["validation"]
+            probabilities, _ = session.predict("validation")
+            subset.split.labels[subset.rows] = probabilities.argmax(axis=1)
+
+    result = make_trainer(workflow=Sure(), calibrate=True).run()
+    assert not result.test.calibration.applied
+    assert "set none within 0.05 to 20" in result.test.calibration.reason
+    assert "The model is not calibrated" in result.warnings[0]
+    assert load_run(result.folder).warnings == result.warnings

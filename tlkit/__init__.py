@@ -25,6 +25,7 @@ from tlkit.head import ClosedFormHead, Head
 from tlkit.hookspecs import hookimpl
 from tlkit.plugin import Plugin
 from tlkit.records import (
+    Calibration,
     ClassReport,
     EngineTrial,
     Evaluation,
@@ -34,6 +35,8 @@ from tlkit.records import (
     LabelledFeatures,
     Phase,
     PhaseResult,
+    Reliability,
+    ReliabilityBin,
     RunInfo,
     RunResult,
     Split,
@@ -62,6 +65,7 @@ __all__ = [
     "PICTURE_SUFFIXES",
     "Augmentation",
     "Backbone",
+    "Calibration",
     "ClassReport",
     "ClosedFormHead",
     "ConfigError",
@@ -82,6 +86,8 @@ __all__ = [
     "Plugin",
     "PluginError",
     "Registry",
+    "Reliability",
+    "ReliabilityBin",
     "Reporter",
     "RunFolderError",
     "RunInfo",

@@ -37,6 +37,9 @@ class RunTable(BaseModel):
     save: list[Literal["keras", "h5"]] = Field(
         default=["keras"], description="Formats to save the model in."
     )
+    calibrate: bool = Field(
+        default=False, description="Save the model with the temperature fitted on validation."
+    )
 
 
 class FeaturesTable(BaseModel):
@@ -216,6 +219,7 @@ def build_trainer(
             seed=config.run.seed,
             validation=config.run.validation,
             save=config.run.save,
+            calibrate=config.run.calibrate,
             feature_type=config.features.dtype,
             views=config.features.views,
             augmentation=Augmentation(**config.features.model_dump(exclude={"dtype", "views"})),

@@ -14,9 +14,9 @@ import numpy as np
 
 from tlkit.engine import Forward
 from tlkit.errors import EngineError
-from tlkit.records import Float32Array, ImageSequence
+from tlkit.records import Float32Array, ImageSequence, Int64Array
 from tlkit.resizing import Resizer, stack_resized
-from tlkit.rows import release_pages
+from tlkit.rows import release_pages, take_rows
 from tlkit.runtime import number_of_cores
 
 MAX_WORKERS = 8
@@ -161,16 +161,23 @@ def read(images: ImageSequence, first: int, last: int) -> Any:
 
 
 def resized_batches(
-    images: ImageSequence, resize: Callable[[Any], Any], batch_size: int
+    images: ImageSequence, rows: Int64Array, resize: Callable[[Any], Any], batch_size: int
 ) -> Iterator[Any]:
-    """Yield resized images batch by batch, the next being read while the caller works on one."""
+    """Yield some images, resized, batch by batch; the next is read while the caller works on one.
+
+    Args:
+        images: uint8 array (N, height, width, 3), or a lazy sequence.
+        rows: int64 array of indices, 1 or more; no other image is read.
+        resize: What ``make_resizer()`` returned.
+        batch_size: Images in a batch.
+    """
 
     def load(first: int) -> Any:
-        return stack_resized(read(images, first, min(len(images), first + batch_size)), resize)
+        return stack_resized(take_rows(images, rows[first : first + batch_size]), resize)
 
     with ThreadPoolExecutor(max_workers=1) as pool:
         pending = pool.submit(load, 0)
-        for first in range(batch_size, len(images), batch_size):
+        for first in range(batch_size, len(rows), batch_size):
             current, pending = pending.result(), pool.submit(load, first)
             yield current
         yield pending.result()

@@ -100,6 +100,20 @@ def assemble(
     )
 
 
+def with_temperature(model: AssembledModel, temperature: float) -> keras.Model:
+    """Return ``model.model`` with the logits divided by a temperature before the softmax.
+
+    Args:
+        model: The assembled network; its layers are shared.
+        temperature: Above 0; see ``tlkit.calibration.fit_temperature()``.
+    """
+    import keras
+
+    scaled = keras.layers.Rescaling(1 / temperature, name="temperature")(model.logits.output)
+    probabilities = keras.layers.Softmax(name="probabilities")(scaled)
+    return keras.Model(model.model.input, probabilities, name=model.model.name)
+
+
 def _pool(head: Head) -> Any:
     import keras
 

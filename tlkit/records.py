@@ -167,6 +167,68 @@ class ClassReport:
 
 
 @dataclass(frozen=True)
+class ReliabilityBin:
+    """The images whose confidence, the largest probability, lies above lower and up to upper.
+
+    Attributes:
+        lower: Lower edge, 0 to 1.
+        upper: Upper edge, 0 to 1.
+        confidence: Mean confidence of these images, 0 to 1.
+        accuracy: Share of right answers among them, 0 to 1.
+        count: Number of these images, 1 or more.
+    """
+
+    lower: float
+    upper: float
+    confidence: float
+    accuracy: float
+    count: int
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """How far confidences keep what they promise.
+
+    Attributes:
+        expected_calibration_error: Mean distance between confidence and accuracy, 0 to 1.
+        error_by_chance: About what it would be, on as many images with the same confidences, if
+            every confidence were true, 0 to 1; an error no larger than this shows nothing.
+        loss: Mean cross-entropy in nats.
+        bins: The reliability diagram: the bins that hold images, in order.
+    """
+
+    expected_calibration_error: float
+    error_by_chance: float
+    loss: float
+    bins: tuple[ReliabilityBin, ...]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The test images' confidences as trained, and with logits divided by a temperature.
+
+    Attributes:
+        uncalibrated: Of the model as it was trained.
+        calibrated: With the temperature; None where there is none.
+        temperature: Fitted on the validation images, above 0: above 1 it makes the model less
+            confident, below 1 more. It changes no answer. None where none could be fitted.
+        reason: Why there is no temperature; empty if there is one.
+        applied: Whether the saved model, and so every other test figure, has the temperature.
+    """
+
+    uncalibrated: Reliability
+    calibrated: Reliability | None = None
+    temperature: float | None = None
+    reason: str = ""
+    applied: bool = False
+
+    @property
+    def saved(self) -> Reliability:
+        """Of the model that is saved."""
+        return self.calibrated if self.applied and self.calibrated else self.uncalibrated
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """The test figures, all from one pass over the test images.
 
@@ -178,6 +240,13 @@ class Evaluation:
         confusion_matrix: int64 array (classes, classes); row = true class, column = predicted.
         classes: One report for each class.
         averages: The macro and the weighted average.
+        accuracy_interval: Lower and upper end of the 95 % interval of the accuracy, 0 to 1.
+        balanced_accuracy: Mean recall of the classes that the test images have, 0 to 1.
+        top_5: Share of images whose class is among the five most probable, 0 to 1; None where
+            there are five classes or fewer.
+        calibration: Whether the probabilities can be believed.
+
+    The last four are None where a run was recorded before they were measured.
     """
 
     accuracy: float
@@ -187,6 +256,15 @@ class Evaluation:
     confusion_matrix: Int64Array
     classes: tuple[ClassReport, ...]
     averages: tuple[ClassReport, ...]
+    accuracy_interval: tuple[float, float] | None = None
+    balanced_accuracy: float | None = None
+    top_5: float | None = None
+    calibration: Calibration | None = None
+
+    @property
+    def macro_f1(self) -> float | None:
+        """Mean F1 over all classes, 0 to 1; None without averages."""
+        return next((item.f1 for item in self.averages if item.name == "macro avg"), None)
 
     @property
     def predictions(self) -> Int64Array:

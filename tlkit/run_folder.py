@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from pydantic import TypeAdapter
 
 from tlkit.atomic import atomic_path, atomic_write_text
 from tlkit.errors import RunFolderError
 from tlkit.records import (
+    Calibration,
     ClassReport,
     EngineTrial,
     Evaluation,
@@ -98,6 +100,7 @@ def to_json(result: RunResult) -> dict[str, Any]:
     info = dataclasses.asdict(result.info)
     info["folder"] = None if result.folder is None else str(result.folder)
     info["config"] = _plain(result.info.config)
+    calibration = result.test.calibration
     return {
         "schema_version": SCHEMA_VERSION,
         "info": info,
@@ -108,6 +111,10 @@ def to_json(result: RunResult) -> dict[str, Any]:
             "confusion_matrix": result.test.confusion_matrix.tolist(),
             "classes": [dataclasses.asdict(item) for item in result.test.classes],
             "averages": [dataclasses.asdict(item) for item in result.test.averages],
+            "accuracy_interval": result.test.accuracy_interval,
+            "balanced_accuracy": result.test.balanced_accuracy,
+            "top_5": result.test.top_5,
+            "calibration": calibration and dataclasses.asdict(calibration),
         },
         "seconds": dict(result.seconds),
         "fingerprints": dict(result.fingerprints),
@@ -185,6 +192,7 @@ def _from_json(folder: Path, record: dict[str, Any], labels: Any, probabilities:
             f"schema_version {record.get('schema_version')!r}; this tlkit reads {SCHEMA_VERSION}"
         )
     info, test = record["info"], record["test"]
+    interval = test.get("accuracy_interval")
     return RunResult(
         info=RunInfo(
             **{
@@ -205,6 +213,11 @@ def _from_json(folder: Path, record: dict[str, Any], labels: Any, probabilities:
             confusion_matrix=np.array(test["confusion_matrix"], dtype=np.int64),
             classes=tuple(ClassReport(**item) for item in test["classes"]),
             averages=tuple(ClassReport(**item) for item in test["averages"]),
+            # Runs of earlier versions lack the keys below.
+            accuracy_interval=interval and (interval[0], interval[1]),
+            balanced_accuracy=test.get("balanced_accuracy"),
+            top_5=test.get("top_5"),
+            calibration=TypeAdapter(Calibration | None).validate_python(test.get("calibration")),
         ),
         seconds=record["seconds"],
         fingerprints=record["fingerprints"],

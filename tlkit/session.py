@@ -377,26 +377,35 @@ class Session:
 
     def predict(self, name: SplitName) -> tuple[Float32Array, Int64Array]:
         """Return the probabilities (N, classes) and the labels (N,) of a subset, in one pass."""
+        import keras
+
+        logits, labels = self.logits(name)
+        return keras.ops.convert_to_numpy(keras.ops.softmax(logits)), labels
+
+    def logits(self, name: SplitName) -> tuple[Float32Array, Int64Array]:
+        """Return the logits, float32 (N, classes), and the labels (N,) of a subset, in one pass.
+
+        Stored features go through the head; where the backbone was fine-tuned, the images go
+        through the whole network.
+        """
         subset = self.subsets[name]
         labels = subset.split.labels[subset.rows]
         if self.fine_tuned:
-            chunks = [
-                self.model.model.predict_on_batch(batch)
-                for batch in resized_batches(
-                    subset.split.images,
-                    self.resizer,
-                    guess_batch_size(self.backbone.image_size),
-                )
-            ]
-            return np.concatenate(chunks)[subset.rows], labels
+            batches = resized_batches(
+                subset.split.images,
+                subset.rows,
+                self.resizer,
+                guess_batch_size(self.backbone.image_size),
+            )
+            return np.concatenate([self.model.logits.predict_on_batch(b) for b in batches]), labels
         import keras
 
         stored = self.features(name)
         starts = range(0, len(subset.rows), PREDICTION_BATCH)
         rows = [subset.rows[first : first + PREDICTION_BATCH] for first in starts]
         parts = (take_rows(stored, part).astype(np.float32, copy=False) for part in rows)
-        logits = [keras.ops.softmax(self.model.head(chunk, training=False)) for chunk in parts]
-        return np.concatenate([keras.ops.convert_to_numpy(part) for part in logits]), labels
+        found = [self.model.head(chunk, training=False) for chunk in parts]
+        return np.concatenate([keras.ops.convert_to_numpy(part) for part in found]), labels
 
     def _training_features(self) -> Features | Stacked:
         views = [self.features("train", view) for view in range(self.views + 1)]

@@ -16,6 +16,13 @@ import numpy as np
 from tlkit import run_folder
 from tlkit.augmentation import Augmentation
 from tlkit.backbone import Backbone
+from tlkit.calibration import (
+    LEAST_TEMPERATURE,
+    MOST_TEMPERATURE,
+    fit_temperature,
+    measure_calibration,
+    softmax,
+)
 from tlkit.dataset import DatasetSource
 from tlkit.engine import Engine
 from tlkit.engine_choice import EngineChooser, engines_folder
@@ -26,8 +33,9 @@ from tlkit.extraction import MAX_WORKERS
 from tlkit.features import FeatureStore, FeatureType
 from tlkit.fingerprint import digest_weights
 from tlkit.head import Head
+from tlkit.model import with_temperature
 from tlkit.plugin import Plugin
-from tlkit.records import ImageData, RunInfo, RunResult, Split
+from tlkit.records import Evaluation, ImageData, RunInfo, RunResult, Split
 from tlkit.registry import Registry
 from tlkit.reporter import Reporter
 from tlkit.runtime import environment, number_of_cores, require_tensorflow_backend
@@ -65,6 +73,7 @@ class Trainer:
         seed: int = 0,
         validation: float | Literal["test"] = 0.1,
         save: Sequence[Format] = ("keras",),
+        calibrate: bool = False,
         feature_type: FeatureType = "float32",
         views: int = 0,
         augmentation: Augmentation | None = None,
@@ -88,6 +97,9 @@ class Trainer:
                 evenly from the classes; or ``"test"`` to validate on the test set, as the original
                 exercise does. Ignored where the dataset brings validation images.
             save: Formats to save the model in.
+            calibrate: Whether the saved model divides its logits by the temperature that is fitted
+                on the validation images, so that its probabilities can be believed more; the test
+                figures are then those of that model. Not with ``validation="test"``.
             feature_type: Number type of stored features; ``"float16"`` takes half the space.
             views: Augmented views of each training image that are stored beside the plain one, 0
                 or more; an epoch takes one of them at random.
@@ -112,6 +124,7 @@ class Trainer:
         self.augmentation = augmentation if augmentation is not None else Augmentation()
         self.name, self.seed, self.validation = name, seed, validation
         self.save = tuple(save)
+        self.calibrate = calibrate
         self.runs = None if runs is None else Path(runs).expanduser()
         self.store = store if store is not None else FeatureStore()
         self.notes: list[str] = []
@@ -127,6 +140,7 @@ class Trainer:
                 "seed": self.seed,
                 "validation": self.validation,
                 "save": list(self.save),
+                "calibrate": self.calibrate,
             },
             "dataset": _table(self.dataset),
             "backbone": _table(self.backbone),
@@ -193,8 +207,7 @@ class Trainer:
         if not session.fine_tuned:
             session.features("test")  # timed with the features, not with the evaluation
         with _timed(seconds, "evaluation"):
-            probabilities, labels = session.predict("test")
-            test = evaluate(labels, probabilities, data.class_names)
+            test, model = self._test(session, data.class_names)
         result = RunResult(
             info=info,
             phases=tuple(session.phases),
@@ -210,10 +223,23 @@ class Trainer:
             extractions=tuple(session.extractions),
             engine_trials=tuple(session.engines.trials),
             warnings=tuple(events.warnings),
-            model=session.model.model,
+            model=model,
             test_images=data.test.images,
         )
         return self._finish(result, data, events, begin)
+
+    def _test(self, session: Session, class_names: Sequence[str]) -> tuple[Evaluation, Any]:
+        """Return the test figures, and the model that they are of."""
+        temperature, reason = _fit_temperature(session)
+        applied = temperature if self.calibrate else None
+        if self.calibrate and applied is None:
+            session.events.warnings.append(f"The model is not calibrated: {reason}.")
+        logits, labels = session.logits("test")
+        calibration = measure_calibration(
+            labels, logits, temperature, reason=reason, applied=applied is not None
+        )
+        test = evaluate(labels, softmax(logits, applied or 1.0), class_names, calibration)
+        return test, with_temperature(session.model, applied) if applied else session.model.model
 
     def _import_modules(self) -> None:
         for plugin in (self.backbone, self.head, self.dataset, self.workflow, *self.reporters):
@@ -364,6 +390,12 @@ class Trainer:
                 f"validation = {self.validation!r} is not allowed: a share of the training images "
                 f"above 0 and below 1, or 'test'."
             )
+        if self.calibrate and self.validation == "test":
+            raise ConfigError(
+                "[run] calibrate = true is not allowed with validation = 'test': a temperature "
+                "fitted on the test images would flatter the test figures. Set validation to a "
+                "share of the training images, such as 0.1."
+            )
         if self.feature_type not in ("float32", "float16"):
             raise ConfigError(
                 f"[features] dtype = {self.feature_type!r} is not allowed: 'float32', 'float16'."
@@ -378,6 +410,17 @@ class Trainer:
 def _table(plugin: Plugin) -> dict[str, Any]:
     name = plugin.name or f"{type(plugin).__module__}.{type(plugin).__qualname__}"
     return {"name": name, **plugin.options}
+
+
+def _fit_temperature(session: Session) -> tuple[float | None, str]:
+    """Return the temperature of the validation images, or None and why there is none."""
+    if session.subsets["validation"].split is session.subsets["test"].split:
+        return None, "validation is the test set"
+    logits, labels = session.logits("validation")
+    temperature = fit_temperature(labels, logits)
+    allowed = f"{LEAST_TEMPERATURE:g} to {MOST_TEMPERATURE:g}"
+    reason = f"the validation images set none within {allowed}"
+    return temperature, reason if temperature is None else ""
 
 
 def _check_data(data: ImageData, source: DatasetSource) -> None:

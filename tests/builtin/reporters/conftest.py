@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tlkit import Phase, PhaseResult, RunInfo, RunResult
+from tlkit import Evaluation, Phase, PhaseResult, RunInfo, RunResult
+from tlkit.calibration import measure_calibration, softmax
 from tlkit.evaluation import evaluate
 
 CIFAR10 = (
@@ -37,6 +39,8 @@ def make_result(
     loss: float | None = None,
     skill: float = 0.7,
     missing_class: bool = False,
+    temperature: float | None = None,
+    applied: bool = False,
     **info: Any,
 ) -> RunResult:
     generator = np.random.default_rng(0)
@@ -46,7 +50,12 @@ def make_result(
     )
     probabilities = np.full((count, len(class_names)), 0.3 / len(class_names), np.float32)
     probabilities[np.arange(count), guesses] += 0.7
-    test = evaluate(labels.astype(np.int64), probabilities, class_names)
+    labels, logits = labels.astype(np.int64), np.log(probabilities)
+    reason = "" if temperature else "validation is the test set"
+    calibration = measure_calibration(labels, logits, temperature, reason=reason, applied=applied)
+    if applied:
+        probabilities = softmax(logits, temperature or 1.0)
+    test = evaluate(labels, probabilities, class_names, calibration)
     phases = tuple(
         make_phase(name, number, validation, loss, start)
         for name, number, start in zip(("frozen", "fine-tune"), epochs, (0, 5), strict=False)
@@ -96,6 +105,26 @@ def make_phase(
         history["val_loss"] = [1.3 / (step + 1) + 0.5 for step in steps]
         history["val_accuracy"] = [0.8 - 0.4 / (step + 1) for step in steps]
     return PhaseResult(Phase(name, epochs, 1407, 45000, 165258, 2257984), history, 3.2 * epochs)
+
+
+def as_recorded_before(result: RunResult) -> RunResult:
+    """Return a result without the figures that earlier versions did not measure."""
+    test = result.test
+    old = Evaluation(
+        test.accuracy,
+        test.loss,
+        test.labels,
+        test.probabilities,
+        test.confusion_matrix,
+        test.classes,
+        test.averages,
+    )
+    return dataclasses.replace(result, test=old)
+
+
+@pytest.fixture
+def old_result() -> RunResult:
+    return as_recorded_before(make_result())
 
 
 @pytest.fixture

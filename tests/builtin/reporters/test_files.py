@@ -10,7 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tlkit import PhaseResult
-from tlkit.builtin.reporters.files import FilesReporter, report_text, safe_cell, write_csv
+from tlkit.builtin.reporters.files import (
+    FilesReporter,
+    figures_text,
+    metrics,
+    report_text,
+    safe_cell,
+    write_csv,
+)
 
 FILES = {
     "metrics.json",
@@ -43,6 +50,15 @@ def test_metrics(fake_result, tmp_path):
     FilesReporter().on_run_end(result)
     figures = json.loads((tmp_path / "metrics.json").read_text())
     assert figures["schema_version"] == 1
+    test = figures["test"]
+    assert tuple(test["accuracy_interval"]) == result.test.accuracy_interval
+    assert test["balanced_accuracy"] == result.test.balanced_accuracy
+    assert test["macro_f1"] == result.test.averages[0].f1
+    assert test["top_5"] == result.test.top_5
+    assert test["calibration"]["temperature"] is None
+    assert test["calibration"]["reason"] == "validation is the test set"
+    counts = [item["count"] for item in test["calibration"]["uncalibrated"]["bins"]]
+    assert sum(counts) == test["images"]
     assert figures["test"]["accuracy"] == result.accuracy
     assert figures["test"]["loss"] == result.test.loss
     assert [item["name"] for item in figures["test"]["classes"]] == list(result.info.class_names)
@@ -103,6 +119,29 @@ def test_the_text_report_is_that_of_scikit_learn(fake_result, missing_class):
     assert report_text(result.test) == expected
 
 
+def test_the_text_report_ends_in_what_scikit_learn_leaves_out(fake_result, tmp_path):
+    result = fake_result(folder=tmp_path, temperature=0.8)
+    FilesReporter().on_run_end(result)
+    text = (tmp_path / "classification_report.txt").read_text()
+    assert text == f"{report_text(result.test)}\n{figures_text(result.test)}"
+    low, high = (100 * end for end in result.test.accuracy_interval)
+    assert f"(95 % interval {low:.1f} to {high:.1f})\n" in text
+    assert f"Macro F1:           {100 * result.test.macro_f1:.1f} %\n" in text
+    calibration = result.test.calibration
+    before = 100 * calibration.uncalibrated.expected_calibration_error
+    after = 100 * calibration.calibrated.expected_calibration_error
+    assert f"Calibration error:  {before:.1f} % ({after:.1f} % with temperature 0.80)\n" in text
+    chance = 100 * calibration.uncalibrated.error_by_chance
+    assert text.endswith(f"- by chance alone:  {chance:.1f} %, if every confidence were true\n")
+
+
+def test_a_run_of_before_has_its_figures_alone(old_result, tmp_path):
+    text = figures_text(old_result.test)
+    assert [line.split(":")[0] for line in text.splitlines()] == ["Accuracy", "Macro F1"]
+    assert "interval" not in text
+    assert metrics(old_result)["test"]["calibration"] is None
+
+
 def test_report_and_confusion_matrix(fake_result, tmp_path):
     result = fake_result(folder=tmp_path)
     FilesReporter().on_run_end(result)
@@ -133,7 +172,7 @@ def test_nasty_names(fake_result, nasty_names, tmp_path):
     assert read(tmp_path / "confusion_matrix.csv")[7][0] == "'=cmd()|' /C calc'!A0"
     report = (tmp_path / "classification_report.txt").read_text(encoding="utf-8")
     assert not set(report) & set("\x1b\x07\u202e\t")
-    assert report.count("\n") == 2 + 10 + 1 + 3
+    assert report.count("\n") == 2 + 10 + 1 + 3 + 1 + 6
     classes = json.loads((tmp_path / "metrics.json").read_text())["test"]["classes"]
     assert classes[2]["name"] == nasty_names[2]
 

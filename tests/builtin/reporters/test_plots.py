@@ -1,12 +1,18 @@
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from tlkit import ConfigError
+from tlkit import ConfigError, DataError
 from tlkit.builtin.reporters.history import epoch_rows
-from tlkit.builtin.reporters.plots import PlotsReporter, draw_confusion_matrix, draw_curves
+from tlkit.builtin.reporters.plots import (
+    PlotsReporter,
+    draw_confusion_matrix,
+    draw_curves,
+    draw_reliability,
+)
 
 
 def texts(figure):
@@ -19,12 +25,13 @@ def curves(result):
     return draw_curves(result, epoch_rows(result.phases))
 
 
-def test_two_pictures_wide_enough_to_read_and_nothing_else(fake_result, tmp_path):
+def test_three_pictures_wide_enough_to_read_and_nothing_else(fake_result, tmp_path):
     PlotsReporter().on_run_end(fake_result(folder=tmp_path))
     assert sorted(path.name for path in tmp_path.rglob("*")) == [
         "confusion_matrix.png",
         "curves.png",
         "plots",
+        "reliability.png",
     ]
     for path in (tmp_path / "plots").iterdir():
         with Image.open(path) as picture:
@@ -40,7 +47,8 @@ def test_no_folder_no_files(fake_result, tmp_path, monkeypatch):
 
 def test_no_epochs_no_curves(fake_result, tmp_path):
     PlotsReporter(dpi=50).on_run_end(fake_result(folder=tmp_path, epochs=()))
-    assert [path.name for path in (tmp_path / "plots").iterdir()] == ["confusion_matrix.png"]
+    names = {path.name for path in (tmp_path / "plots").iterdir()}
+    assert names == {"confusion_matrix.png", "reliability.png"}
 
 
 def test_curves_go_on_over_the_phases_with_a_named_boundary(fake_result):
@@ -91,6 +99,47 @@ def test_confusion_matrix_shows_counts_and_names(fake_result):
     assert labels == list(result.info.class_names)
     named = {"True class", "Predicted class", "Share of the true class (%)"}
     assert named <= set(texts(figure))
+
+
+@pytest.mark.parametrize("applied", [False, True])
+def test_reliability_shows_accuracies_and_counts_as_trained_and_with_the_temperature(
+    fake_result, applied
+):
+    result = fake_result(temperature=0.75, applied=applied)
+    calibration = result.test.calibration
+    figure = draw_reliability(result)
+    accuracies, counts = figure.axes
+    bars = calibration.calibrated if applied else calibration.uncalibrated
+    line = calibration.uncalibrated if applied else calibration.calibrated
+    heights = [bar.get_height() for bar in accuracies.patches]
+    assert heights == pytest.approx([100 * item.accuracy for item in bars.bins])
+    assert [bar.get_height() for bar in counts.patches] == [item.count for item in bars.bins]
+    assert [bar.get_x() for bar in counts.patches] == [100 * item.lower for item in bars.bins]
+    diagonal, drawn = accuracies.lines
+    assert list(diagonal.get_xdata()) == list(diagonal.get_ydata()) == [0, 100]
+    assert drawn.get_xdata() == pytest.approx([100 * item.confidence for item in line.bins])
+    assert drawn.get_ydata() == pytest.approx([100 * item.accuracy for item in line.bins])
+    error = 100 * calibration.saved.expected_calibration_error
+    assert figure.get_suptitle() == f"cifar10: expected calibration error {error:.1f} %"
+    before = 100 * calibration.uncalibrated.expected_calibration_error
+    after = 100 * calibration.calibrated.expected_calibration_error
+    labels = {f"as trained: error {before:.1f} %", f"temperature 0.75: error {after:.1f} %"}
+    assert labels <= set(texts(figure))
+
+
+def test_reliability_without_a_temperature_has_bars_alone(fake_result):
+    accuracies, _ = draw_reliability(fake_result()).axes
+    assert len(accuracies.lines) == 1
+    assert len(accuracies.patches) == len(fake_result().test.calibration.uncalibrated.bins)
+
+
+def test_a_run_of_before_has_no_reliability_diagram(old_result, tmp_path):
+    info = replace(old_result.info, folder=tmp_path)
+    PlotsReporter(dpi=50).on_run_end(replace(old_result, info=info))
+    names = {path.name for path in (tmp_path / "plots").iterdir()}
+    assert names == {"confusion_matrix.png", "curves.png"}
+    with pytest.raises(DataError, match="no calibration"):
+        draw_reliability(old_result)
 
 
 @pytest.mark.parametrize(("count", "named"), [(40, True), (100, False)])

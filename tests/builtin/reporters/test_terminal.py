@@ -107,10 +107,42 @@ def test_the_result(fake_result):
     result = fake_result()
     text = shown(result)
     assert f"Test accuracy {100 * result.accuracy:.1f} %" in text
-    assert f"loss {result.test.loss:.4f}" in text
+    low, high = (100 * end for end in result.test.accuracy_interval)
+    assert f"(95 % interval {low:.1f} to {high:.1f})" in text
+    assert f"Loss {result.test.loss:.4f}   500 images" in text
+    assert f"Balanced accuracy   {100 * result.test.balanced_accuracy:.1f} %\n" in text
+    assert f"Macro F1            {100 * result.test.macro_f1:.1f} %\n" in text
+    assert f"Top-5 accuracy      {100 * result.test.top_5:.1f} %\n" in text
+    assert "(no temperature: validation is the test set)" in text
+    chance = result.test.calibration.uncalibrated.error_by_chance
+    assert f"- by chance alone   {100 * chance:.1f} %, if every confidence were true\n" in text
     assert re.search(r"airplane +\d+\.\d % +\d+\.\d % +\d+\.\d % +50", text)
     for part in ("macro avg", "weighted avg", "features 33.1", "already stored: train"):
         assert part in text
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_the_calibration_error_is_shown_before_and_after(fake_result, width):
+    plain = fake_result(temperature=0.75)
+    calibration = plain.test.calibration
+    before = f"{100 * calibration.uncalibrated.expected_calibration_error:.1f} %"
+    after = f"{100 * calibration.calibrated.expected_calibration_error:.1f} %"
+    assert before != after
+    text = shown(plain, width=width)
+    assert f"Calibration error   {before} ({after} with temperature 0.75)\n" in text
+    text = shown(fake_result(temperature=0.75, applied=True), width=width)
+    assert f"Calibration error   {after} with temperature 0.75 ({before} without)\n" in text
+
+
+def test_five_classes_have_no_top_5(fake_result):
+    assert "Top-5" not in shown(fake_result(tuple("abcde")))
+
+
+def test_a_run_of_before_has_its_figures_alone(old_result):
+    text = shown(old_result)
+    assert f"Test accuracy {100 * old_result.accuracy:.1f} % " in text
+    for absent in ("interval", "Balanced accuracy", "Top-5", "Calibration", "chance"):
+        assert absent not in text
 
 
 def test_every_count_of_the_confusion_matrix_is_shown(fake_result):

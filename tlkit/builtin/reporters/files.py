@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import math
 from collections.abc import Iterable, Sequence
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from tlkit import Evaluation, Reporter, RunResult, atomic_path, atomic_write_text, printable
+from tlkit.builtin.reporters.figures import accuracy_text, figure_rows
 from tlkit.builtin.reporters.history import METRICS, epoch_rows
 
 SCHEMA_VERSION = 1
@@ -35,7 +37,8 @@ class FilesReporter(Reporter):
         atomic_write_text(
             folder / "metrics.json", json.dumps(metrics(result), indent=2, allow_nan=False) + "\n"
         )
-        atomic_write_text(folder / "classification_report.txt", report_text(result.test))
+        text = f"{report_text(result.test)}\n{figures_text(result.test)}"
+        atomic_write_text(folder / "classification_report.txt", text)
         write_csv(folder / "history.csv", _history(result))
         write_csv(folder / "classification_report.csv", _report(result.test))
         write_csv(folder / "confusion_matrix.csv", _confusion(result))
@@ -64,7 +67,12 @@ def metrics(result: RunResult) -> dict[str, Any]:
         "test": {
             "images": len(test.labels),
             "accuracy": test.accuracy,
+            "accuracy_interval": test.accuracy_interval,
+            "balanced_accuracy": test.balanced_accuracy,
+            "macro_f1": test.macro_f1,
+            "top_5": test.top_5,
             "loss": test.loss,
+            "calibration": test.calibration and dataclasses.asdict(test.calibration),
             "classes": [vars(item) for item in test.classes],
             "averages": [vars(item) for item in test.averages],
         },
@@ -93,6 +101,12 @@ def report_text(test: Evaluation) -> str:
             f"{item.support:>9}"
         )
     return "\n".join(lines) + "\n"
+
+
+def figures_text(test: Evaluation) -> str:
+    """Return the accuracy's interval and the figures that scikit-learn's report leaves out."""
+    rows = [("Accuracy", accuracy_text(test)), *figure_rows(test)]
+    return "".join(f"{name + ':':<19} {value}\n" for name, value in rows)
 
 
 def write_csv(path: Path, rows: Iterable[Sequence[object]]) -> None:

@@ -1,4 +1,4 @@
-"""PlotsReporter: learning curves and the confusion matrix as PNG files."""
+"""PlotsReporter: learning curves, confusion matrix and reliability diagram as PNG files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from rich.cells import cell_len, set_cell_size
 
-from tlkit import ConfigError, Reporter, RunResult, atomic_path, printable
+from tlkit import (
+    Calibration,
+    ConfigError,
+    DataError,
+    ReliabilityBin,
+    Reporter,
+    RunResult,
+    atomic_path,
+    printable,
+)
+from tlkit.builtin.reporters.figures import percent
 from tlkit.builtin.reporters.history import EpochRow, epoch_rows
 
 if TYPE_CHECKING:
@@ -44,7 +54,7 @@ _FALLBACK_FONTS = (
 
 
 class PlotsReporter(Reporter):
-    """Draw learning curves and the confusion matrix into the run folder."""
+    """Draw learning curves, confusion matrix and reliability diagram into the run folder."""
 
     name: ClassVar[str] = "plots"
     modules: ClassVar[tuple[str, ...]] = ("matplotlib.figure", "matplotlib.backends.backend_agg")
@@ -63,7 +73,7 @@ class PlotsReporter(Reporter):
         self.dpi = dpi
 
     def on_run_end(self, result: RunResult, **kwargs: Any) -> None:
-        """Write ``plots/curves.png`` and ``plots/confusion_matrix.png``."""
+        """Write ``curves.png``, ``confusion_matrix.png`` and ``reliability.png`` in ``plots/``."""
         if result.folder is None:
             return
         folder = result.folder / "plots"
@@ -72,6 +82,8 @@ class PlotsReporter(Reporter):
         if rows:
             self._save(draw_curves(result, rows), folder / "curves.png")
         self._save(draw_confusion_matrix(result), folder / "confusion_matrix.png")
+        if result.test.calibration is not None:
+            self._save(draw_reliability(result), folder / "reliability.png")
 
     def _save(self, figure: Figure, path: Path) -> None:
         with atomic_path(path) as temporary, warnings.catch_warnings():
@@ -118,6 +130,60 @@ def draw_confusion_matrix(result: RunResult) -> Figure:
     if not unit:
         _name_ticks(axes, result.info.class_names)
     return figure
+
+
+def draw_reliability(result: RunResult) -> Figure:
+    """Return the reliability diagram: accuracy against confidence, above how many images."""
+    calibration = result.test.calibration
+    if calibration is None:
+        raise DataError("This run has no calibration to draw.")
+    saved = calibration.saved
+    error = percent(saved.expected_calibration_error)
+    name = printable(result.info.name, _TITLE_LIMIT)
+    figure = _figure(7, 8)
+    _as_written(figure.suptitle(f"{name}: expected calibration error {error}"), _LARGE)
+    axes, counts = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    axes.plot((0, 100), (0, 100), ls="--", lw=1.5, color="0.35", label="perfectly calibrated")
+    _draw_bins(axes, counts, saved.bins, _reliability_label(calibration, calibration.applied))
+    if calibration.calibrated is not None:
+        other = calibration.uncalibrated if calibration.applied else calibration.calibrated
+        label = _reliability_label(calibration, not calibration.applied)
+        _draw_line(axes, counts, other.bins, label)
+    axes.set_ylabel("Accuracy (%)", fontsize=_MEDIUM)
+    axes.set_ylim(0, 100)
+    counts.set_ylabel("Test images", fontsize=_MEDIUM)
+    counts.set_xlabel("Confidence: probability of the answer (%)", fontsize=_MEDIUM)
+    counts.set_xlim(0, 100)
+    for item in (axes, counts):
+        item.tick_params(labelsize=_SMALL)
+        item.grid(alpha=0.3)
+        item.set_axisbelow(True)
+    # Within the axes it would lie on what is drawn, which may be anywhere.
+    figure.legend(fontsize=_SMALL, loc="outside lower center", ncols=2)
+    return figure
+
+
+def _reliability_label(calibration: Calibration, with_temperature: bool) -> str:
+    found = calibration.calibrated if with_temperature else calibration.uncalibrated
+    assert found is not None
+    name = f"temperature {calibration.temperature:.2f}" if with_temperature else "as trained"
+    return f"{name}: error {percent(found.expected_calibration_error)}"
+
+
+def _draw_bins(axes: Axes, counts: Axes, bins: Sequence[ReliabilityBin], label: str) -> None:
+    left = [100 * item.lower for item in bins]
+    widths = [100 * (item.upper - item.lower) for item in bins]
+    style: dict[str, Any] = {"align": "edge", "color": _TRAIN, "edgecolor": "white", "alpha": 0.75}
+    axes.bar(left, [100 * item.accuracy for item in bins], widths, label=label, **style)
+    counts.bar(left, [item.count for item in bins], widths, **style)
+
+
+def _draw_line(axes: Axes, counts: Axes, bins: Sequence[ReliabilityBin], label: str) -> None:
+    confidences = [100 * item.confidence for item in bins]
+    accuracies = [100 * item.accuracy for item in bins]
+    axes.plot(confidences, accuracies, "s-", color=_VALIDATION, lw=2, ms=5.5, label=label)
+    for item in bins:
+        counts.hlines(item.count, 100 * item.lower, 100 * item.upper, color=_VALIDATION, lw=2)
 
 
 def _figure(width: float, height: float) -> Figure:

@@ -64,11 +64,6 @@ class ConsoleText:
         return min(limit, max((cell_len(self.safe(text)) for text in texts), default=0))
 
 
-def percent(share: float) -> str:
-    """Return a share as per cent, such as ``33.8 %``."""
-    return f"{share * 100:.1f} %"
-
-
 def plural(count: int, noun: str) -> str:
     """Return ``1 epoch`` or ``2 epochs``."""
     if count == 1:

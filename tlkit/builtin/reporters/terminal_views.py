@@ -16,7 +16,8 @@ from rich.table import Table
 from rich.text import Text
 
 from tlkit import ClassReport, EngineTrial, Extraction, Phase, RunInfo, RunResult
-from tlkit.builtin.reporters.terminal_text import ConsoleText, describe, percent, plural
+from tlkit.builtin.reporters.figures import accuracy_text, figure_rows, percent
+from tlkit.builtin.reporters.terminal_text import ConsoleText, describe, plural
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,7 +27,7 @@ MAX_REPORT_CLASSES = 100
 MAX_CONFUSIONS = 15
 MAX_FILES = 20
 _NAME_CELLS = 40
-_KEY_CELLS = 12
+_KEY_CELLS, _FIGURE_CELLS = 12, 20
 _SMALLEST_COLOURED_SHARE = 0.03
 _NARROWEST_CELL, _WIDEST_CELL = 3, 8
 
@@ -112,6 +113,7 @@ class Views:
         """All that a finished run has to show."""
         yield Text()
         yield self._headline(result)
+        yield from self._pairs(figure_rows(result.test), _FIGURE_CELLS)
         yield from self._class_report(result)
         names = result.info.class_names
         heat_map = self._heat_map(result) if len(names) <= MAX_HEAT_MAP_CLASSES else None
@@ -120,8 +122,8 @@ class Views:
         yield from self._pairs(self._summary(result))
 
     def _headline(self, result: RunResult) -> Panel:
-        line = Text(f"Test accuracy {percent(result.test.accuracy)}", style="bold")
-        line.append(f"   loss {result.test.loss:.4f}", style="not bold")
+        line = Text(f"Test accuracy {accuracy_text(result.test)}", style="bold")
+        line.append(f"\nLoss {result.test.loss:.4f}", style="not bold")
         line.append(f"   {plural(len(result.test.labels), 'image')}", style="not bold")
         title = Text(self.text.fit(result.info.name, max(8, min(_NAME_CELLS, self.width - 8))))
         title.overflow = line.overflow = "crop"  # Rich's own ellipsis is not ASCII
@@ -236,16 +238,18 @@ class Views:
         rows += [("Warning", warning) for warning in result.warnings]
         return rows
 
-    def _pairs(self, rows: Iterable[tuple[str, str]]) -> Iterator[Text]:
+    def _pairs(
+        self, rows: Iterable[tuple[str, str]], key_cells: int = _KEY_CELLS
+    ) -> Iterator[Text]:
         """Yield keys and values; long values go on below where they began."""
         for key, value in rows:
             text = Text(self.text.safe(value))
-            lines = text.wrap(self.console, max(self.width - _KEY_CELLS, 8), overflow="fold")
+            lines = text.wrap(self.console, max(self.width - key_cells, 8), overflow="fold")
             for number, line in enumerate(lines):
                 line.rstrip()
                 head = "" if number else key
                 style = "bold red" if key == "Warning" else "bold"
-                yield Text.assemble((f"{head:<{_KEY_CELLS}}", style), line)
+                yield Text.assemble((f"{head:<{key_cells}}", style), line)
 
 
 def _trial(trial: EngineTrial) -> str:

@@ -1,0 +1,44 @@
+"""The test figures in words, for the terminal and the text report."""
+
+from __future__ import annotations
+
+from tlkit import Calibration, Evaluation
+
+
+def percent(share: float) -> str:
+    """Return a share as per cent, such as ``33.8 %``."""
+    return f"{share * 100:.1f} %"
+
+
+def accuracy_text(test: Evaluation) -> str:
+    """Return the accuracy, with its interval where that is known."""
+    text = percent(test.accuracy)
+    if test.accuracy_interval is not None:
+        low, high = (f"{100 * end:.1f}" for end in test.accuracy_interval)
+        text += f" (95 % interval {low} to {high})"
+    return text
+
+
+def figure_rows(test: Evaluation) -> list[tuple[str, str]]:
+    """Return the names and values of the figures beside the accuracy; unknown ones are left out."""
+    shares = (
+        ("Balanced accuracy", test.balanced_accuracy),
+        ("Macro F1", test.macro_f1),
+        ("Top-5 accuracy", test.top_5),
+    )
+    rows = [(name, percent(share)) for name, share in shares if share is not None]
+    if test.calibration is not None:
+        chance = percent(test.calibration.saved.error_by_chance)
+        rows.append(("Calibration error", _calibration(test.calibration)))
+        rows.append(("- by chance alone", f"{chance}, if every confidence were true"))
+    return rows
+
+
+def _calibration(found: Calibration) -> str:
+    before = percent(found.uncalibrated.expected_calibration_error)
+    if found.calibrated is None:
+        return f"{before} (no temperature: {found.reason})"
+    after = percent(found.calibrated.expected_calibration_error)
+    if found.applied:
+        return f"{after} with temperature {found.temperature:.2f} ({before} without)"
+    return f"{before} ({after} with temperature {found.temperature:.2f})"

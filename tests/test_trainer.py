@@ -494,3 +494,132 @@ def test_a_model_that_cannot_be_calibrated_is_said(make_trainer):
     assert "set none within 0.05 to 20" in result.test.calibration.reason
     assert "The model is not calibrated" in result.warnings[0]
     assert load_run(result.folder).warnings == result.warnings
+
+
+@pytest.mark.parametrize("head", ["logistic", "prototype", "knn"])
+def test_a_closed_form_head_exports_into_the_same_model(make_trainer, head):
+    recorder = Recorder()
+    result = make_trainer(head=head, workflow="freeze_and_train", reporters=[recorder]).run()
+    assert result.accuracy > 0.8
+    (phase,) = result.phases
+    assert (phase.phase.steps, phase.phase.epochs) == (0, 1)
+    assert phase.phase.trainable_parameters > 0
+    assert len(phase.chosen) == 1
+    assert recorder.names().count("on_epoch_end") == 1
+    model = load_model(result.folder)
+    images = Colours().load(0).test.images
+    np.testing.assert_allclose(
+        model.predict(images, verbose=0), result.test.probabilities, atol=1e-4
+    )
+    assert load_run(result.folder).phases[0].chosen == phase.chosen
+
+
+def test_a_closed_form_head_is_where_fine_tuning_begins(make_trainer):
+    workflow = FreezeAndTrain(fine_tune_epochs=2, fine_tune_learning_rate=1e-3)
+    result = make_trainer(head="logistic", workflow=workflow).run()
+    solved, tuned = result.phases
+    assert tuned.history["accuracy"][0] > 0.6
+    assert tuned.phase.trainable_parameters > solved.phase.trainable_parameters
+
+
+def test_a_head_without_weights_to_train_is_not_fine_tuned(make_trainer):
+    with pytest.raises(ConfigError, match="'knn' has no weights that fine-tuning could train"):
+        make_trainer(head="knn", workflow=FreezeAndTrain(fine_tune_epochs=1)).run()
+
+
+def test_nothing_is_chosen_by_the_test_set(make_trainer):
+    with pytest.raises(ConfigError, match="'logistic' would choose its settings by the test set"):
+        make_trainer(head="logistic", validation="test").run()
+    assert make_trainer(head={"name": "logistic", "C": 0.1}, validation="test").run().accuracy > 0.8
+    for workflow in (
+        FreezeAndTrain(early_stopping=3),
+        FreezeAndTrain(fine_tune_epochs=1, fine_tune_early_stopping=3),
+    ):
+        with pytest.raises(ConfigError, match="would choose the weights by the test set"):
+            make_trainer(workflow=workflow, validation="test").run()
+
+
+def test_few_shot_trains_on_few_images(make_trainer):
+    result = make_trainer(head="prototype", few_shot=2).run()
+    assert result.info.num_train == 6
+    assert result.info.num_validation == 6
+    assert result.info.num_test == 30
+    assert any("few_shot = 2" in note for note in result.info.notes)
+    with pytest.raises(ConfigError, match="few_shot = -1"):
+        make_trainer(few_shot=-1)
+
+
+EVERYTHING = {
+    "unfreeze_every": 1,
+    "layer_decay": 0.5,
+    "schedule": "constant",
+    "weight_decay": 0.1,
+    "clip_norm": 0.5,
+    "ema": 0.9,
+    "label_smoothing": 0.2,
+    "mixup": 0.2,
+    "cutmix": 1.0,
+    "mixed_precision": True,
+    "class_weight": "balanced",
+}
+
+
+@pytest.mark.parametrize("changed", [{}, *({key: value} for key, value in EVERYTHING.items())])
+def test_fine_tuning_learns_with_each_option(make_trainer, changed):
+    workflow = FreezeAndTrain(
+        epochs=2, fine_tune_epochs=4, fine_tune_learning_rate=3e-3, **changed
+    )
+    result = make_trainer(workflow=workflow).run()
+    assert result.accuracy > 0.7
+    assert {weight.dtype for weight in result.model.weights} == {"float32"}
+    again = load_model(result.folder).predict(Colours().load(0).test.images, verbose=0)
+    np.testing.assert_allclose(again, result.test.probabilities, atol=1e-4)
+
+
+def test_all_options_work_together(make_trainer):
+    workflow = FreezeAndTrain(fine_tune_epochs=2, **EVERYTHING)
+    assert len(make_trainer(workflow=workflow).run().phases) == 2
+
+
+def test_early_stopping_puts_the_best_weights_back(make_trainer):
+    workflow = FreezeAndTrain(epochs=40, learning_rate=0.5, early_stopping=2)
+    result = make_trainer(workflow=workflow).run()
+    (phase,) = result.phases
+    losses = phase.history["val_loss"]
+    assert len(losses) < 40
+    assert phase.kept_epoch == 1 + int(np.argmin(losses))
+    assert len(losses) == phase.kept_epoch + 2
+
+
+def test_validation_and_the_final_weights_are_those_of_the_moving_average(make_trainer):
+    # With a momentum this close to 1 the average stays where it began: at the first step.
+    slow = FreezeAndTrain(
+        fine_tune_epochs=3,
+        fine_tune_learning_rate=1e-2,
+        schedule="constant",
+        ema=0.99999,
+        fine_tune_early_stopping=0,
+        augment=False,
+    )
+    losses = make_trainer(workflow=slow).run().phases[1].history
+    assert np.ptp(losses["val_loss"]) < 1e-3
+    assert np.ptp(losses["loss"]) > 1e-2
+
+
+def test_keras_callbacks_follow_the_training_of_the_head(make_trainer):
+    seen = []
+
+    class Follow(Workflow):
+        name = "follow"
+
+        def run(self, session):
+            callback = keras.callbacks.LambdaCallback(
+                on_train_begin=lambda logs: seen.append("begin"),
+                on_epoch_end=lambda epoch, logs: seen.append((epoch, sorted(logs))),
+                on_train_end=lambda logs: seen.append("end"),
+            )
+            session.train_head(epochs=2, optimizer=keras.optimizers.Adam(), callbacks=[callback])
+
+    make_trainer(workflow=Follow()).run()
+    metrics = ["accuracy", "loss", "val_accuracy", "val_loss"]
+    assert seen == ["begin", (0, metrics), (1, metrics), "end"]

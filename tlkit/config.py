@@ -40,6 +40,9 @@ class RunTable(BaseModel):
     calibrate: bool = Field(
         default=False, description="Save the model with the temperature fitted on validation."
     )
+    few_shot: int = Field(
+        default=0, description="Train on so many images of each class only; 0 for all."
+    )
 
 
 class FeaturesTable(BaseModel):
@@ -220,6 +223,7 @@ def build_trainer(
             validation=config.run.validation,
             save=config.run.save,
             calibrate=config.run.calibrate,
+            few_shot=config.run.few_shot,
             feature_type=config.features.dtype,
             views=config.features.views,
             augmentation=Augmentation(**config.features.model_dump(exclude={"dtype", "views"})),

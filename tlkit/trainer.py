@@ -31,6 +31,7 @@ from tlkit.evaluation import evaluate
 from tlkit.events import Events
 from tlkit.extraction import MAX_WORKERS
 from tlkit.features import FeatureStore, FeatureType
+from tlkit.few_shot import take_few
 from tlkit.fingerprint import digest_weights
 from tlkit.head import Head
 from tlkit.model import with_temperature
@@ -74,6 +75,7 @@ class Trainer:
         validation: float | Literal["test"] = 0.1,
         save: Sequence[Format] = ("keras",),
         calibrate: bool = False,
+        few_shot: int = 0,
         feature_type: FeatureType = "float32",
         views: int = 0,
         augmentation: Augmentation | None = None,
@@ -100,6 +102,8 @@ class Trainer:
             calibrate: Whether the saved model divides its logits by the temperature that is fitted
                 on the validation images, so that its probabilities can be believed more; the test
                 figures are then those of that model. Not with ``validation="test"``.
+            few_shot: Train on so many images of each class, and validate on as many, drawn with the
+                seed; 0 for all.
             feature_type: Number type of stored features; ``"float16"`` takes half the space.
             views: Augmented views of each training image that are stored beside the plain one, 0
                 or more; an epoch takes one of them at random.
@@ -125,6 +129,7 @@ class Trainer:
         self.name, self.seed, self.validation = name, seed, validation
         self.save = tuple(save)
         self.calibrate = calibrate
+        self.few_shot = few_shot
         self.runs = None if runs is None else Path(runs).expanduser()
         self.store = store if store is not None else FeatureStore()
         self.notes: list[str] = []
@@ -141,6 +146,7 @@ class Trainer:
                 "validation": self.validation,
                 "save": list(self.save),
                 "calibrate": self.calibrate,
+                "few_shot": self.few_shot,
             },
             "dataset": _table(self.dataset),
             "backbone": _table(self.backbone),
@@ -183,6 +189,9 @@ class Trainer:
             data = self.dataset.load(self.seed)
             _check_data(data, self.dataset)
             subsets, notes = self._split(data)
+            if self.few_shot:
+                subsets, more = take_few(subsets, self.few_shot, self.seed, data.class_names)
+                notes += more
         folder = None
         if self.runs is not None:
             folder = run_folder.create(self.runs, self.name)
@@ -400,6 +409,8 @@ class Trainer:
             raise ConfigError(
                 f"[features] dtype = {self.feature_type!r} is not allowed: 'float32', 'float16'."
             )
+        if self.few_shot < 0:
+            raise ConfigError(f"[run] few_shot = {self.few_shot} is not allowed: 0 or more.")
         if self.views < 0:
             raise ConfigError(f"[features] views = {self.views} is not allowed: 0 or more.")
         unknown = [item for item in self.save if item not in ("keras", "h5")]

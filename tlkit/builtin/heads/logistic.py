@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from tlkit import ClosedFormHead, ConfigError, LabelledFeatures
-from tlkit.builtin.heads.linear import Linear
+from tlkit.builtin.heads.mlp import MLP
 
 if TYPE_CHECKING:
     import keras
@@ -51,7 +51,7 @@ class Logistic(ClosedFormHead):
 
     def build(self, feature_shape: tuple[int, ...], num_classes: int) -> keras.Model:
         """Build one dense layer."""
-        return Linear(self.pooling).build(feature_shape, num_classes)
+        return MLP([]).build(feature_shape, num_classes)
 
     def solve(
         self, train: LabelledFeatures, validation: LabelledFeatures, class_weight: Any

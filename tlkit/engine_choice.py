@@ -120,6 +120,10 @@ class EngineChooser:
             return self._take(self._engine, model)
         return self._take(self._fastest(total), model)
 
+    def reference(self, model: keras.Model) -> Forward:
+        """Return a model compiled by TensorFlow, without measuring or remembering anything."""
+        return self._reference.compile(model)
+
     def _take(self, engine: Engine, model: keras.Model) -> Forward:
         self.name = engine.name
         return self._compile(engine, model)

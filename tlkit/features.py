@@ -193,6 +193,13 @@ def default_cache_folder() -> Path:
     return Path(os.environ.get("TLKIT_CACHE") or platformdirs.user_cache_dir("tlkit"))
 
 
+def free_bytes(folder: Path) -> int:
+    """Return the free space of the disk that a folder is on, or will be on."""
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
+
+
 def _npy_header(shape: tuple[int, ...], descr: str) -> bytes:
     buffer = io.BytesIO()
     np.lib.format.write_array_header_1_0(

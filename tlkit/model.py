@@ -72,14 +72,14 @@ def assemble(
     resize = keras.layers.Resizing(
         size, size, interpolation=backbone.interpolation, antialias=True, name=RESIZE_LAYER
     )
-    pool = _pool(head) if head.pooling else None
+    pooling = pool(head)
     maps = network(backbone.preprocess(resize(pixels)))
     if len(maps.shape) != 4:
         raise PluginError(
             f"Backbone '{backbone.name}' built a model with output shape {tuple(maps.shape)}; "
             f"allowed: feature maps (N, height, width, channels). Leave its top off."
         )
-    features = pool(maps) if pool else maps
+    features = pooling(maps) if pooling else maps
     resized_maps = network(backbone.preprocess(resized))
     if classifier is None:
         classifier = head.build(tuple(features.shape[1:]), num_classes)
@@ -93,7 +93,7 @@ def assemble(
     return AssembledModel(
         model=keras.Model(pixels, probabilities, name=f"{backbone.name}_{head.name}"),
         logits=keras.Model(pixels, logits),
-        features=keras.Model(resized, pool(resized_maps) if pool else resized_maps),
+        features=keras.Model(resized, pooling(resized_maps) if pooling else resized_maps),
         resize=resize,
         backbone=network,
         head=classifier,
@@ -114,9 +114,12 @@ def with_temperature(model: AssembledModel, temperature: float) -> keras.Model:
     return keras.Model(model.model.input, probabilities, name=model.model.name)
 
 
-def _pool(head: Head) -> Any:
+def pool(head: Head) -> Any:
+    """Return the layer that pools feature maps for a head; None where it takes the maps."""
     import keras
 
+    if head.pooling is None:
+        return None
     layers = {"avg": keras.layers.GlobalAveragePooling2D, "max": keras.layers.GlobalMaxPooling2D}
     if head.pooling not in layers:
         raise PluginError(
@@ -164,6 +167,36 @@ def unfreeze(network: keras.Model, blocks: list[Any], count: int | Literal["all"
     for layer in leaves:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.trainable = False
+
+
+def split_network(
+    network: keras.Model, blocks: list[Any], count: int
+) -> tuple[keras.Model, keras.Model] | None:
+    """Cut a network in front of its last blocks.
+
+    Args:
+        network: What the backbone built.
+        blocks: The groups of layers that ``Backbone.blocks()`` returned.
+        count: How many blocks, from the output, belong to the second part.
+
+    Returns:
+        The part that comes first and the part that takes its output, sharing the network's layers;
+        None where one array alone does not pass between them, or nothing comes first.
+    """
+    import keras
+
+    if not 0 < count < len(blocks):
+        return None
+    between = blocks[len(blocks) - count - 1][-1]
+    try:
+        last = between.output
+        tail = keras.Model(last, network.outputs[0])
+        trunk = keras.Model(network.inputs, last)
+    except (AttributeError, KeyError, TypeError, ValueError):  # several outputs, or a way around
+        return None
+    inner = {id(layer) for layer in tail.layers}
+    held = all(id(layer) in inner for block in blocks[len(blocks) - count :] for layer in block)
+    return (trunk, tail) if held and isinstance(last, keras.KerasTensor) else None
 
 
 def movable_groups(head: keras.Model, network: keras.Model, blocks: list[Any]) -> list[list[Any]]:

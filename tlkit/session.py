@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from tlkit.augmentation import Augmentation, AugmentedImages
+from tlkit.augmentation import Augmentation
 from tlkit.averaging import averaged_weights
 from tlkit.backbone import Backbone
 from tlkit.batch_augmentation import make_augment
 from tlkit.block_rates import BlockRates
-from tlkit.engine_choice import PROBE_IMAGES, EngineChooser, Probe
+from tlkit.engine_choice import EngineChooser
 from tlkit.errors import ConfigError, PluginError
 from tlkit.events import Events
-from tlkit.extraction import Pipeline, guess_batch_size, resized_batches
-from tlkit.features import Features, FeatureStore, FeatureType, Wanted
+from tlkit.extraction import guess_batch_size, resized_batches
+from tlkit.feature_source import ExtractionLog, FeatureSource
+from tlkit.features import Features, FeatureStore, FeatureType, free_bytes
 from tlkit.fingerprint import digest_images, digest_model, fingerprint
 from tlkit.fitting import Examples, Fitter, Prepare
 from tlkit.head import ClosedFormHead, Head
@@ -31,19 +32,19 @@ from tlkit.model import (
     count_parameters,
     freeze,
     movable_groups,
+    pool,
+    split_network,
     unfreeze,
 )
 from tlkit.records import (
-    Extraction,
     Float32Array,
-    ImageSequence,
     Int64Array,
     LabelledFeatures,
     Phase,
     PhaseResult,
     Split,
 )
-from tlkit.resizing import Resizer, make_resizer, stack_resized
+from tlkit.resizing import Resizer, make_resizer
 from tlkit.rows import Stacked, take_rows
 from tlkit.runtime import gains_from_bfloat16
 
@@ -82,9 +83,8 @@ class Session:
         views: How many augmented views of each training image are stored beside the plain one.
         augmentation: How the views differ from the image.
         phases: What has been trained so far.
-        feature_cache: For each split, ``"stored"`` or ``"extracted"``.
-        extractions: Where the time of each extraction went.
-        seconds: Wall-clock seconds spent on ``features`` and ``training``.
+        log: Where features came from, and how long that took.
+        training_seconds: Wall-clock seconds spent on training.
         fine_tuned: Whether the backbone has changed, so that stored features no longer fit it.
     """
 
@@ -101,14 +101,11 @@ class Session:
     views: int = 0
     augmentation: Augmentation = field(default_factory=Augmentation)
     phases: list[PhaseResult] = field(default_factory=list)
-    feature_cache: dict[str, str] = field(default_factory=dict)
-    extractions: list[Extraction] = field(default_factory=list)
-    seconds: dict[str, float] = field(default_factory=lambda: {"features": 0.0, "training": 0.0})
+    log: ExtractionLog = field(default_factory=ExtractionLog)
+    training_seconds: float = 0.0
     fine_tuned: bool = False
     digests: dict[int, str] = field(default_factory=dict)
-    model_digest: str = ""
-    _features: dict[tuple[int, int], Features] = field(default_factory=dict)
-    _pipeline: Pipeline | None = None
+    _source: FeatureSource | None = None
     _resizer: Resizer | None = None
 
     def features(self, name: SplitName, view: int = 0) -> Features:
@@ -120,85 +117,26 @@ class Session:
             name: The subset.
             view: 0 for the images as they are, else the number of an augmented view.
         """
-        split = self.subsets[name].split
-        key = id(split.images), view
         if self.fine_tuned:
             raise PluginError("Stored features belong to the frozen backbone; it was fine-tuned.")
-        if key in self._features:
-            return self._features[key]
-        begin = time.monotonic()
-        label = _label(name, view)
-        total = len(split)
-        self.events.emit("on_extract_progress", label, 0, total, 0.0, stored=False)
-        found, stored = self.store.get(
-            self._wanted(name, view),
-            lambda done, all_, seconds: self.events.emit(
-                "on_extract_progress", label, done, all_, seconds, stored=False
-            ),
-        )
-        seconds = time.monotonic() - begin
-        if stored:
-            self.events.emit("on_extract_progress", label, total, total, seconds, stored=True)
-        else:
-            self._note_extraction(label, total, seconds)
-        self.feature_cache[label] = "stored" if stored else "extracted"
-        self.seconds["features"] += seconds
-        self._features[key] = found
-        return found
+        if self._source is None:
+            self._source = self._make_source(
+                self.model.features, digest_model(self.model, self.backbone, self.head)
+            )
+        return self._source.get(name, self.subsets[name].split, self.digest_of(name), view)
 
-    def _wanted(self, name: SplitName, view: int) -> Wanted:
-        if not self.model_digest:
-            self.model_digest = digest_model(self.model, self.backbone, self.head)
+    def _make_source(self, model: keras.Model, digest: str, **changes: Any) -> FeatureSource:
         settings: dict[str, Any] = {
-            "dtype": self.feature_type,
-            "precision": self.engines.precision,
+            "backbone": self.backbone,
+            "store": self.store,
+            "engines": self.engines,
+            "events": self.events,
+            "resizer": self.resizer,
+            "log": self.log,
+            "augmentation": self.augmentation,
+            "feature_type": self.feature_type,
         }
-        images: ImageSequence = self.subsets[name].split.images
-        if view:
-            settings |= {"view": view, "augmentation": asdict(self.augmentation)}
-            images = AugmentedImages(
-                images,
-                self.augmentation,
-                view,
-                self.backbone.image_size,
-                self.backbone.interpolation,
-            )
-        return Wanted(
-            fingerprint(self.model_digest, self.digest_of(name), **settings),
-            (len(images), *self.model.features.output_shape[1:]),
-            self.backbone.name,
-            lambda start: self._run_pipeline(images, start, self.subsets[name].split),
-            self.feature_type,
-            _label(name, view),
-        )
-
-    def _run_pipeline(
-        self, images: ImageSequence, start: int, split: Split
-    ) -> Iterator[Float32Array]:
-        if self._pipeline is None:
-
-            def probe() -> Probe:
-                count = min(PROBE_IMAGES, len(images))
-                rows = np.linspace(0, len(images) - 1, count).astype(np.int64)
-                pixels = stack_resized(take_rows(images, rows), self.resizer)
-                return Probe(pixels, split.labels[rows])
-
-            forward = self.engines.choose(
-                self.model.features, self.model_digest, probe, len(images) - start
-            )
-            self.events.emit("on_engine_chosen", self.engines.name, tuple(self.engines.trials))
-            self._pipeline = Pipeline(forward, self.resizer, self.backbone.image_size)
-        return self._pipeline.run(images, start)
-
-    def _note_extraction(self, label: str, total: int, seconds: float) -> None:
-        if self._pipeline is None:
-            return
-        profile = self._pipeline.take_profile()
-        self.extractions.append(
-            Extraction(
-                label, self.engines.name, total, profile.batch_size, seconds, profile.seconds
-            )
-        )
+        return FeatureSource(model, digest, **(settings | changes))
 
     @property
     def resizer(self) -> Resizer:
@@ -222,6 +160,11 @@ class Session:
     def validates_on_test(self) -> bool:
         """Whether the validation images are the test images, so that nothing may be chosen."""
         return self.subsets["validation"] is self.subsets["test"]
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Wall-clock seconds spent on ``features`` and ``training``."""
+        return {"features": self.log.seconds, "training": self.training_seconds}
 
     def train_head(
         self,
@@ -287,6 +230,7 @@ class Session:
         label_smoothing: float = 0.0,
         class_weight: ClassWeight = "none",
         augment: bool = False,
+        views: int = 0,
         mixup: float = 0.0,
         cutmix: float = 0.0,
         mixed_precision: bool | Literal["auto"] = "auto",
@@ -308,6 +252,10 @@ class Session:
             label_smoothing: The share of a label that is spread over all classes, 0 to below 1.
             class_weight: Factors of the loss by class; see ``tlkit.losses.class_weights()``.
             augment: Whether each epoch sees a new view of each image, as ``augmentation`` says.
+                Without it, and without mixing, what the frozen blocks make of each image is stored,
+                and only the others run in each epoch.
+            views: In place of new views, so many views of each image are stored in that way beside
+                the image itself, and each epoch takes one of them at random.
             mixup: Strength of MixUp, 0 for none; see ``tlkit.losses.Objective``.
             cutmix: Strength of CutMix, 0 for none.
             mixed_precision: Whether the backbone computes in bfloat16 and keeps float32 weights;
@@ -323,8 +271,6 @@ class Session:
             ConfigError: If the backbone has fewer blocks, or the optimizer has loss scaling.
             TrainingError: If the loss stops being finite.
         """
-        import keras
-
         if not self.model.head.trainable_variables:
             raise ConfigError(
                 f"The head '{self.head.name}' has no weights that fine-tuning could train. Use "
@@ -334,16 +280,6 @@ class Session:
         blocks = self.backbone.blocks(network)
         unfreeze(network, blocks, unfreeze_blocks)
         before = batch_normalisation_state(network)
-        self.fine_tuned = True
-        examples = {
-            part: Examples(
-                self.subsets[part].split.images,
-                self.subsets[part].split.labels,
-                self.subsets[part].rows,
-                self.resizer,
-            )
-            for part in ("train", "validation")
-        }
         rates = None
         if layer_decay != 1 or unfreeze_every:
             groups = movable_groups(self.model.head, network, blocks)
@@ -351,19 +287,27 @@ class Session:
             rates.set_on(optimizer)
         if mixed_precision == "auto":
             mixed_precision = gains_from_bfloat16()
-        whole = keras.Model(
-            self.model.features.inputs, self.model.head(self.model.features.outputs[0])
-        )
+        if views and (unfreeze_blocks == "all" or mixup or cutmix):
+            raise ConfigError(
+                f"Storing {views} views for fine-tuning needs frozen blocks and unmixed images: "
+                f"unfreeze a number of blocks, with mixup and cutmix 0; or draw new views."
+            )
+        given = None
+        if unfreeze_blocks != "all" and not (mixup or cutmix) and (views or not augment):
+            given = self._after_frozen_blocks(blocks, unfreeze_blocks, views)
+        model, examples = given if given is not None else self._from_pixels()
+        prepare = self._preparation(augment) if given is None else None
+        self.fine_tuned = True
         with computing_in("mixed_bfloat16" if mixed_precision else "float32", network):
             result = self._fit(
                 name,
-                whole,
+                model,
                 optimizer,
                 epochs,
                 batch_size,
                 examples,
                 objective=self._objective(label_smoothing, class_weight, mixup, cutmix),
-                prepare=self._preparation(augment),
+                prepare=prepare,
                 rates=rates,
                 callbacks=callbacks,
             )
@@ -442,7 +386,7 @@ class Session:
             loss, accuracy = _figures(network, parts[part])
             metrics |= {f"{prefix}loss": loss, f"{prefix}accuracy": accuracy}
         seconds = time.monotonic() - begin
-        self.seconds["training"] += seconds
+        self.training_seconds += seconds
         phase = replace(phase, trainable_parameters=sum(count_parameters(network)))
         self.events.emit("on_epoch_end", phase, 1, metrics, seconds)
         history = {key: [value] for key, value in metrics.items()}
@@ -470,6 +414,61 @@ class Session:
         weights = class_weights(class_weight, train.split.labels[train.rows], self.class_names)
         count = len(self.class_names)
         return Objective(count, label_smoothing, weights, mixup, cutmix, self.seed)
+
+    def _from_pixels(self) -> tuple[Any, dict[str, Examples]]:
+        """Return the network from resized pixels to logits, and the images for it."""
+        import keras
+
+        features = self.model.features
+        whole = keras.Model(features.inputs, self.model.head(features.outputs[0]))
+        return whole, {
+            part: Examples(subset.split.images, subset.split.labels, subset.rows, self.resizer)
+            for part, subset in self.subsets.items()
+            if part != "test"
+        }
+
+    def _after_frozen_blocks(
+        self, blocks: list[Any], unfrozen: int, views: int
+    ) -> tuple[Any, dict[str, Examples]] | None:
+        """Return the network after its frozen blocks, and what these make of the images.
+
+        That is computed once and stored, as the whole backbone's features are. None where the
+        network cannot be cut there, or the store's disk is too small.
+        """
+        import keras
+
+        parts = split_network(self.model.backbone, blocks, unfrozen)
+        if parts is None:
+            return None
+        trunk, tail = parts
+        size, count = self.backbone.image_size, len(blocks) - unfrozen
+        pixels = keras.Input((size, size, 3))
+        source = self._make_source(
+            keras.Model(pixels, trunk(self.backbone.preprocess(pixels))),
+            fingerprint(digest_model(self.model, self.backbone, self.head), "", blocks=count),
+            what=f"{count} blocks",
+            reference_engine=True,
+        )
+        wanted = source.bytes_of((views + 1) * len(self.subsets["train"].split))
+        free = free_bytes(self.store.folder)
+        if wanted > free / 2:
+            self.events.warnings.append(
+                f"What the frozen blocks give is computed anew each epoch: storing it would take "
+                f"{wanted / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free in {self.store.folder}."
+            )
+            return None
+        maps = keras.Input(trunk.output_shape[1:])
+        x = tail(maps)
+        pooling = pool(self.head)
+        model = keras.Model(maps, self.model.head(pooling(x) if pooling else x))
+        examples = {}
+        for part in ("train", "validation"):
+            subset, digest = self.subsets[part], self.digest_of(part)
+            numbers = range(views + 1 if part == "train" else 1)
+            found = [source.get(part, subset.split, digest, view) for view in numbers]
+            inputs = Stacked(found) if len(found) > 1 else found[0]
+            examples[part] = Examples(inputs, subset.split.labels, subset.rows)
+        return model, examples
 
     def _preparation(self, augment: bool) -> Prepare:
         """Return what makes a batch of images ready for the network, while TensorFlow traces."""
@@ -538,7 +537,7 @@ class Session:
         optimizer.finalize_variable_values(model.trainable_variables)
         followers.on_train_end()
         seconds = time.monotonic() - begin
-        self.seconds["training"] += seconds
+        self.training_seconds += seconds
         result = PhaseResult(phase, history, seconds, _kept_epoch(callbacks))
         self.phases.append(result)
         self.events.emit("on_phase_end", result)
@@ -594,7 +593,3 @@ def _kept_epoch(callbacks: Sequence[Any]) -> int | None:
         if isinstance(callback, keras.callbacks.EarlyStopping) and callback.restore_best_weights:
             return int(callback.best_epoch) + 1
     return None
-
-
-def _label(name: str, view: int) -> str:
-    return f"{name}, view {view}" if view else name

@@ -39,7 +39,7 @@ def test_logistic_is_scikit_learns_regression(num_classes):
 
 
 def test_logistic_chooses_the_regularisation_on_validation():
-    model, chosen = Logistic().solve(TRAIN, VALIDATION, None)
+    _model, chosen = Logistic().solve(TRAIN, VALIDATION, None)
     losses = {}
     for strength in (1e-4, chosen["C"], 10.0):
         other, _ = Logistic(C=strength).solve(TRAIN, VALIDATION, None)

@@ -63,10 +63,13 @@ class KNN(ClosedFormHead):
         x = keras.layers.UnitNormalization(name="unit_length")(inputs)
         stored = keras.layers.Dense(count, use_bias=False, trainable=False, name="similarities")
         similarities, nearest = keras.ops.top_k(stored(x), k)
-        scaled = keras.layers.Rescaling(1 / self.temperature, name="scale")(similarities)
-        votes = keras.layers.Reshape((1, k))(keras.layers.Softmax(name="votes")(scaled))
         classes = keras.layers.Embedding(count, num_classes, trainable=False, name="classes")
-        shares = keras.layers.Reshape((num_classes,))(keras.ops.matmul(votes, classes(nearest)))
+        shares = classes(nearest)
+        if k > 1:  # a softmax over one value makes Keras warn
+            scaled = keras.layers.Rescaling(1 / self.temperature, name="scale")(similarities)
+            votes = keras.layers.Reshape((1, k))(keras.layers.Softmax(name="votes")(scaled))
+            shares = keras.ops.matmul(votes, shares)
+        shares = keras.layers.Reshape((num_classes,))(shares)
         return keras.Model(inputs, keras.ops.log(shares + _LEAST_SHARE), name=self.name)
 
     def solve(

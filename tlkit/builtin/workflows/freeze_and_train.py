@@ -38,6 +38,7 @@ class FreezeAndTrain(Workflow):
         ema: float = 0.0,
         label_smoothing: float = 0.1,
         augment: bool = True,
+        fine_tune_views: int = 0,
         mixup: float = 0.0,
         cutmix: float = 0.0,
         mixed_precision: bool | Literal["auto"] = "auto",
@@ -73,6 +74,10 @@ class FreezeAndTrain(Workflow):
             label_smoothing: Share of each label that is spread over all classes, 0 to below 1.
             augment: Whether each epoch sees a new view of each image, drawn by the flip, crop and
                 colour of [features].
+            fine_tune_views: In place of new views, store so many views of each image as the frozen
+                blocks see them, so that only the unfrozen ones run in each epoch; each epoch takes
+                one of them or the image itself. For a number of blocks in ``unfreeze``, without
+                mixing.
             mixup: Parameter of MixUp, 0 to 1; 0 for none.
             cutmix: Parameter of CutMix, 0 to 1; 0 for none. With both, each batch takes one.
             mixed_precision: Whether to compute in bfloat16; "auto" where the device gains from it.
@@ -88,6 +93,7 @@ class FreezeAndTrain(Workflow):
             ("fine_tune_early_stopping", fine_tune_early_stopping, 0),
             ("unfreeze", 0 if unfreeze == "all" else unfreeze, 0),
             ("unfreeze_every", unfreeze_every, 0),
+            ("fine_tune_views", fine_tune_views, 0),
             ("weight_decay", weight_decay, 0),
             ("clip_norm", clip_norm, 0),
         ):
@@ -128,6 +134,7 @@ class FreezeAndTrain(Workflow):
         self.ema = ema
         self.label_smoothing = label_smoothing
         self.augment = augment
+        self.fine_tune_views = fine_tune_views
         self.mixup = mixup
         self.cutmix = cutmix
         self.mixed_precision: bool | Literal["auto"] = mixed_precision
@@ -167,6 +174,7 @@ class FreezeAndTrain(Workflow):
                 label_smoothing=self.label_smoothing,
                 class_weight=self.class_weight,
                 augment=self.augment,
+                views=self.fine_tune_views,
                 mixup=self.mixup,
                 cutmix=self.cutmix,
                 mixed_precision=self.mixed_precision,

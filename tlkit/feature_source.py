@@ -1,0 +1,171 @@
+"""FeatureSource: what one frozen model makes of images, from the store or computed and stored."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tlkit.augmentation import Augmentation, AugmentedImages
+from tlkit.backbone import Backbone
+from tlkit.engine_choice import PROBE_IMAGES, EngineChooser, Probe
+from tlkit.events import Events
+from tlkit.extraction import Pipeline
+from tlkit.features import Features, FeatureStore, FeatureType, Wanted
+from tlkit.fingerprint import fingerprint
+from tlkit.records import Extraction, Float32Array, ImageSequence, Split
+from tlkit.resizing import Resizer, stack_resized
+from tlkit.rows import take_rows
+
+if TYPE_CHECKING:
+    import keras
+
+    from tlkit.engine import Forward
+
+
+@dataclass
+class ExtractionLog:
+    """Where features came from, and how long that took.
+
+    Attributes:
+        feature_cache: For each split, ``"stored"`` or ``"extracted"``.
+        extractions: Where the time of each extraction went.
+        seconds: Wall-clock seconds in all.
+    """
+
+    feature_cache: dict[str, str] = field(default_factory=dict)
+    extractions: list[Extraction] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+@dataclass
+class FeatureSource:
+    """One frozen model and what it takes to run it on images.
+
+    Attributes:
+        model: From resized pixels (N, size, size, 3), 0 to 255, to features (N, ...).
+        digest: The SHA-256 of everything in the model that features depend on.
+        backbone: The backbone plugin; it says how images are resized.
+        store: Where features are kept.
+        engines: Chooses what runs the model.
+        events: Tells the reporters.
+        resizer: Resizes pixels to the backbone's size.
+        log: Where it is noted what was done.
+        augmentation: How views differ from their image.
+        feature_type: The number type that is stored.
+        what: Said of the features where they are shown, such as ``"block 6"``.
+        reference_engine: Whether TensorFlow runs the model, whatever else is installed.
+    """
+
+    model: keras.Model
+    digest: str
+    backbone: Backbone
+    store: FeatureStore
+    engines: EngineChooser
+    events: Events
+    resizer: Resizer
+    log: ExtractionLog
+    augmentation: Augmentation
+    feature_type: FeatureType = "float32"
+    what: str = ""
+    reference_engine: bool = False
+    _pipeline: Pipeline | None = None
+    _found: dict[tuple[int, int], Features] = field(default_factory=dict)
+
+    def get(self, name: str, split: Split, digest_of_images: str, view: int = 0) -> Features:
+        """Return the features of all images of a split, (N, ...), as they are stored.
+
+        Args:
+            name: What the split is called, such as ``"train"``.
+            split: The images.
+            digest_of_images: Their SHA-256.
+            view: 0 for the images as they are, else the number of an augmented view.
+        """
+        key = id(split.images), view
+        if key in self._found:
+            return self._found[key]
+        begin = time.monotonic()
+        label = self._label(name, view)
+        total = len(split)
+        self.events.emit("on_extract_progress", label, 0, total, 0.0, stored=False)
+        found, stored = self.store.get(
+            self._wanted(split, digest_of_images, view, label),
+            lambda done, all_, seconds: self.events.emit(
+                "on_extract_progress", label, done, all_, seconds, stored=False
+            ),
+        )
+        seconds = time.monotonic() - begin
+        if stored:
+            self.events.emit("on_extract_progress", label, total, total, seconds, stored=True)
+        else:
+            self._note_extraction(label, total, seconds)
+        self.log.feature_cache[label] = "stored" if stored else "extracted"
+        self.log.seconds += seconds
+        self._found[key] = found
+        return found
+
+    def bytes_of(self, images: int) -> int:
+        """Return how many bytes the features of so many images take."""
+        values = int(np.prod(self.model.output_shape[1:]))
+        return images * values * np.dtype(self.feature_type).itemsize
+
+    def _label(self, name: str, view: int) -> str:
+        parts = [name, self.what, f"view {view}" if view else ""]
+        return ", ".join(part for part in parts if part)
+
+    def _wanted(self, split: Split, digest_of_images: str, view: int, label: str) -> Wanted:
+        settings: dict[str, Any] = {
+            "dtype": self.feature_type,
+            "precision": "float32" if self.reference_engine else self.engines.precision,
+        }
+        images: ImageSequence = split.images
+        if view:
+            settings |= {"view": view, "augmentation": asdict(self.augmentation)}
+            images = AugmentedImages(
+                images,
+                self.augmentation,
+                view,
+                self.backbone.image_size,
+                self.backbone.interpolation,
+            )
+        return Wanted(
+            fingerprint(self.digest, digest_of_images, **settings),
+            (len(images), *self.model.output_shape[1:]),
+            self.backbone.name,
+            lambda start: self._run_pipeline(images, start, split),
+            self.feature_type,
+            label,
+        )
+
+    def _run_pipeline(
+        self, images: ImageSequence, start: int, split: Split
+    ) -> Iterator[Float32Array]:
+        if self._pipeline is None:
+            forward = self._forward(images, split, len(images) - start)
+            self._pipeline = Pipeline(forward, self.resizer, self.backbone.image_size)
+        return self._pipeline.run(images, start)
+
+    def _forward(self, images: ImageSequence, split: Split, total: int) -> Forward:
+        if self.reference_engine:
+            return self.engines.reference(self.model)
+
+        def probe() -> Probe:
+            count = min(PROBE_IMAGES, len(images))
+            rows = np.linspace(0, len(images) - 1, count).astype(np.int64)
+            return Probe(stack_resized(take_rows(images, rows), self.resizer), split.labels[rows])
+
+        forward = self.engines.choose(self.model, self.digest, probe, total)
+        self.events.emit("on_engine_chosen", self.engines.name, tuple(self.engines.trials))
+        return forward
+
+    def _note_extraction(self, label: str, total: int, seconds: float) -> None:
+        if self._pipeline is None:
+            return
+        profile = self._pipeline.take_profile()
+        engine = "tensorflow" if self.reference_engine else self.engines.name
+        self.log.extractions.append(
+            Extraction(label, engine, total, profile.batch_size, seconds, profile.seconds)
+        )

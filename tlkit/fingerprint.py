@@ -93,11 +93,15 @@ def digest_model(model: AssembledModel, backbone: Backbone, head: Head) -> str:
 
 
 def _describe_layers(network: Any) -> list[Any]:
-    described = []
-    for layer in network.layers:
-        config = layer.get_config() if not getattr(layer, "layers", None) else {}
-        # Names and seeds are counted up within a process and change no feature.
-        kept = {k: v for k, v in config.items() if k not in ("name", "seed", "trainable")}
-        nested = _describe_layers(layer) if getattr(layer, "layers", None) else []
-        described.append([type(layer).__name__, kept, nested])
-    return described
+    return [_describe(layer) for layer in network.layers]
+
+
+def _describe(layer: Any) -> list[Any]:
+    nested = getattr(layer, "layers", None)
+    # A model of Keras' own lists its layers by their names; another class tells how to build it.
+    if nested and type(layer).get_config.__module__.split(".")[0] == "keras":
+        return [type(layer).__name__, {}, _describe_layers(layer)]
+    # Names and seeds are counted up within a process and change no feature.
+    config = layer.get_config().items()
+    kept = {key: value for key, value in config if key not in ("name", "seed", "trainable")}
+    return [type(layer).__name__, kept, []]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -131,14 +131,18 @@ def unfreeze(network: keras.Model, blocks: list[Any], count: int | Literal["all"
             f"or 'all'."
         )
     network.trainable = True
-    leaves = list(_leaves(network.layers))
+    leaves = list(_leaves(network))
     for layer in leaves:
         layer.trainable = False
+    for weight in network.trainable_weights:  # those of layers that have layers inside
+        weight.trainable = False
     chosen = (
         network.layers if count == "all" else [x for b in blocks[len(blocks) - count :] for x in b]
     )
     for layer in chosen:
-        layer.trainable = True  # a nested model hands this down to its layers
+        # A layer hands this down to the layers inside it, but not when it has that value already.
+        layer.trainable = False
+        layer.trainable = True
     for layer in leaves:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.trainable = False
@@ -150,7 +154,7 @@ def batch_normalisation_state(network: keras.Model) -> list[Any]:
 
     return [
         weight.numpy().copy()
-        for layer in _leaves(network.layers)
+        for layer in _leaves(network)
         if isinstance(layer, keras.layers.BatchNormalization)
         for weight in layer.weights
     ]
@@ -178,11 +182,11 @@ def count_parameters(model: keras.Model) -> tuple[int, int]:
     return trainable, frozen
 
 
-def _leaves(layers: Iterable[Any]) -> Iterable[Any]:
-    for layer in layers:
-        nested = getattr(layer, "layers", None)
-        if nested:
-            layer_list = list(nested)
-            yield from _leaves(layer_list)
-        else:
-            yield layer
+def _leaves(layer: Any) -> Iterator[Any]:
+    """Yield the layers without layers inside: of models, and of layers made of others."""
+    # Keras has no public name for what a layer that is no model holds.
+    inner = layer._flatten_layers(include_self=False, recursive=False)
+    if not inner:
+        yield layer
+    for item in inner:
+        yield from _leaves(item)

@@ -5,7 +5,7 @@ import pytest
 from tests.tiny import TinyBackbone, make_images
 from tlkit import ConfigError, Head, PluginError
 from tlkit.builtin.heads.linear import Linear
-from tlkit.model import assemble, batch_normalisation_state, count_parameters, unfreeze
+from tlkit.model import assemble, batch_normalisation_state, count_parameters, fits_h5, unfreeze
 
 
 @pytest.fixture
@@ -31,6 +31,26 @@ def test_the_saved_model_needs_keras_alone_and_takes_raw_pixels(model, tmp_path,
     np.testing.assert_array_equal(
         loaded.predict(images, verbose=0), model.model.predict(images, verbose=0)
     )
+
+
+class OwnConfig(keras.Model):
+    """A network that is built from a config of its own, as those of KerasHub are."""
+
+    def __init__(self, scale=1.0, **kwargs):
+        inputs = keras.Input((16, 16, 3))
+        outputs = keras.layers.Rescaling(scale)(keras.layers.Conv2D(4, 3)(inputs))
+        super().__init__(inputs, outputs, **kwargs)
+        self.scale = scale
+
+    def get_config(self):
+        return {"scale": self.scale}
+
+
+def test_h5_is_not_for_networks_with_a_config_of_their_own(model):
+    assert fits_h5(model.model)
+    inputs = keras.Input((16, 16, 3))
+    assert fits_h5(keras.Model(inputs, keras.layers.Conv2D(4, 3)(inputs)))
+    assert not fits_h5(keras.Model(inputs, OwnConfig()(inputs)))
 
 
 def test_the_backbone_comes_frozen(model):

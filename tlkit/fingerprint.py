@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tlkit.errors import PluginError
+from tlkit.model import is_built_of_named_layers
 from tlkit.records import ImageSequence
 
 if TYPE_CHECKING:
@@ -97,9 +98,7 @@ def _describe_layers(network: Any) -> list[Any]:
 
 
 def _describe(layer: Any) -> list[Any]:
-    nested = getattr(layer, "layers", None)
-    # A model of Keras' own lists its layers by their names; another class tells how to build it.
-    if nested and type(layer).get_config.__module__.split(".")[0] == "keras":
+    if getattr(layer, "layers", None) and is_built_of_named_layers(layer):
         return [type(layer).__name__, {}, _describe_layers(layer)]
     # Names and seeds are counted up within a process and change no feature.
     config = layer.get_config().items()

@@ -164,15 +164,27 @@ def fits_h5(model: keras.Model) -> bool:
     """Return whether Keras can read the model back from the .h5 format.
 
     Bare operations, such as ``x + 3.0`` between layers in MobileNetV3, are written and then not
-    understood.
+    understood. Weights are written in an order that depends on what is frozen inside, which a
+    network that is built from a config of its own does not record: they would be mixed up.
     """
     import keras
 
     return all(
         isinstance(operation, keras.layers.Layer)
-        and (not isinstance(operation, keras.Model) or fits_h5(operation))
+        and (
+            not isinstance(operation, keras.Model)
+            or (is_built_of_named_layers(operation) and fits_h5(operation))
+        )
         for operation in getattr(model, "operations", ())
     )
+
+
+def is_built_of_named_layers(model: keras.Model) -> bool:
+    """Return whether a model's config lists its layers, as those of Keras' own classes do.
+
+    Networks of other libraries, such as KerasHub's, keep a config of their own instead.
+    """
+    return str(type(model).get_config.__module__).split(".")[0] == "keras"
 
 
 def count_parameters(model: keras.Model) -> tuple[int, int]:

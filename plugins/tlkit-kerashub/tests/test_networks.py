@@ -11,7 +11,7 @@ from tlkit_kerashub.families import FAMILIES, REFUSED
 from tlkit import ConfigError
 from tlkit.builtin.heads.linear import Linear
 from tlkit.fingerprint import digest_model
-from tlkit.model import assemble, batch_normalisation_state, unfreeze
+from tlkit.model import assemble, batch_normalisation_state, fits_h5, unfreeze
 
 CONVERTER = {
     "image_size": (SIZE, SIZE),
@@ -121,9 +121,7 @@ def test_a_local_preset_of_each_class(name, preset, tmp_path):
         prepared, keras_hub.layers.ImageConverter.from_preset(str(folder))(images), atol=1e-5
     )
     np.testing.assert_array_equal(images, kept)
-    np.testing.assert_allclose(
-        built.predict_on_batch(prepared), expected(name, network, prepared), atol=1e-4
-    )
+    np.testing.assert_allclose(built(prepared), expected(name, network, prepared), atol=1e-4)
 
     blocks = backbone.blocks(built)
     assert len(blocks) == BLOCKS[name]
@@ -137,7 +135,7 @@ def test_a_local_preset_of_each_class(name, preset, tmp_path):
     model.model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras", compile=False, safe_mode=True)
     np.testing.assert_allclose(
-        loaded.predict_on_batch(images), model.model.predict_on_batch(images), atol=1e-6
+        loaded(images, training=False), model.model(images, training=False), atol=1e-6
     )
 
 
@@ -182,12 +180,12 @@ def test_patch_tokens_become_a_map(name, first, preset, tmp_path):
     if name == "MetaCLIP2Backbone":
         tokens = network.vision_post_layer_norm(tokens)
     tokens = np.asarray(tokens)[:, first:]
-    found = built.predict_on_batch(prepared)
+    found = np.asarray(built(prepared))
     np.testing.assert_allclose(found[:, 1, 2], tokens[:, 1 * 4 + 2], atol=1e-4)
     np.testing.assert_allclose(found.reshape(tokens.shape), tokens, atol=1e-4)
     built.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras", compile=False)
-    np.testing.assert_allclose(loaded.predict_on_batch(prepared), found, atol=1e-6)
+    np.testing.assert_allclose(loaded(prepared), found, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["ResNetBackbone", "SwinTransformerBackbone"])
@@ -221,7 +219,29 @@ def test_other_sizes_where_the_weights_allow_them(name, size, shape, preset):
     tokens = "patches" if FAMILIES[name].output == "tokens" else "auto"
     built = KerasHub(preset=str(preset(name)[1]), image_size=size, tokens=tokens).build()
     assert built.output_shape[1:] == shape
-    assert np.isfinite(built.predict_on_batch(pixels(size=size) / 255)).all()
+    assert np.isfinite(built(pixels(size=size) / 255)).all()
+
+
+def test_dinov2_of_another_size_keeps_fine_tuned_position_embeddings(preset, tmp_path):
+    network, folder = preset("DINOV2Backbone")
+    built = KerasHub(preset=str(folder), image_size=48).build()
+    images = pixels(size=48) / 255
+    resized = network.from_preset(str(folder), image_shape=(48, 48, 3))
+    np.testing.assert_allclose(
+        np.asarray(built(images)).reshape(2, 8), resized({"images": images})[:, 0], atol=1e-5
+    )
+    embeddings = built.layers[1].embeddings.interpolated_position_embeddings
+    embeddings.assign(np.random.default_rng(0).normal(size=embeddings.shape))
+    tuned = np.asarray(built(images))
+    built.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras", compile=False)
+    np.testing.assert_allclose(loaded(images), tuned, atol=1e-6)
+
+
+def test_the_h5_format_is_not_offered(preset):
+    # Keras 3.15 loads a frozen ResNetBackbone from .h5 with its weights in another order.
+    model = assemble(KerasHub(preset=str(preset("ResNetBackbone")[1])), Linear(), 3)
+    assert not fits_h5(model.model)
 
 
 @pytest.mark.parametrize(

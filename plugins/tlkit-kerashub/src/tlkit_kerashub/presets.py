@@ -123,9 +123,29 @@ def load_network(preset: Preset, image_size: int, *, weights: bool) -> Any:
         shape = next(key for key in ("image_shape", "input_shape") if key in accepted)
         options[shape] = (image_size, image_size, 3)
     try:
-        return preset.backbone_class.from_preset(preset.source, load_weights=weights, **options)
+        network = preset.backbone_class.from_preset(preset.source, load_weights=weights, **options)
     except Exception as err:
         raise _missing(preset.name, err) from err
+    return _settle_positions(network) if preset.family.name == "DINOV2Backbone" else network
+
+
+def _settle_positions(network: Any) -> Any:
+    """Make the position embeddings for this image size the ones that DINOv2 keeps.
+
+    It keeps those for the size that it was pretrained at, and resizes them there and back when it
+    is saved and loaded. So one that was fine-tuned at another size would not be what was saved.
+    """
+    if tuple(network.position_embedding_shape[:2]) == tuple(network.image_shape[:2]):
+        return network
+    config = network.get_config() | {"position_embedding_shape": network.image_shape}
+    settled = type(network).from_config(config)
+    for new, old in zip(settled.weights, network.weights, strict=True):
+        if new is not settled.embeddings.position_embeddings:
+            new.assign(old)
+    settled.embeddings.position_embeddings.assign(
+        network.embeddings.interpolated_position_embeddings
+    )
+    return settled
 
 
 def _find_source(name: str) -> str:

@@ -87,6 +87,18 @@ def test_a_name_that_was_fetched_as_a_whole_is_found_without_internet(no_connect
     assert [item.name for item in list_presets() if item.folder] == [VIT]
 
 
+def test_single_files_that_kerashub_fetched_are_found_without_internet():
+    handle = keras_hub.models.Backbone.presets[VIT]["kaggle_handle"].removeprefix("kaggle://")
+    folder = Path(os.environ["KAGGLEHUB_CACHE"]) / "models" / handle
+    write_preset(folder)
+    markers = folder.parent / ".complete" / folder.name
+    markers.mkdir(parents=True)
+    for file in ("config.json", "image_converter.json", "model.weights.h5"):
+        (markers / f"{file}.complete").touch()
+    assert KerasHub(preset=VIT).build().output_shape == (None, 1, 1, 8)
+    assert [item.name for item in list_presets() if item.folder] == [VIT]
+
+
 @pytest.mark.parametrize(
     ("preset", "message"),
     [

@@ -13,6 +13,7 @@ from tlkit_kerashub.families import FAMILIES, Family, find_class, why_not
 
 LISTING = "`python -m tlkit_kerashub` lists the names."
 DEFAULT_SIZE = 224
+CONFIG, WEIGHTS = "config.json", "model.weights.h5"
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,9 @@ def list_presets() -> list[Listed]:
         for preset, record in find_class(name).presets.items():
             parameters = int(record.get("metadata", {}).get("params") or 0)
             handle = str(record["kaggle_handle"]).removeprefix("kaggle://")
-            found.append(Listed(preset, name, parameters, handle, _cached(handle)))
+            folder = _cache_folder(handle)
+            on_disk = folder if _is_on_disk(folder) else None
+            found.append(Listed(preset, name, parameters, handle, on_disk))
     return sorted(found, key=lambda item: (item.family, item.parameters, item.name))
 
 
@@ -156,8 +159,8 @@ def _find_source(name: str) -> str:
     known = keras_hub.models.Backbone.presets
     if name in known:
         handle = str(known[name]["kaggle_handle"]).removeprefix("kaggle://")
-        folder = _cached(handle)
-        return name if folder is None else str(folder)
+        folder = _cache_folder(handle)
+        return str(folder) if _is_whole(folder) else name
     folder = Path(name).expanduser()
     if folder.is_dir():
         return str(folder)
@@ -168,23 +171,26 @@ def _find_source(name: str) -> str:
     )
 
 
-def _cached(handle: str) -> Path | None:
-    """Return the folder of a preset that kagglehub fetched as a whole.
+def _cache_folder(handle: str) -> Path:
+    from kagglehub.config import get_cache_folder
+
+    return Path(get_cache_folder()) / "models" / handle
+
+
+def _is_whole(folder: Path) -> bool:
+    """Return whether kagglehub fetched a preset as a whole.
 
     KerasHub asks kagglehub for single files, and for each of these kagglehub looks for a marker
     that a download as a whole does not leave; so it would fetch again what is there.
     """
-    from kagglehub.config import get_cache_folder
+    return (folder / CONFIG).is_file() and folder.with_name(f"{folder.name}.complete").exists()
 
-    folder = Path(get_cache_folder()) / "models" / handle
-    whole = folder.with_name(f"{folder.name}.complete").exists()
+
+def _is_on_disk(folder: Path) -> bool:
     single = folder.parent / ".complete" / folder.name
-    weights = "model.weights.h5"
-    if (folder / "config.json").is_file() and (
-        whole or ((single / f"{weights}.complete").exists() and (folder / weights).is_file())
-    ):
-        return folder
-    return None
+    return _is_whole(folder) or (
+        (folder / WEIGHTS).is_file() and (single / f"{WEIGHTS}.complete").exists()
+    )
 
 
 def _read_converter(name: str, source: str) -> Any:
@@ -244,7 +250,7 @@ def _missing(name: str, err: Exception) -> WeightsError:
         )
     if scheme == "kaggle":
         fetch = f"python -c \"import kagglehub; print(kagglehub.model_download('{handle}'))\""
-        cache = f"KAGGLEHUB_CACHE (now {_kaggle_cache()})"
+        cache = f"KAGGLEHUB_CACHE (now {_cache_folder('').parent})"
     elif scheme == "hf":
         fetch = f"hf download {handle} --local-dir FOLDER"
         home = os.environ.get("HF_HOME", "~/.cache/huggingface")
@@ -258,9 +264,3 @@ def _missing(name: str, err: Exception) -> WeightsError:
         f"copy that folder to this machine, and set [backbone] preset to its path. Or copy the "
         f"whole cache and set {cache}."
     )
-
-
-def _kaggle_cache() -> str:
-    from kagglehub.config import get_cache_folder
-
-    return str(get_cache_folder())

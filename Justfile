@@ -4,7 +4,7 @@ default:
 
 # Install tlkit, its plugin and the development tools into the current environment.
 install:
-    pip install -e '.[dev]' -e 'plugins/tlkit-efficientnet-lite[all]'
+    pip install -e '.[dev]' -e 'plugins/tlkit-efficientnet-lite[all]' -e plugins/tlkit-kerashub
 
 # Check style, types and layers.
 lint:

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.test_extraction import Mixed
+from tests.test_model import OwnConfig
 from tests.tiny import TinyBackbone, make_images
 from tlkit import fingerprint
 from tlkit.builtin.heads.linear import Linear
@@ -41,6 +42,24 @@ def test_the_fingerprint_depends_on_everything_that_features_depend_on():
     ]
     assert len(set(digests)) == len(digests)
     assert _digest(TinyBackbone()) == digests[0]
+
+
+def test_the_fingerprint_depends_on_the_config_of_a_network_that_has_its_own():
+    class Whole(TinyBackbone):
+        own = 1.0
+
+        def build(self):
+            import keras
+
+            inputs = keras.Input((16, 16, 3))
+            return keras.Model(inputs, OwnConfig(self.own)(inputs))
+
+    class Other(Whole):
+        own = 2.0
+
+    Other.__qualname__ = Whole.__qualname__
+    assert _digest(Whole()) == _digest(Whole())
+    assert _digest(Whole()) != _digest(Other())
 
 
 def _digest_in_process(queue):

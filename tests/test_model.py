@@ -9,6 +9,7 @@ from tlkit.model import (
     assemble,
     batch_normalisation_state,
     count_parameters,
+    fits_h5,
     unfreeze,
     with_temperature,
 )
@@ -54,6 +55,26 @@ def test_a_temperature_divides_the_logits_and_is_saved_with_the_model(model, tmp
     assert scaled.count_params() == model.model.count_params()
 
 
+class OwnConfig(keras.Model):
+    """A network that is built from a config of its own, as those of KerasHub are."""
+
+    def __init__(self, scale=1.0, **kwargs):
+        inputs = keras.Input((16, 16, 3))
+        outputs = keras.layers.Rescaling(scale)(keras.layers.Conv2D(4, 3)(inputs))
+        super().__init__(inputs, outputs, **kwargs)
+        self.scale = scale
+
+    def get_config(self):
+        return {"scale": self.scale}
+
+
+def test_h5_is_not_for_networks_with_a_config_of_their_own(model):
+    assert fits_h5(model.model)
+    inputs = keras.Input((16, 16, 3))
+    assert fits_h5(keras.Model(inputs, keras.layers.Conv2D(4, 3)(inputs)))
+    assert not fits_h5(keras.Model(inputs, OwnConfig()(inputs)))
+
+
 def test_the_backbone_comes_frozen(model):
     assert not model.backbone.trainable_weights
     trainable, frozen = count_parameters(model.model)
@@ -74,6 +95,44 @@ def test_unfreezing_leaves_batch_normalisation_frozen(model):
     assert len(batch_normalisation_state(model.backbone)) == 8
     unfreeze(model.backbone, blocks, 0)
     assert not model.backbone.trainable_weights
+
+
+def test_batch_normalisation_inside_a_layer_made_of_layers_stays_frozen():
+    class Block(keras.layers.Layer):
+        def __init__(self):
+            super().__init__(name="block")
+            self.inner = [
+                keras.layers.Conv2D(4, 3, name="conv"),
+                keras.layers.BatchNormalization(name="norm"),
+            ]
+
+        def build(self, shape):
+            self.scale = self.add_weight(shape=(), name="scale")
+            self.inner[0].build(shape)
+            self.inner[1].build(self.inner[0].compute_output_shape(shape))
+
+        def call(self, x, training=None):
+            return self.inner[1](self.inner[0](x), training=training) * self.scale
+
+    inputs = keras.Input((8, 8, 3))
+    block = Block()
+    network = keras.Model(inputs, keras.layers.Conv2D(2, 1, name="last")(block(inputs)))
+    assert len(batch_normalisation_state(network)) == 4
+
+    def trainable():
+        return sorted(weight.path for weight in network.trainable_weights)
+
+    unfreeze(network, [[block], [network.get_layer("last")]], 1)
+    assert trainable() == ["last/bias", "last/kernel"]
+    unfreeze(network, [[block.inner[0]], [block.inner[1]], [network.get_layer("last")]], 3)
+    assert trainable() == ["block/conv/bias", "block/conv/kernel", "last/bias", "last/kernel"]
+    unfreeze(network, [[block]], "all")
+    assert "block/scale" in trainable()
+    assert not any("norm" in path for path in trainable())
+    before = batch_normalisation_state(network)
+    network(np.full((2, 8, 8, 3), 9.0, np.float32), training=True)
+    for old, new in zip(before, batch_normalisation_state(network), strict=True):
+        np.testing.assert_array_equal(old, new)
 
 
 @pytest.mark.parametrize("count", [-1, 5])

@@ -251,7 +251,8 @@ def test_the_resolved_config_is_complete_toml(make_trainer):
     result = make_trainer(seed=4).run()
     config = tomllib.loads((result.folder / "config.toml").read_text())
     assert config["run"] == {
-        "name": "run", "seed": 4, "validation": 0.1, "save": ["keras"], "calibrate": False
+        "name": "run", "seed": 4, "validation": 0.1, "save": ["keras"], "calibrate": False,
+        "few_shot": 0,
     }  # fmt: skip
     assert config["backbone"] == {
         "name": "tiny", "image_size": 16, "weights": "random", "scale": 255.0

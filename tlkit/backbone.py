@@ -26,7 +26,7 @@ class Backbone(Plugin, ABC):
     """
 
     kind: ClassVar[str] = "backbone"
-    interpolation: ClassVar[str] = "bilinear"
+    interpolation: str = "bilinear"
 
     def __init__(self, image_size: int = 96, weights: str = "imagenet") -> None:
         """Keep the settings; nothing is loaded before ``build()``.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tlkit.errors import PluginError
+from tlkit.model import is_built_of_named_layers
 from tlkit.records import ImageSequence
 
 if TYPE_CHECKING:
@@ -93,11 +94,13 @@ def digest_model(model: AssembledModel, backbone: Backbone, head: Head) -> str:
 
 
 def _describe_layers(network: Any) -> list[Any]:
-    described = []
-    for layer in network.layers:
-        config = layer.get_config() if not getattr(layer, "layers", None) else {}
-        # Names and seeds are counted up within a process and change no feature.
-        kept = {k: v for k, v in config.items() if k not in ("name", "seed", "trainable")}
-        nested = _describe_layers(layer) if getattr(layer, "layers", None) else []
-        described.append([type(layer).__name__, kept, nested])
-    return described
+    return [_describe(layer) for layer in network.layers]
+
+
+def _describe(layer: Any) -> list[Any]:
+    if getattr(layer, "layers", None) and is_built_of_named_layers(layer):
+        return [type(layer).__name__, {}, _describe_layers(layer)]
+    # Names and seeds are counted up within a process and change no feature.
+    config = layer.get_config().items()
+    kept = {key: value for key, value in config if key not in ("name", "seed", "trainable")}
+    return [type(layer).__name__, kept, []]

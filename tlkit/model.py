@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -156,14 +156,18 @@ def unfreeze(network: keras.Model, blocks: list[Any], count: int | Literal["all"
             f"or 'all'."
         )
     network.trainable = True
-    leaves = list(_leaves(network.layers))
+    leaves = list(_leaves(network))
     for layer in leaves:
         layer.trainable = False
+    for weight in network.trainable_weights:  # those of layers that have layers inside
+        weight.trainable = False
     chosen = (
         network.layers if count == "all" else [x for b in blocks[len(blocks) - count :] for x in b]
     )
     for layer in chosen:
-        layer.trainable = True  # a nested model hands this down to its layers
+        # A layer hands this down to the layers inside it, but not when it has that value already.
+        layer.trainable = False
+        layer.trainable = True
     for layer in leaves:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.trainable = False
@@ -231,7 +235,7 @@ def computing_in(policy: str, network: keras.Model) -> Iterator[None]:
     """
     import keras
 
-    leaves = [layer for layer in _leaves(network.layers) if layer.dtype_policy.name != policy]
+    leaves = [layer for layer in _leaves(network) if layer.dtype_policy.name != policy]
     before = [layer.dtype_policy for layer in leaves]
     for layer in leaves:
         layer.dtype_policy = keras.DTypePolicy(policy)
@@ -248,7 +252,7 @@ def batch_normalisation_state(network: keras.Model) -> list[Any]:
 
     return [
         weight.numpy().copy()
-        for layer in _leaves(network.layers)
+        for layer in _leaves(network)
         if isinstance(layer, keras.layers.BatchNormalization)
         for weight in layer.weights
     ]
@@ -258,15 +262,27 @@ def fits_h5(model: keras.Model) -> bool:
     """Return whether Keras can read the model back from the .h5 format.
 
     Bare operations, such as ``x + 3.0`` between layers in MobileNetV3, are written and then not
-    understood.
+    understood. Weights are written in an order that depends on what is frozen inside, which a
+    network that is built from a config of its own does not record: they would be mixed up.
     """
     import keras
 
     return all(
         isinstance(operation, keras.layers.Layer)
-        and (not isinstance(operation, keras.Model) or fits_h5(operation))
+        and (
+            not isinstance(operation, keras.Model)
+            or (is_built_of_named_layers(operation) and fits_h5(operation))
+        )
         for operation in getattr(model, "operations", ())
     )
+
+
+def is_built_of_named_layers(model: keras.Model) -> bool:
+    """Return whether a model's config lists its layers, as those of Keras' own classes do.
+
+    Networks of other libraries, such as KerasHub's, keep a config of their own instead.
+    """
+    return str(type(model).get_config.__module__).split(".")[0] == "keras"
 
 
 def count_parameters(model: keras.Model) -> tuple[int, int]:
@@ -276,11 +292,11 @@ def count_parameters(model: keras.Model) -> tuple[int, int]:
     return trainable, frozen
 
 
-def _leaves(layers: Iterable[Any]) -> Iterable[Any]:
-    for layer in layers:
-        nested = getattr(layer, "layers", None)
-        if nested:
-            layer_list = list(nested)
-            yield from _leaves(layer_list)
-        else:
-            yield layer
+def _leaves(layer: Any) -> Iterator[Any]:
+    """Yield the layers without layers inside: of models, and of layers made of others."""
+    # Keras has no public name for what a layer that is no model holds.
+    inner = layer._flatten_layers(include_self=False, recursive=False)
+    if not inner:
+        yield layer
+    for item in inner:
+        yield from _leaves(item)

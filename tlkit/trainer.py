@@ -300,7 +300,8 @@ class Trainer:
         if "h5" in self.save and not fits_h5(model.model):
             raise ConfigError(
                 f"[run] save = 'h5' is not allowed for {self.backbone.name} with {self.head.name}: "
-                f"Keras cannot read operations without a layer back from .h5. Use save = ['keras']."
+                f"Keras cannot read operations without a layer, or networks of other libraries, "
+                f"back from .h5. Use save = ['keras']."
             )
         return Session(
             model=model,

@@ -47,6 +47,10 @@ class Plugin:
         """Return the first line of the class's docstring, for listings."""
         return (inspect.getdoc(cls) or "").split("\n", 1)[0].strip()
 
+    def idle_options(self) -> tuple[str, ...]:
+        """Return the options that change nothing as the others are set; reports leave them out."""
+        return ()
+
     def __repr__(self) -> str:
         """Return the call that makes an equal object."""
         arguments = ", ".join(f"{key}={value!r}" for key, value in self.options.items())

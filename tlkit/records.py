@@ -102,6 +102,7 @@ class RunInfo:
         num_validation: Number of validation images.
         num_test: Number of test images.
         notes: What the user should know, such as validation on the test set.
+        idle_options: For each kind of plugin the options that change nothing in this run.
     """
 
     name: str
@@ -112,6 +113,7 @@ class RunInfo:
     num_validation: int
     num_test: int
     notes: tuple[str, ...] = ()
+    idle_options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -200,6 +200,9 @@ def _from_json(folder: Path, record: dict[str, Any], labels: Any, probabilities:
                 "folder": folder,
                 "class_names": tuple(info["class_names"]),
                 "notes": tuple(info["notes"]),
+                "idle_options": {
+                    kind: tuple(names) for kind, names in info.get("idle_options", {}).items()
+                },
             }
         ),
         phases=tuple(

@@ -205,6 +205,10 @@ class Trainer:
             num_validation=len(subsets["validation"].rows),
             num_test=len(subsets["test"].rows),
             notes=(*self.notes, *data.notes, *notes),
+            idle_options={
+                plugin.kind: plugin.idle_options()
+                for plugin in (self.dataset, self.backbone, self.head, self.workflow)
+            },
         )
         events.emit("on_run_begin", info)
         with _timed(seconds, "model"):

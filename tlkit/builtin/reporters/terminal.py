@@ -131,8 +131,9 @@ class RichReporter(Reporter):
 
     @_leaves_no_display
     def on_phase_end(self, result: PhaseResult, **kwargs: Any) -> None:
-        """Take the bar away."""
+        """Take the bar away, and show what was chosen."""
         self._stop()
+        self._print(self._views.phase_end(result))
         self._activity = ""
 
     @_leaves_no_display

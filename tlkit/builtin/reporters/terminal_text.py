@@ -86,14 +86,14 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def describe(table: object) -> str:
+def describe(table: object, without: Sequence[str] = ()) -> str:
     """Return a plugin's name and its plain options from a config, on one line."""
     if not isinstance(table, Mapping):
         return "" if table is None else str(table)
     options = ", ".join(
         f"{key} {_value(value)}"
         for key, value in table.items()
-        if key != "name" and _is_plain(value)
+        if key != "name" and key not in without and _is_plain(value)
     )
     name = str(table.get("name", "?"))
     return f"{name}: {options}" if options else name

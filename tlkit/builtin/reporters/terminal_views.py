@@ -15,7 +15,7 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
-from tlkit import ClassReport, EngineTrial, Extraction, Phase, RunInfo, RunResult
+from tlkit import ClassReport, EngineTrial, Extraction, Phase, PhaseResult, RunInfo, RunResult
 from tlkit.builtin.reporters.figures import accuracy_text, figure_rows, percent
 from tlkit.builtin.reporters.terminal_text import ConsoleText, describe, plural
 
@@ -61,7 +61,8 @@ class Views:
         rows = [("Dataset", f"{describe(run.config.get('dataset'))}; {counts}")]
         for key in ("backbone", "head", "workflow"):
             if key in run.config:
-                rows.append((key.capitalize(), describe(run.config[key])))
+                idle = run.idle_options.get(key, ())
+                rows.append((key.capitalize(), describe(run.config[key], idle)))
         engine = run.config.get("engine", {})
         if engine.get("name", "auto") != "auto":
             rows.append(("Engine", f"{describe(engine)}, as asked for"))
@@ -83,14 +84,14 @@ class Views:
         """What a phase trains, and the head of the epoch table."""
         yield Text()
         title = Text(f"Phase {self.text.fit(phase.name, _NAME_CELLS)}", style="bold")
-        yield title.append(
-            f": {plural(phase.epochs, 'epoch')} of {plural(phase.num_images, 'image')}",
-            style="not bold",
-        )
-        yield Text(
-            f"Parameters: {phase.trainable_parameters:,} trainable, "
-            f"{phase.frozen_parameters:,} frozen"
-        )
+        images = plural(phase.num_images, "image")
+        what = f"{plural(phase.epochs, 'epoch')} of {images}"
+        parameters = f"{phase.trainable_parameters:,} trainable, {phase.frozen_parameters:,} frozen"
+        if not phase.steps:
+            what = f"solved on {images}, without gradient steps"
+            parameters = f"{phase.frozen_parameters:,} frozen"
+        yield title.append(f": {what}", style="not bold")
+        yield Text(f"Parameters: {parameters}")
         heads = "".join(f"{title:>{cells}}" for title, cells in EPOCH_COLUMNS)
         yield Text(f"{heads}{'Seconds':>{SECONDS_CELLS}}", style="bold")
 
@@ -108,6 +109,20 @@ class Views:
         columns = zip(cells, EPOCH_COLUMNS, strict=True)
         line = "".join(f"{cell:>{width}}" for cell, (_, width) in columns)
         return Text(f"{line}{seconds:>{SECONDS_CELLS}.1f}")
+
+    def phase_end(self, result: PhaseResult) -> Iterator[Text]:
+        """What was chosen by the validation images."""
+        if result.chosen:
+            settings = ", ".join(f"{key} = {value}" for key, value in result.chosen.items())
+            count = f"{result.phase.trainable_parameters:,} parameters in the head"
+            yield Text(self.text.safe(f"Chosen by the validation images: {settings}; {count}"))
+        epochs = len(result.history.get("val_loss", ()))
+        if result.kept_epoch is not None:
+            stopped = epochs < result.phase.epochs
+            yield Text(
+                f"{'Stopped early. ' if stopped else ''}Kept the weights of epoch "
+                f"{result.kept_epoch}, which has the lowest validation loss"
+            )
 
     def result(self, result: RunResult) -> Iterator[RenderableType]:
         """All that a finished run has to show."""

@@ -139,6 +139,11 @@ class FreezeAndTrain(Workflow):
         self.cutmix = cutmix
         self.mixed_precision: bool | Literal["auto"] = mixed_precision
 
+    def idle_options(self) -> tuple[str, ...]:
+        """Return those of the fine-tune phase if there is none."""
+        names = list(self.options)
+        return () if self.fine_tunes else tuple(names[names.index("fine_tune_epochs") :])
+
     def run(self, session: Session) -> None:
         """Run the frozen phase and, if it has epochs, the fine-tune phase.
 

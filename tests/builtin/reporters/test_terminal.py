@@ -8,7 +8,7 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import Progress
 
-from tlkit import ConfigError, Phase
+from tlkit import ConfigError, Phase, PhaseResult
 from tlkit.builtin.reporters.terminal import RichReporter
 from tlkit.options import validate_options
 
@@ -91,6 +91,33 @@ def test_the_header_says_which_engine_and_views_were_asked_for(fake_result):
     assert "openvino: precision bfloat16, as asked for" in text
     assert "4 of each training image: flip True, crop 0.3, colour 0.1" in text
     assert "stored as float16" in text
+
+
+def test_options_that_change_nothing_are_left_out(fake_result):
+    result = fake_result(idle_options={"workflow": ("learning_rate",)})
+    assert "Workflow    freeze_and_train: epochs 5\n" in shown(result)
+
+
+def test_a_solved_head_has_no_epochs_and_says_what_was_chosen():
+    screen = Screen()
+    phase = Phase("frozen", 1, 0, 1800, 12810, 2257984)
+    screen.reporter.on_phase_begin(phase)
+    metrics = {"loss": 0.1, "accuracy": 0.9, "val_loss": 0.2, "val_accuracy": 0.8}
+    screen.reporter.on_epoch_end(phase, 1, metrics, 0.3)
+    history = {key: [value] for key, value in metrics.items()}
+    screen.reporter.on_phase_end(PhaseResult(phase, history, 0.3, chosen={"C": 0.01}))
+    assert "Phase frozen: solved on 1,800 images, without gradient steps" in screen.text
+    assert "Parameters: 2,257,984 frozen" in screen.text
+    assert "Chosen by the validation images: C = 0.01; 12,810 parameters" in screen.text
+
+
+def test_the_epoch_that_was_kept_is_said():
+    screen = Screen()
+    screen.reporter.on_phase_end(PhaseResult(PHASE, {"val_loss": [0.3, 0.2, 0.25]}, 1.0, 2))
+    assert "Kept the weights of epoch 2, which has the lowest validation loss" in screen.text
+    assert "Stopped early" not in screen.text
+    screen.reporter.on_phase_end(PhaseResult(PHASE, {"val_loss": [0.2, 0.3]}, 1.0, 1))
+    assert "Stopped early. Kept the weights of epoch 1" in screen.text
 
 
 def test_the_epoch_table_is_aligned(fake_result):

@@ -13,6 +13,16 @@ from tlkit.builtin.workflows.freeze_and_train import FreezeAndTrain
         ({"unfreeze": -1}, "unfreeze = -1"),
         ({"learning_rate": 0.0}, "learning_rate = 0.0 is not allowed: above 0"),
         ({"fine_tune_learning_rate": float("nan")}, "nan is not allowed"),
+        ({"early_stopping": -1}, "early_stopping = -1 is not allowed: 0 or more"),
+        ({"fine_tune_views": -1}, "fine_tune_views = -1"),
+        ({"weight_decay": -0.1}, "weight_decay = -0.1"),
+        ({"clip_norm": float("nan")}, "clip_norm = nan"),
+        ({"warmup": 1.0}, "warmup = 1.0 is not allowed: 0 to below 1"),
+        ({"ema": 1.0}, "ema = 1.0"),
+        ({"label_smoothing": -0.1}, "label_smoothing = -0.1"),
+        ({"mixup": 1.5}, "mixup = 1.5 is not allowed: 0 to 1"),
+        ({"cutmix": -1.0}, "cutmix = -1.0"),
+        ({"layer_decay": 0.0}, "layer_decay = 0.0 is not allowed: above 0, up to 1"),
     ],
 )
 def test_numbers_out_of_range_are_refused(options, message):
@@ -23,3 +33,41 @@ def test_numbers_out_of_range_are_refused(options, message):
 def test_it_says_whether_it_trains_the_backbone():
     assert not FreezeAndTrain().fine_tunes
     assert FreezeAndTrain(fine_tune_epochs=1).fine_tunes
+
+
+def test_options_of_a_phase_that_does_not_run_are_idle():
+    idle = FreezeAndTrain().idle_options()
+    assert {"fine_tune_epochs", "mixup", "unfreeze"} <= set(idle)
+    assert not {"epochs", "class_weight", "early_stopping"} & set(idle)
+    assert FreezeAndTrain(fine_tune_epochs=1).idle_options() == ()
+
+
+def rates(workflow, steps_per_epoch, steps):
+    schedule = workflow._optimizer(steps_per_epoch)._learning_rate
+    return [float(schedule(step)) for step in steps]
+
+
+def test_the_learning_rate_rises_and_falls_along_half_a_cosine():
+    workflow = FreezeAndTrain(fine_tune_epochs=10, fine_tune_learning_rate=0.2, warmup=0.1)
+    found = rates(workflow, 10, [0, 5, 10, 55, 100])
+    assert found == pytest.approx([0, 0.1, 0.2, 0.1, 0], abs=1e-6)
+
+
+def test_without_warm_up_it_begins_at_the_top():
+    workflow = FreezeAndTrain(fine_tune_epochs=2, fine_tune_learning_rate=0.2, warmup=0.0)
+    assert rates(workflow, 10, [0, 10, 20]) == pytest.approx([0.2, 0.1, 0], abs=1e-6)
+
+
+def test_the_optimizer_has_what_the_keys_say():
+    workflow = FreezeAndTrain(
+        fine_tune_epochs=1, schedule="constant", fine_tune_learning_rate=0.2, weight_decay=0.3,
+        clip_norm=0.0, ema=0.9,
+    )  # fmt: skip
+    optimizer = workflow._optimizer(10)
+    assert float(optimizer.learning_rate) == pytest.approx(0.2)
+    assert optimizer.weight_decay == 0.3
+    assert optimizer.global_clipnorm is None
+    assert (optimizer.use_ema, optimizer.ema_momentum) == (True, 0.9)
+    plain = FreezeAndTrain(fine_tune_epochs=1)._optimizer(10)
+    assert plain.global_clipnorm == 1.0
+    assert not plain.use_ema

@@ -26,6 +26,7 @@ from tlkit.hookspecs import hookimpl
 from tlkit.plugin import Plugin
 from tlkit.records import (
     ClassReport,
+    Duplicate,
     EngineTrial,
     Evaluation,
     Extraction,
@@ -33,6 +34,7 @@ from tlkit.records import (
     ImageSequence,
     Phase,
     PhaseResult,
+    PictureNote,
     RunInfo,
     RunResult,
     Split,
@@ -45,11 +47,13 @@ if TYPE_CHECKING:
     from tlkit.augmentation import Augmentation
     from tlkit.images import (
         PICTURE_SUFFIXES,
+        EncodedPictures,
         PictureFiles,
         list_pictures,
         read_picture,
         scan_pictures,
     )
+    from tlkit.picture_check import SKIP_HINT, PictureCheck, check_pictures
     from tlkit.registry import Registry
     from tlkit.run_folder import load_run
     from tlkit.session import Session
@@ -59,12 +63,15 @@ __version__ = _version("tlkit")
 
 __all__ = [
     "PICTURE_SUFFIXES",
+    "SKIP_HINT",
     "Augmentation",
     "Backbone",
     "ClassReport",
     "ConfigError",
     "DataError",
     "DatasetSource",
+    "Duplicate",
+    "EncodedPictures",
     "Engine",
     "EngineError",
     "EngineTrial",
@@ -75,7 +82,9 @@ __all__ = [
     "ImageSequence",
     "Phase",
     "PhaseResult",
+    "PictureCheck",
     "PictureFiles",
+    "PictureNote",
     "Plugin",
     "PluginError",
     "Registry",
@@ -93,6 +102,7 @@ __all__ = [
     "Workflow",
     "atomic_path",
     "atomic_write_text",
+    "check_pictures",
     "did_you_mean",
     "hookimpl",
     "list_pictures",
@@ -105,11 +115,15 @@ __all__ = [
 # Loaded on first use: the commands that only list things need none of them.
 _LAZY = {
     "Augmentation": "tlkit.augmentation",
+    "EncodedPictures": "tlkit.images",
     "PICTURE_SUFFIXES": "tlkit.images",
+    "PictureCheck": "tlkit.picture_check",
     "PictureFiles": "tlkit.images",
     "Registry": "tlkit.registry",
+    "SKIP_HINT": "tlkit.picture_check",
     "Session": "tlkit.session",
     "Trainer": "tlkit.trainer",
+    "check_pictures": "tlkit.picture_check",
     "list_pictures": "tlkit.images",
     "load_run": "tlkit.run_folder",
     "read_picture": "tlkit.images",

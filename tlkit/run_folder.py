@@ -192,6 +192,7 @@ def _from_json(folder: Path, record: dict[str, Any], labels: Any, probabilities:
                 "folder": folder,
                 "class_names": tuple(info["class_names"]),
                 "notes": tuple(info["notes"]),
+                "class_counts": tuple(info.get("class_counts", ())),
             }
         ),
         phases=tuple(

@@ -26,6 +26,8 @@ from tlkit.extraction import MAX_WORKERS
 from tlkit.features import FeatureStore, FeatureType
 from tlkit.fingerprint import digest_weights
 from tlkit.head import Head
+from tlkit.leakage import DuplicatesChoice, find_leakage, settle
+from tlkit.picture_check import summarize_pictures
 from tlkit.plugin import Plugin
 from tlkit.records import ImageData, RunInfo, RunResult, Split
 from tlkit.registry import Registry
@@ -64,6 +66,7 @@ class Trainer:
         name: str = "run",
         seed: int = 0,
         validation: float | Literal["test"] = 0.1,
+        duplicates: DuplicatesChoice = "report",
         save: Sequence[Format] = ("keras",),
         feature_type: FeatureType = "float32",
         views: int = 0,
@@ -87,6 +90,8 @@ class Trainer:
             validation: Share of the training images to validate on, above 0 and below 1, drawn
                 evenly from the classes; or ``"test"`` to validate on the test set, as the original
                 exercise does. Ignored where the dataset brings validation images.
+            duplicates: What to do where test or validation images are also training images:
+                ``"report"`` them, end with an ``"error"``, or ``"drop"`` them out of training.
             save: Formats to save the model in.
             feature_type: Number type of stored features; ``"float16"`` takes half the space.
             views: Augmented views of each training image that are stored beside the plain one, 0
@@ -111,6 +116,7 @@ class Trainer:
         self.views = views
         self.augmentation = augmentation if augmentation is not None else Augmentation()
         self.name, self.seed, self.validation = name, seed, validation
+        self.duplicates: DuplicatesChoice = duplicates
         self.save = tuple(save)
         self.runs = None if runs is None else Path(runs).expanduser()
         self.store = store if store is not None else FeatureStore()
@@ -126,6 +132,7 @@ class Trainer:
                 "name": self.name,
                 "seed": self.seed,
                 "validation": self.validation,
+                "duplicates": self.duplicates,
                 "save": list(self.save),
             },
             "dataset": _table(self.dataset),
@@ -169,6 +176,9 @@ class Trainer:
             data = self.dataset.load(self.seed)
             _check_data(data, self.dataset)
             subsets, notes = self._split(data)
+            leakage = find_leakage(subsets["train"], subsets["validation"], subsets["test"])
+            subsets, more = settle(leakage, subsets, self.duplicates, data.class_names)
+            notes += [*summarize_pictures(data.pictures), *more]
         folder = None
         if self.runs is not None:
             folder = run_folder.create(self.runs, self.name)
@@ -182,8 +192,10 @@ class Trainer:
             num_validation=len(subsets["validation"].rows),
             num_test=len(subsets["test"].rows),
             notes=(*self.notes, *data.notes, *notes),
+            class_counts=_class_counts(subsets["train"], len(data.class_names)),
+            duplicates=leakage.counts,
         )
-        events.emit("on_run_begin", info)
+        events.emit("on_run_begin", info, pictures=data.pictures, duplicates=leakage.duplicates)
         with _timed(seconds, "model"):
             session = self._session(len(data.class_names), subsets, events, engines)
             weights_digest = digest_weights(session.model.backbone)
@@ -363,6 +375,10 @@ class Trainer:
                 f"validation = {self.validation!r} is not allowed: a share of the training images "
                 f"above 0 and below 1, or 'test'."
             )
+        if self.duplicates not in ("report", "error", "drop"):
+            raise ConfigError(
+                f"duplicates = {self.duplicates!r} is not allowed: 'report', 'error', 'drop'."
+            )
         if self.feature_type not in ("float32", "float16"):
             raise ConfigError(
                 f"[features] dtype = {self.feature_type!r} is not allowed: 'float32', 'float16'."
@@ -412,6 +428,11 @@ def _split_problems(split: Split, num_classes: int) -> list[str]:
             f"labels go from {labels.min()} to {labels.max()}; allowed: 0 to {num_classes - 1}"
         )
     return problems
+
+
+def _class_counts(train: Subset, num_classes: int) -> tuple[int, ...]:
+    counts = np.bincount(np.asarray(train.split.labels)[train.rows], minlength=num_classes)
+    return tuple(int(count) for count in counts)
 
 
 def _stratified(labels: Any, share: float, seed: int) -> tuple[Any, Any]:

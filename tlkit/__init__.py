@@ -54,9 +54,11 @@ if TYPE_CHECKING:
         scan_pictures,
     )
     from tlkit.picture_check import SKIP_HINT, PictureCheck, check_pictures
+    from tlkit.picture_splits import picture_data
     from tlkit.registry import Registry
     from tlkit.run_folder import load_run
     from tlkit.session import Session
+    from tlkit.splitting import split_rows
     from tlkit.trainer import Trainer
 
 __version__ = _version("tlkit")
@@ -107,9 +109,11 @@ __all__ = [
     "hookimpl",
     "list_pictures",
     "load_run",
+    "picture_data",
     "printable",
     "read_picture",
     "scan_pictures",
+    "split_rows",
 ]
 
 # Loaded on first use: the commands that only list things need none of them.
@@ -126,8 +130,10 @@ _LAZY = {
     "check_pictures": "tlkit.picture_check",
     "list_pictures": "tlkit.images",
     "load_run": "tlkit.run_folder",
+    "picture_data": "tlkit.picture_splits",
     "read_picture": "tlkit.images",
     "scan_pictures": "tlkit.images",
+    "split_rows": "tlkit.splitting",
 }
 
 

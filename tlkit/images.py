@@ -149,6 +149,21 @@ def _stays_within(root: Path, path: str) -> bool:
     return target.is_file() and target.is_relative_to(root)
 
 
+class _Chosen(Sequence[Any]):
+    """Some items of a sequence, which may be a lazy one."""
+
+    def __init__(self, items: Sequence[Any], rows: Sequence[int]) -> None:
+        self._items, self._rows = items, rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: int | slice) -> Any:
+        if isinstance(index, slice):
+            return _Chosen(self._items, self._rows[index])
+        return self._items[self._rows[index]]
+
+
 class EncodedPictures(Sequence[UInt8Array]):
     """Pictures that are read and decoded when they are asked for.
 
@@ -166,7 +181,7 @@ class EncodedPictures(Sequence[UInt8Array]):
 
         Args:
             sources: For each picture the path of its file, or the file's content. A lazy sequence
-                must take indices and slices, from several threads at once.
+                is asked from several threads at once.
             names: What errors call them; by default their paths.
             hint: Said after the error about a picture that cannot be read: what to do about it.
         """
@@ -182,11 +197,11 @@ class EncodedPictures(Sequence[UInt8Array]):
     def __getitem__(self, index: slice) -> EncodedPictures: ...
 
     def __getitem__(self, index: int | slice) -> UInt8Array | EncodedPictures:
-        names = None if self._names is None else self._names[index]
         if isinstance(index, slice):
-            return EncodedPictures(self.sources[index], names, self._hint)
+            return self.take(range(len(self))[index])
+        name = None if self._names is None else self._names[index]
         try:
-            return read_picture(self.sources[index], None if names is None else str(names))
+            return read_picture(self.sources[index], name)
         except DataError as err:
             if not self._hint:
                 raise
@@ -194,6 +209,11 @@ class EncodedPictures(Sequence[UInt8Array]):
 
     def __iter__(self) -> Iterator[UInt8Array]:
         return (self[index] for index in range(len(self)))
+
+    def take(self, rows: Sequence[int]) -> EncodedPictures:
+        """Return some of the pictures, in the order of their indices."""
+        names = None if self._names is None else _Chosen(self._names, rows)
+        return EncodedPictures(_Chosen(self.sources, rows), names, self._hint)
 
     def fingerprint(self) -> str:
         """Return the SHA-256 of the encoded pictures, in order.

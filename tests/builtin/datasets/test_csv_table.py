@@ -156,7 +156,7 @@ def test_missing_and_broken_pictures_are_skipped_when_asked_and_named(tmp_path, 
 def test_a_class_whose_pictures_are_all_broken_is_an_error(tmp_path, table):
     (tmp_path / "img" / "empty.jpg").write_bytes(b"")
     path = write(tmp_path, [*table, "img/empty.jpg,fox"])
-    with pytest.raises(DataError, match="no training picture of the class 'fox' can be read"):
+    with pytest.raises(DataError, match="the class 'fox' has no training picture that can be read"):
         CsvTable(path, broken="skip").load(0)
 
 

@@ -18,9 +18,9 @@ from tlkit import (
     ImageData,
     PictureNote,
     did_you_mean,
+    picture_data,
     printable,
 )
-from tlkit.builtin.datasets.picture_table import PictureTable
 
 DELIMITERS = (",", ";", "\t")
 SPLIT_COLUMN = "split"
@@ -86,50 +86,49 @@ class CsvTable(DatasetSource):
             raise DataError(f"[dataset] root: there is no folder {root}.")
         self._refuse_wrong_cells(file, rows, part_column)
 
-        table = PictureTable(str(file))
-        table.class_names = sort_labels({row[self.label_column] for _, row in rows})
-        if len(table.class_names) < 2:
+        class_names = sort_labels({row[self.label_column] for _, row in rows})
+        if len(class_names) < 2:
             raise DataError(
-                f"{file}: the column '{self.label_column}' has {len(table.class_names)} labels; at "
-                f"least 2 are needed."
+                f"{file}: the column '{self.label_column}' has {len(class_names)} labels; at least "
+                f"2 are needed."
             )
-        label_of = {name: label for label, name in enumerate(table.class_names)}
-        outside, missing = [], []
         locate = _Locator(root)
-        for line, row in rows:
-            name = row[self.image_column]
-            found = locate(name)
-            if found is None:
-                outside.append((line, name))
-            elif not os.path.isfile(found):  # noqa: PTH113 - Path raises on names that are too long
-                missing.append((line, name))
-            else:
-                part = PARTS[row[part_column].lower()] if part_column else "train"
-                table.add(found, name, label_of[row[self.label_column]], part)
+        located = [(line, row, locate(row[self.image_column])) for line, row in rows]
+        outside = [(line, row[self.image_column]) for line, row, path in located if path is None]
         if outside:
-            raise DataError(
-                _listing(
-                    file,
-                    f"lead out of {root}",
-                    outside,
-                    "Set [dataset] root to the folder that holds all pictures.",
-                )
-            )
+            hint = "Set [dataset] root to the folder that holds all pictures."
+            raise DataError(_listing(file, f"lead out of {root}", outside, hint))
+        # Path.is_file() raises on names that are too long.
+        found = [item for item in located if item[2] and os.path.isfile(item[2])]  # noqa: PTH113
+        lines = {line for line, _, _ in found}
+        missing = [(line, row[self.image_column]) for line, row in rows if line not in lines]
         if missing and self.broken == "error":
             hint = f"Relative paths start from {root}; [dataset] root changes that. {SKIP_HINT}"
             raise DataError(_listing(file, "lead to no file", missing, hint))
-        table.left_out = [
-            PictureNote(name, ("broken",), (f"there is no such file (line {line})",))
-            for line, name in missing
-        ]
-        if "train" not in table.parts:
-            raise DataError(f"{file} has no training picture.")
-        if part_column and "test" not in table.parts:
-            table.notes.append(
+        parts = [PARTS[row[part_column].lower()] if part_column else "train" for _, row, _ in found]
+        notes = []
+        if part_column and "test" not in parts:
+            notes.append(
                 f"{file.name} has no test row: {self.test_fraction:.0%} of the training rows are "
                 f"the test split."
             )
-        return table.load(self.broken, self.test_fraction, seed)
+        label_of = {name: label for label, name in enumerate(class_names)}
+        return picture_data(
+            [path for _, _, path in found if path],
+            [row[self.image_column] for _, row, _ in found],
+            [label_of[row[self.label_column]] for _, row, _ in found],
+            parts,
+            class_names,
+            where=str(file),
+            seed=seed,
+            broken=self.broken,
+            test_fraction=self.test_fraction,
+            notes=notes,
+            left_out=[
+                PictureNote(name, ("broken",), (f"there is no such file (line {line})",))
+                for line, name in missing
+            ],
+        )
 
     def _part_column(self, file: Path, columns: list[str]) -> str | None:
         wanted = {"image_column": self.image_column, "label_column": self.label_column}

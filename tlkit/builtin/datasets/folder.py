@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -11,9 +12,9 @@ from tlkit import (
     DatasetSource,
     ImageData,
     did_you_mean,
+    picture_data,
     scan_pictures,
 )
-from tlkit.builtin.datasets.picture_table import PictureTable
 
 PARTS = {
     "train": ("train",),
@@ -57,51 +58,73 @@ class Folder(DatasetSource):
                 f"[dataset] path: there is no folder {root}. Needed: a folder with train/CLASS/ "
                 f"and test/CLASS/, or with CLASS/ alone."
             )
-        table = PictureTable(str(root))
+        found = _Found()
         if not (root / "train").is_dir():
-            _scan(table, root, root, "train")
+            found.scan(root, "train")
         else:
             for part, names in PARTS.items():
                 folder = next((root / name for name in names if (root / name).is_dir()), None)
                 if folder is not None:
-                    _scan(table, root, folder, part)
-            if "test" not in table.parts:
-                table.notes.append(
+                    found.scan(folder, part)
+            if "test" not in found.parts:
+                found.notes.append(
                     f"No folder test/: {self.test_fraction:.0%} of train/ is the test split."
                 )
-        return table.load(self.broken, self.test_fraction, seed)
-
-
-def _scan(table: PictureTable, root: Path, folder: Path, part: str) -> None:
-    """Add the pictures of one part to the table; the first part decides the classes."""
-    folders = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
-    found = tuple(item.name for item in folders)
-    if not table.class_names:
-        if len(found) < 2:
-            raise DataError(
-                f"{folder} has {len(found)} class folders; at least 2 are needed, one for each "
-                f"class, with its pictures inside."
-            )
-        table.class_names = found
-    strange = [name for name in found if name not in table.class_names]
-    if strange:
-        raise DataError(
-            f"{folder} has a class '{strange[0]}' that train/ does not have."
-            f"{did_you_mean(strange[0], table.class_names)} Classes of train/: "
-            f"{', '.join(table.class_names)}."
+        return picture_data(
+            found.paths,
+            [path.relative_to(root).as_posix() for path in found.paths],
+            found.labels,
+            found.parts,
+            found.class_names,
+            where=str(root),
+            seed=seed,
+            broken=self.broken,
+            test_fraction=self.test_fraction,
+            notes=found.notes,
         )
-    ignored = 0
-    for item in folders:
-        pictures, others = scan_pictures(item, recursive=True)
-        ignored += others
-        if not pictures:
-            kinds = ", ".join(sorted(suffix[1:] for suffix in PICTURE_SUFFIXES))
-            raise DataError(f"The class folder {item} has no picture. Read are: {kinds}.")
-        label = table.class_names.index(item.name)
-        for path in pictures:
-            table.add(path, path.relative_to(root).as_posix(), label, part)
-    if ignored:
-        table.notes.append(f"{ignored} files in {folder} are no pictures and were left out.")
-    absent = [name for name in table.class_names if name not in found]
-    if absent:
-        table.notes.append(f"{folder} has no picture of: {', '.join(absent)}.")
+
+
+@dataclass
+class _Found:
+    """The pictures of a folder, and the split and the class that they stand under."""
+
+    class_names: tuple[str, ...] = ()
+    paths: list[Path] = field(default_factory=list)
+    labels: list[int] = field(default_factory=list)
+    parts: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def scan(self, folder: Path, part: str) -> None:
+        """Add the pictures of one split; the first one decides the classes."""
+        folders = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+        found = tuple(item.name for item in folders)
+        if not self.class_names:
+            if len(found) < 2:
+                raise DataError(
+                    f"{folder} has {len(found)} class folders; at least 2 are needed, one for each "
+                    f"class, with its pictures inside."
+                )
+            self.class_names = found
+        strange = [name for name in found if name not in self.class_names]
+        if strange:
+            raise DataError(
+                f"{folder} has a class '{strange[0]}' that train/ does not have."
+                f"{did_you_mean(strange[0], self.class_names)} Classes of train/: "
+                f"{', '.join(self.class_names)}."
+            )
+        ignored = 0
+        for item in folders:
+            pictures, others = scan_pictures(item, recursive=True)
+            ignored += others
+            if not pictures:
+                kinds = ", ".join(sorted(suffix[1:] for suffix in PICTURE_SUFFIXES))
+                raise DataError(f"The class folder {item} has no picture. Read are: {kinds}.")
+            label = self.class_names.index(item.name)
+            self.paths += pictures
+            self.labels += [label] * len(pictures)
+            self.parts += [part] * len(pictures)
+        if ignored:
+            self.notes.append(f"{ignored} files in {folder} are no pictures and were left out.")
+        absent = [name for name in self.class_names if name not in found]
+        if absent:
+            self.notes.append(f"{folder} has no picture of: {', '.join(absent)}.")

@@ -233,9 +233,10 @@ class Trainer:
                 try:
                     importlib.import_module(module)
                 except ImportError as err:
+                    how = f"pip install {plugin.install}" if plugin.install else "Install it"
                     raise PluginError(
                         f"The {plugin.kind} '{plugin.name}' needs {module}, which cannot be "
-                        f"imported: {err}. Install it, or leave the {plugin.kind} out."
+                        f"imported: {err}. {how}, or leave the {plugin.kind} out."
                     ) from err
         importlib.import_module("sklearn.metrics")
 

@@ -82,7 +82,7 @@ def test_one_picture_with_two_labels_in_training_is_a_conflict():
     found = find_leakage(whole(train), Subset(train, np.array([], np.int64)), whole(test))
     assert found.counts == {"test": 0, "validation": 0, "train": 2, "label_conflicts": 2}
     _, notes = settle(found, {}, "report", CLASSES)
-    assert "LABEL CONFLICTS: 2" in notes[-1]
+    assert "LABEL CONFLICTS (2)" in notes[-1]
 
 
 def test_a_duplicate_with_another_label_is_the_one_that_is_named():

@@ -423,7 +423,7 @@ def test_leakage_is_reported_and_changes_nothing(make_trainer):
     recorder = Recorder()
     result = make_trainer(dataset=Leaky(), reporters=[recorder, "files"]).run()
     assert "LEAKAGE: 4 of 34 test images" in result.info.notes[0]
-    assert any("LABEL CONFLICTS: 1" in note for note in result.info.notes)
+    assert any("LABEL CONFLICTS (1)" in note for note in result.info.notes)
     assert result.info.duplicates == {
         "test": 4, "validation": 0, "train": 0, "label_conflicts": 1
     }  # fmt: skip

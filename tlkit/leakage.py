@@ -252,7 +252,7 @@ def _without(rows: Int64Array, digests: Sequence[bytes], taken: set[bytes]) -> I
 
 def _conflicts(leakage: Leakage, class_names: Sequence[str]) -> str:
     count = leakage.label_conflicts
-    text = f"LABEL CONFLICTS: {count:,} equal to a training image of another class"
+    text = f"LABEL CONFLICTS ({count:,}): images that equal a training image of another class"
     item = next((item for item in leakage.duplicates if item.label_conflict), None)
     if item is None:
         return f"{text}."

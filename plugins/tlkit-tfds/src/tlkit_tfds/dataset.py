@@ -181,7 +181,7 @@ class TensorFlowDatasets(DatasetSource):
             wanted = given
             if wanted is None:
                 wanted = key if key in names else names[0] if len(names) == 1 else None
-            if wanted not in names:
+            if wanted is None or wanted not in names:
                 what = "none is named" if wanted is None else f"'{wanted}' is none of them"
                 raise DataError(
                     f"{builder.info.full_name} needs one {kind.__name__} feature as {key}: {what}. "

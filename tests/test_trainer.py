@@ -5,6 +5,7 @@ import tomllib
 import keras
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.tiny import CLASS_NAMES, Colours, Recorder, TinyBackbone, make_images
 from tlkit import (
@@ -475,3 +476,23 @@ def test_unusual_pictures_are_noted_and_listed(make_trainer):
     result = make_trainer(dataset=Odd(), reporters=["files"]).run()
     assert "1 greyscale made RGB" in result.info.notes[0]
     assert "a.png" in (result.folder / "pictures.csv").read_text()
+
+
+def test_a_file_that_is_cut_short_ends_the_run_with_its_name_and_what_to_do(make_trainer, tmp_path):
+    for number, name in enumerate(("cat", "dog")):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        for index in range(10):
+            noise = np.random.default_rng(10 * number + index).integers(
+                0, 255, (30, 30, 3), "uint8"
+            )
+            Image.fromarray(noise).save(tmp_path / "data" / name / f"{index}.jpg")
+    short = tmp_path / "data" / "dog" / "3.jpg"
+    short.write_bytes(short.read_bytes()[:900])
+    folder = {"name": "folder", "path": str(tmp_path / "data")}
+    with pytest.raises(DataError, match=r"dog/3\.jpg: .*truncated.*broken = 'skip'"):
+        make_trainer(dataset=folder).run()
+    result = make_trainer(dataset=folder | {"broken": "skip"}, reporters=["files"]).run()
+    assert result.info.notes[0].startswith("Broken pictures left out: 1 (dog/3.jpg)")
+    assert "dog/3.jpg,broken,left out: " in (result.folder / "pictures.csv").read_text()
+    info = result.info
+    assert info.num_train + info.num_validation + info.num_test == 19

@@ -256,12 +256,11 @@ class PictureFiles(EncodedPictures):
         paths: The files, in order.
     """
 
-    def __init__(self, paths: Sequence[Path], hint: str = "") -> None:
+    def __init__(self, paths: Sequence[Path]) -> None:
         """Keep the paths.
 
         Args:
             paths: The files, in order.
-            hint: Said after the error about a file that cannot be read: what to do about it.
         """
         self.paths = tuple(paths)
-        super().__init__(self.paths, None, hint)
+        super().__init__(self.paths)

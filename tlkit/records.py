@@ -78,7 +78,8 @@ class Duplicate:
 
     Attributes:
         split: ``"test"`` or ``"validation"``.
-        index: The image's index in that split's images, from 0.
+        index: The image's index in its split's images, from 0; where tlkit drew the validation
+            images out of the training images, its index among these.
         name: Its name; empty where images have none.
         label: Its class number.
         train_index: The index of the first training image that equals it; of the first with

@@ -120,6 +120,10 @@ def test_even_classes_have_one_line(fake_result):
     assert "Balance     4,500 training images in each class\n" in text
     assert "Fewer than" not in text
     assert "Balance" not in shown(fake_result())
+    text = " ".join(shown(fake_result(class_counts=(9,) * 10)).split())
+    assert "9 training images in each class" in text
+    assert "Fewer than 10 training images: airplane (9), automobile (9)," in text
+    assert "and 5 more." in text
 
 
 def test_many_small_classes_are_counted(fake_result, nasty_names):

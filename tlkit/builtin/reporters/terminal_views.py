@@ -86,11 +86,13 @@ class Views:
         counts = list(zip(run.class_counts, run.class_names, strict=True))
         least, smallest = min(counts, key=lambda item: item[0])
         most, largest = max(counts, key=lambda item: item[0])
-        if least == most:
-            return [("Balance", f"{plural(least, 'training image')} in each class")]
-        smallest, largest = self.text.fit(smallest, 30), self.text.fit(largest, 30)
-        text = f"{least:,} ({smallest}) to {most:,} ({largest}) training images in a class"
-        rows = [("Balance", f"{text}, {run.imbalance:.1f} times as many" if least else text)]
+        text = f"{plural(least, 'training image')} in each class"
+        if least < most:
+            smallest, largest = self.text.fit(smallest, 30), self.text.fit(largest, 30)
+            text = f"{least:,} ({smallest}) to {most:,} ({largest}) training images in a class"
+        if 0 < least < most:
+            text += f", {run.imbalance:.1f} times as many"
+        rows = [("Balance", text)]
         if run.imbalance >= UNBALANCED:
             advice = '[workflow] class_weight = "balanced" gives every class the same weight.'
             rows.append(("Warning", f"Unbalanced classes. {advice}"))

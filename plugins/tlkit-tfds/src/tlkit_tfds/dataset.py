@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import socket
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -12,6 +15,18 @@ from tlkit import ConfigError, DataError, DatasetSource, ImageData, did_you_mean
 TEST_NAMES = ("test",)
 VALIDATION_NAMES = ("validation", "val", "valid", "dev")
 HOST = "storage.googleapis.com"
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep what tfds warns its own developers of from the terminal."""
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 class TensorFlowDatasets(DatasetSource):
@@ -67,6 +82,7 @@ class TensorFlowDatasets(DatasetSource):
         self.test_fraction = test_fraction
         self.broken: Literal["error", "skip"] = broken
 
+    @_quiet()
     def load(self, seed: int) -> ImageData:
         """Read the encoded pictures into memory; they are decoded when they are needed.
 
@@ -218,7 +234,7 @@ class TensorFlowDatasets(DatasetSource):
         return {part: expression for part, expression in chosen.items() if expression is not None}
 
 
-def _read(builder: Any, expression: str, image: str, label: str) -> Any:
+def _read(builder: Any, expression: str, image: str, label: str) -> Iterator[tuple[bytes, int]]:
     """Yield the encoded picture and the class number of each example, in the order on disk."""
     import tensorflow_datasets as tfds
 

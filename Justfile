@@ -2,9 +2,9 @@
 default:
     @just --list
 
-# Install tlkit, its plugin and the development tools into the current environment.
+# Install tlkit, its plugins and the development tools into the current environment.
 install:
-    pip install -e '.[dev]' -e 'plugins/tlkit-efficientnet-lite[all]' -e plugins/tlkit-kerashub
+    pip install -e '.[dev]' -e 'plugins/tlkit-efficientnet-lite[all]' -e plugins/tlkit-kerashub -e plugins/tlkit-huggingface -e plugins/tlkit-tfds
 
 # Check style, types and layers.
 lint:

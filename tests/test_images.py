@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from tlkit import DataError, PictureFiles, images, list_pictures, read_picture
+from tlkit import DataError, EncodedPictures, PictureFiles, images, list_pictures, read_picture
 
 PIXELS = np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3)
 
@@ -111,3 +111,22 @@ def test_picture_files_are_lazy_and_their_fingerprint_sees_contents_and_order(tm
     paths[0].unlink()
     with pytest.raises(DataError, match=r"0\.png"):
         files.fingerprint()
+    with pytest.raises(DataError, match=r"0\.png"):
+        files.digests()
+
+
+def test_encoded_pictures_are_those_of_the_files(tmp_path):
+    paths = [tmp_path / f"{number}.png" for number in range(3)]
+    for number, path in enumerate(paths):
+        Image.fromarray(PIXELS + np.uint8(number % 2)).save(path)
+    files = PictureFiles(paths)
+    encoded = EncodedPictures([path.read_bytes() for path in paths], ["a", "b", "c"], "Mend it.")
+    assert encoded.fingerprint() == files.fingerprint()
+    assert encoded.digests() == files.digests()
+    assert encoded.digests()[0] == encoded.digests()[2] != encoded.digests()[1]
+    np.testing.assert_array_equal(encoded[1:][0], files[1])
+    broken = EncodedPictures([b"", b"text"], ["a", "b"], "Mend it.")
+    with pytest.raises(DataError, match=r"picture a: it is empty\. Mend it\."):
+        broken[0]
+    with pytest.raises(DataError, match="picture b: it is no picture"):
+        broken[1:][0]

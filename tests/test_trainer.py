@@ -5,6 +5,7 @@ import tomllib
 import keras
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.tiny import CLASS_NAMES, Colours, Recorder, TinyBackbone, make_images
 from tlkit import (
@@ -14,6 +15,7 @@ from tlkit import (
     DatasetSource,
     Engine,
     ImageData,
+    PictureNote,
     PluginError,
     Registry,
     Reporter,
@@ -251,8 +253,8 @@ def test_the_resolved_config_is_complete_toml(make_trainer):
     result = make_trainer(seed=4).run()
     config = tomllib.loads((result.folder / "config.toml").read_text())
     assert config["run"] == {
-        "name": "run", "seed": 4, "validation": 0.1, "save": ["keras"], "calibrate": False,
-        "few_shot": 0,
+        "name": "run", "seed": 4, "validation": 0.1, "duplicates": "report", "save": ["keras"],
+        "calibrate": False, "few_shot": 0,
     }  # fmt: skip
     assert config["backbone"] == {
         "name": "tiny", "image_size": 16, "weights": "random", "scale": 255.0
@@ -655,3 +657,91 @@ def test_keras_callbacks_follow_the_training_of_the_head(make_trainer):
     make_trainer(workflow=Follow()).run()
     metrics = ["accuracy", "loss", "val_accuracy", "val_loss"]
     assert seen == ["begin", (0, metrics), (1, metrics), "end"]
+
+
+class Leaky(Colours):
+    """The first four test images are training images, one of them under another label."""
+
+    def load(self, seed):
+        data = super().load(seed)
+        images = np.concatenate([data.train.images[:4], data.test.images])
+        labels = np.concatenate([[1, 1, 2, 0], data.test.labels])
+        return dataclasses.replace(data, test=Split(images, labels))
+
+
+def test_leakage_is_reported_and_changes_nothing(make_trainer):
+    recorder = Recorder()
+    result = make_trainer(dataset=Leaky(), reporters=[recorder, "files"]).run()
+    assert "LEAKAGE: 4 of 34 test images" in result.info.notes[0]
+    assert any("LABEL CONFLICTS (1)" in note for note in result.info.notes)
+    assert result.info.duplicates == {
+        "test": 4, "validation": 0, "train": 0, "label_conflicts": 1
+    }  # fmt: skip
+    assert result.info.num_train + result.info.num_validation == 90
+    assert len(recorder.events[0][1][1]["duplicates"]) == 4
+    loaded = load_run(result.folder).info
+    assert (loaded.duplicates, loaded.class_counts) == (
+        result.info.duplicates,
+        result.info.class_counts,
+    )
+    assert len((result.folder / "leakage.csv").read_text().splitlines()) == 5
+
+
+def test_duplicates_are_dropped_from_training_when_asked_and_features_stay(make_trainer):
+    reported = make_trainer(dataset=Leaky()).run()
+    result = make_trainer(dataset=Leaky(), duplicates="drop").run()
+    assert result.info.num_train + result.info.num_validation == 86
+    assert sum(result.info.class_counts) == result.info.num_train
+    assert result.info.num_test == 34
+    assert set(result.feature_cache.values()) == {"stored"}
+    assert result.info.config["run"]["duplicates"] == "drop"
+    assert result.phases[0].phase.num_images < reported.phases[0].phase.num_images
+
+
+def test_duplicates_end_the_run_before_any_work_when_asked(make_trainer, tmp_path):
+    with pytest.raises(DataError, match="4 of 34 test images are also training images"):
+        make_trainer(dataset=Leaky(), duplicates="error").run()
+    assert not (tmp_path / "runs").exists()
+    with pytest.raises(ConfigError, match="'report', 'error', 'drop'"):
+        make_trainer(duplicates="keep")
+
+
+def test_the_training_images_of_each_class_are_counted(make_trainer):
+    info = make_trainer().run().info
+    assert info.class_counts == (27, 27, 27)
+    assert info.imbalance == 1.0
+    assert dataclasses.replace(info, class_counts=(10, 40, 20)).imbalance == 4.0
+    assert dataclasses.replace(info, class_counts=(10, 0, 20)).imbalance == float("inf")
+    assert dataclasses.replace(info, class_counts=()).imbalance == 1.0
+
+
+def test_unusual_pictures_are_noted_and_listed(make_trainer):
+    note = PictureNote("a.png", ("greyscale",), ("greyscale made RGB",))
+
+    class Odd(Colours):
+        def load(self, seed):
+            return dataclasses.replace(super().load(seed), pictures=(note,))
+
+    result = make_trainer(dataset=Odd(), reporters=["files"]).run()
+    assert "1 greyscale made RGB" in result.info.notes[0]
+    assert "a.png" in (result.folder / "pictures.csv").read_text()
+
+
+def test_a_file_that_is_cut_short_ends_the_run_with_its_name_and_what_to_do(make_trainer, tmp_path):
+    for number, name in enumerate(("cat", "dog")):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        for index in range(10):
+            noise = np.random.default_rng(10 * number + index).integers(
+                0, 255, (30, 30, 3), "uint8"
+            )
+            Image.fromarray(noise).save(tmp_path / "data" / name / f"{index}.jpg")
+    short = tmp_path / "data" / "dog" / "3.jpg"
+    short.write_bytes(short.read_bytes()[:900])
+    folder = {"name": "folder", "path": str(tmp_path / "data")}
+    with pytest.raises(DataError, match=r"dog/3\.jpg: .*truncated.*broken = 'skip'"):
+        make_trainer(dataset=folder).run()
+    result = make_trainer(dataset=folder | {"broken": "skip"}, reporters=["files"]).run()
+    assert result.info.notes[0].startswith("Broken pictures left out: 1 (dog/3.jpg)")
+    assert "dog/3.jpg,broken,left out: " in (result.folder / "pictures.csv").read_text()
+    info = result.info
+    assert info.num_train + info.num_validation + info.num_test == 19

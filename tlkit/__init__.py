@@ -27,6 +27,7 @@ from tlkit.plugin import Plugin
 from tlkit.records import (
     Calibration,
     ClassReport,
+    Duplicate,
     EngineTrial,
     Evaluation,
     Extraction,
@@ -35,6 +36,7 @@ from tlkit.records import (
     LabelledFeatures,
     Phase,
     PhaseResult,
+    PictureNote,
     Reliability,
     ReliabilityBin,
     RunInfo,
@@ -49,20 +51,25 @@ if TYPE_CHECKING:
     from tlkit.augmentation import Augmentation
     from tlkit.images import (
         PICTURE_SUFFIXES,
+        EncodedPictures,
         PictureFiles,
         list_pictures,
         read_picture,
         scan_pictures,
     )
+    from tlkit.picture_check import SKIP_HINT, PictureCheck, check_pictures
+    from tlkit.picture_splits import picture_data
     from tlkit.registry import Registry
     from tlkit.run_folder import load_run
     from tlkit.session import Session
+    from tlkit.splitting import split_rows
     from tlkit.trainer import Trainer
 
 __version__ = _version("tlkit")
 
 __all__ = [
     "PICTURE_SUFFIXES",
+    "SKIP_HINT",
     "Augmentation",
     "Backbone",
     "Calibration",
@@ -71,6 +78,8 @@ __all__ = [
     "ConfigError",
     "DataError",
     "DatasetSource",
+    "Duplicate",
+    "EncodedPictures",
     "Engine",
     "EngineError",
     "EngineTrial",
@@ -82,7 +91,9 @@ __all__ = [
     "LabelledFeatures",
     "Phase",
     "PhaseResult",
+    "PictureCheck",
     "PictureFiles",
+    "PictureNote",
     "Plugin",
     "PluginError",
     "Registry",
@@ -102,27 +113,36 @@ __all__ = [
     "Workflow",
     "atomic_path",
     "atomic_write_text",
+    "check_pictures",
     "did_you_mean",
     "hookimpl",
     "list_pictures",
     "load_run",
+    "picture_data",
     "printable",
     "read_picture",
     "scan_pictures",
+    "split_rows",
 ]
 
 # Loaded on first use: the commands that only list things need none of them.
 _LAZY = {
     "Augmentation": "tlkit.augmentation",
+    "EncodedPictures": "tlkit.images",
     "PICTURE_SUFFIXES": "tlkit.images",
+    "PictureCheck": "tlkit.picture_check",
     "PictureFiles": "tlkit.images",
     "Registry": "tlkit.registry",
+    "SKIP_HINT": "tlkit.picture_check",
     "Session": "tlkit.session",
     "Trainer": "tlkit.trainer",
+    "check_pictures": "tlkit.picture_check",
     "list_pictures": "tlkit.images",
     "load_run": "tlkit.run_folder",
+    "picture_data": "tlkit.picture_splits",
     "read_picture": "tlkit.images",
     "scan_pictures": "tlkit.images",
+    "split_rows": "tlkit.splitting",
 }
 
 

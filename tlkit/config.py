@@ -34,6 +34,9 @@ class RunTable(BaseModel):
     validation: float | Literal["test"] = Field(
         default=0.1, description='Share of the training images to validate on, or "test".'
     )
+    duplicates: Literal["report", "error", "drop"] = Field(
+        default="report", description="What to do about test images that are training images."
+    )
     save: list[Literal["keras", "h5"]] = Field(
         default=["keras"], description="Formats to save the model in."
     )
@@ -221,6 +224,7 @@ def build_trainer(
             name=config.run.name,
             seed=config.run.seed,
             validation=config.run.validation,
+            duplicates=config.run.duplicates,
             save=config.run.save,
             calibrate=config.run.calibrate,
             few_shot=config.run.few_shot,

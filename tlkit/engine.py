@@ -28,7 +28,6 @@ class Engine(Plugin, ABC):
     Attributes:
         module: The Python module that it needs, such as ``"openvino"``.
         distribution: The distribution that brings it.
-        install: What to give to ``pip install`` for it.
         precision: ``"float32"``, or what it computes in instead. Features of another precision
             are stored apart, and are never chosen by ``"auto"``.
     """
@@ -36,7 +35,6 @@ class Engine(Plugin, ABC):
     kind: ClassVar[str] = "engine"
     module: ClassVar[str] = ""
     distribution: ClassVar[str] = ""
-    install: ClassVar[str] = ""
     precision: str = "float32"
 
     @abstractmethod

@@ -1,29 +1,33 @@
-"""Pictures: reading files of any kind as RGB pixels."""
+"""Pictures: reading files, or encoded bytes, of any kind as RGB pixels."""
 
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, overload
 
 from tlkit.errors import DataError
 from tlkit.records import UInt8Array
+from tlkit.threads import map_in_threads
 
 PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 MAX_PIXELS = 200_000_000
 
 
-def read_picture(path: Path | str) -> UInt8Array:
-    """Read the first frame of a picture file.
+def read_picture(source: Path | str | bytes, name: str | None = None) -> UInt8Array:
+    """Read the first frame of a picture.
 
     Its EXIF orientation is applied, transparency is laid on white, and any colour mode becomes
     RGB. 16-bit greys keep their upper eight bits.
 
     Args:
-        path: The file.
+        source: The file's path, or its content.
+        name: What to call it in errors; by default its path.
 
     Returns:
         uint8 array (height, width, 3), values 0 to 255.
@@ -32,24 +36,58 @@ def read_picture(path: Path | str) -> UInt8Array:
         DataError: If the file is missing, is no picture, is cut short, or has over ``MAX_PIXELS``.
     """
     import numpy as np
-    from PIL import Image, ImageOps
+    from PIL import ImageOps
 
     try:
         with warnings.catch_warnings():
             # The size is checked below, before any pixel is decoded.
             warnings.simplefilter("ignore")
-            with Image.open(path) as picture:
-                width, height = picture.size
-                if width * height > MAX_PIXELS:
-                    raise DataError(
-                        f"{path} is {width} x {height} pixels; allowed are {MAX_PIXELS:,} in all."
-                    )
+            with open_picture(source, name) as picture:
                 return np.asarray(_to_rgb(ImageOps.exif_transpose(picture)))
     except DataError:
         raise
     except Exception as err:  # Pillow's decoders raise many kinds of error on broken files
+        raise _unreadable(source, name, err) from err
+
+
+@contextmanager
+def open_picture(source: Path | str | bytes, name: str | None = None) -> Iterator[Any]:
+    """Yield the ``PIL.Image`` of a picture whose header was read and whose pixels were not.
+
+    Raises:
+        DataError: If it is no picture, or has over ``MAX_PIXELS``.
+    """
+    from PIL import Image
+
+    try:
+        picture = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
+    except Exception as err:
+        raise _unreadable(source, name, err) from err
+    with picture:
+        width, height = picture.size
+        if width * height > MAX_PIXELS:
+            raise DataError(
+                f"{_name(source, name)} is {width} x {height} pixels; allowed are "
+                f"{MAX_PIXELS:,} in all."
+            )
+        yield picture
+
+
+def _name(source: Path | str | bytes, name: str | None) -> str:
+    if name is not None:
+        return name
+    return f"of {len(source):,} bytes" if isinstance(source, bytes) else str(source)
+
+
+def _unreadable(source: Path | str | bytes, name: str | None, err: Exception) -> DataError:
+    from PIL import UnidentifiedImageError
+
+    if isinstance(err, UnidentifiedImageError):
+        size = len(source) if isinstance(source, bytes) else Path(source).stat().st_size
+        reason = "it is empty" if size == 0 else "it is no picture of a kind that Pillow reads"
+    else:
         reason = getattr(err, "strerror", None) or str(err) or type(err).__name__
-        raise DataError(f"Cannot read the picture {path}: {reason}") from err
+    return DataError(f"Cannot read the picture {_name(source, name)}: {reason}")
 
 
 def _to_rgb(picture: Any) -> Any:
@@ -111,8 +149,112 @@ def _stays_within(root: Path, path: str) -> bool:
     return target.is_file() and target.is_relative_to(root)
 
 
-class PictureFiles(Sequence[UInt8Array]):
-    """Pictures that are read when they are asked for."""
+class _Chosen(Sequence[Any]):
+    """Some items of a sequence, which may be a lazy one."""
+
+    def __init__(self, items: Sequence[Any], rows: Sequence[int]) -> None:
+        self._items, self._rows = items, rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: int | slice) -> Any:
+        if isinstance(index, slice):
+            return _Chosen(self._items, self._rows[index])
+        return self._items[self._rows[index]]
+
+
+class EncodedPictures(Sequence[UInt8Array]):
+    """Pictures that are read and decoded when they are asked for.
+
+    Attributes:
+        sources: Where they come from, in order.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[Path] | Sequence[bytes] | Sequence[Path | bytes],
+        names: Sequence[str] | None = None,
+        hint: str = "",
+    ) -> None:
+        """Keep the sources.
+
+        Args:
+            sources: For each picture the path of its file, or the file's content. A lazy sequence
+                is asked from several threads at once.
+            names: What errors call them; by default their paths.
+            hint: Said after the error about a picture that cannot be read: what to do about it.
+        """
+        self.sources: Sequence[Any] = sources
+        self._names, self._hint = names, hint
+
+    def __len__(self) -> int:
+        return len(self.sources)
+
+    @overload
+    def __getitem__(self, index: int) -> UInt8Array: ...
+    @overload
+    def __getitem__(self, index: slice) -> EncodedPictures: ...
+
+    def __getitem__(self, index: int | slice) -> UInt8Array | EncodedPictures:
+        if isinstance(index, slice):
+            return self.take(range(len(self))[index])
+        name = None if self._names is None else self._names[index]
+        try:
+            return read_picture(self.sources[index], name)
+        except DataError as err:
+            if not self._hint:
+                raise
+            raise DataError(f"{str(err).rstrip('.')}. {self._hint}") from err
+
+    def __iter__(self) -> Iterator[UInt8Array]:
+        return (self[index] for index in range(len(self)))
+
+    def take(self, rows: Sequence[int]) -> EncodedPictures:
+        """Return some of the pictures, in the order of their indices."""
+        names = None if self._names is None else _Chosen(self._names, rows)
+        return EncodedPictures(_Chosen(self.sources, rows), names, self._hint)
+
+    def fingerprint(self) -> str:
+        """Return the SHA-256 of the encoded pictures, in order.
+
+        Raises:
+            DataError: If a file cannot be read.
+        """
+        digest = hashlib.sha256()
+        for index in range(len(self)):
+            content = self._content(index)
+            digest.update(len(content).to_bytes(8, "little"))
+            digest.update(content)
+        return digest.hexdigest()
+
+    def digests(self) -> list[bytes]:
+        """Return the SHA-256 of each encoded picture: equal ones are copies of one file.
+
+        Raises:
+            DataError: If a file cannot be read.
+        """
+        return map_in_threads(self._digest, len(self))
+
+    def _digest(self, index: int) -> bytes:
+        return hashlib.sha256(self._content(index)).digest()
+
+    def _content(self, index: int) -> bytes:
+        source = self.sources[index]
+        if isinstance(source, bytes):
+            return source
+        try:
+            return Path(source).read_bytes()
+        except OSError as err:
+            raise DataError(f"Cannot read the picture {source}: {err.strerror}") from err
+
+
+class PictureFiles(EncodedPictures):
+    """Picture files that are read when they are asked for.
+
+    Attributes:
+        paths: The files, in order.
+    """
 
     def __init__(self, paths: Sequence[Path]) -> None:
         """Keep the paths.
@@ -121,35 +263,4 @@ class PictureFiles(Sequence[UInt8Array]):
             paths: The files, in order.
         """
         self.paths = tuple(paths)
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    @overload
-    def __getitem__(self, index: int) -> UInt8Array: ...
-    @overload
-    def __getitem__(self, index: slice) -> PictureFiles: ...
-
-    def __getitem__(self, index: int | slice) -> UInt8Array | PictureFiles:
-        if isinstance(index, slice):
-            return PictureFiles(self.paths[index])
-        return read_picture(self.paths[index])
-
-    def __iter__(self) -> Iterator[UInt8Array]:
-        return (read_picture(path) for path in self.paths)
-
-    def fingerprint(self) -> str:
-        """Return the SHA-256 of the files' contents, in order.
-
-        Raises:
-            DataError: If a file cannot be read.
-        """
-        digest = hashlib.sha256()
-        for path in self.paths:
-            try:
-                content = path.read_bytes()
-            except OSError as err:
-                raise DataError(f"Cannot read the picture {path}: {err.strerror}") from err
-            digest.update(len(content).to_bytes(8, "little"))
-            digest.update(content)
-        return digest.hexdigest()
+        super().__init__(self.paths)

@@ -16,11 +16,13 @@ class Plugin:
             is made, so that a run can be written down and repeated without help from the author.
         modules: What a run with it imports sooner or later, such as ``("matplotlib.figure",)``. The
             Trainer imports them first, so that a missing one ends the run before any work.
+        install: What to give to ``pip install`` for them; said where one is missing.
     """
 
     name: ClassVar[str] = ""
     kind: ClassVar[str] = ""
     modules: ClassVar[tuple[str, ...]] = ()
+    install: ClassVar[str] = ""
     options: dict[str, Any]
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:

@@ -56,6 +56,55 @@ class Split:
 
 
 @dataclass(frozen=True)
+class PictureNote:
+    """A picture that is changed when it is read, or that was left out.
+
+    Attributes:
+        name: Its name, as in ``Split.names``.
+        kinds: What it is: ``"greyscale"``, ``"transparent"``, ``"CMYK"``, ``"palette"``,
+            ``"16-bit"``, ``"animated"``, ``"rotated"``, ``"other colours"``; ``"broken"`` alone for
+            one that was left out.
+        done: For each kind what was done; for a broken one the reason.
+    """
+
+    name: str
+    kinds: tuple[str, ...]
+    done: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Duplicate:
+    """A test or validation image that is also a training image, byte for byte.
+
+    Attributes:
+        split: ``"test"`` or ``"validation"``.
+        index: The image's index in its split's images, from 0; where tlkit drew the validation
+            images out of the training images, its index among these.
+        name: Its name; empty where images have none.
+        label: Its class number.
+        train_index: The index of the first training image that equals it; of the first with
+            another label where there is one.
+        train_name: The name of that training image.
+        train_label: The class number of that training image.
+        copies: How many training images equal it, 1 or more.
+    """
+
+    split: str
+    index: int
+    name: str
+    label: int
+    train_index: int
+    train_name: str
+    train_label: int
+    copies: int
+
+    @property
+    def label_conflict(self) -> bool:
+        """Whether one image has two labels."""
+        return self.label != self.train_label
+
+
+@dataclass(frozen=True)
 class ImageData:
     """What a dataset source loads.
 
@@ -64,7 +113,9 @@ class ImageData:
         test: The test images, used once, at the end.
         class_names: The class names in the order of the labels.
         validation: Validation images, where the dataset comes with its own.
-        notes: What the user should know, such as pictures that were left out.
+        notes: What the user should know, such as files that are no pictures.
+        pictures: The pictures that are changed when they are read, and those that were left out;
+            the Trainer sums them up in the run's notes.
     """
 
     train: Split
@@ -72,6 +123,7 @@ class ImageData:
     class_names: tuple[str, ...]
     validation: Split | None = None
     notes: tuple[str, ...] = ()
+    pictures: tuple[PictureNote, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -103,6 +155,10 @@ class RunInfo:
         num_test: Number of test images.
         notes: What the user should know, such as validation on the test set.
         idle_options: For each kind of plugin the options that change nothing in this run.
+        class_counts: Number of images trained on of each class, in the order of the labels.
+        duplicates: Number of ``test`` and of ``validation`` images that are also training images,
+            of ``train`` images that repeat an earlier one, and of images with two labels
+            (``label_conflicts``).
     """
 
     name: str
@@ -114,6 +170,19 @@ class RunInfo:
     num_test: int
     notes: tuple[str, ...] = ()
     idle_options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    class_counts: tuple[int, ...] = ()
+    duplicates: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def imbalance(self) -> float:
+        """Images of the largest class for each image of the smallest: 1.0 is even.
+
+        Infinite if a class has no image, and 1.0 if nothing is known.
+        """
+        if not self.class_counts:
+            return 1.0
+        smallest = min(self.class_counts)
+        return max(self.class_counts) / smallest if smallest else float("inf")
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,14 @@ class Reporter(Plugin):
     kind: ClassVar[str] = "reporter"
 
     def on_run_begin(self, run: RunInfo, **kwargs: Any) -> None:
-        """Called once the data is loaded and before anything is computed."""
+        """Called once the data is loaded and before anything is computed.
+
+        Args:
+            run: What is known of the run.
+            kwargs: ``pictures``: a ``PictureNote`` for each picture that is changed when it is
+                read, or was left out. ``duplicates``: a ``Duplicate`` for each test or validation
+                image that is also a training image.
+        """
 
     def on_extract_progress(
         self, split: str, done: int, total: int, seconds: float, **kwargs: Any

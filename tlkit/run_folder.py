@@ -203,6 +203,7 @@ def _from_json(folder: Path, record: dict[str, Any], labels: Any, probabilities:
                 "idle_options": {
                     kind: tuple(names) for kind, names in info.get("idle_options", {}).items()
                 },
+                "class_counts": tuple(info.get("class_counts", ())),
             }
         ),
         phases=tuple(

@@ -34,7 +34,9 @@ from tlkit.features import FeatureStore, FeatureType
 from tlkit.few_shot import take_few
 from tlkit.fingerprint import digest_weights
 from tlkit.head import Head
+from tlkit.leakage import DuplicatesChoice, find_leakage, settle
 from tlkit.model import with_temperature
+from tlkit.picture_check import summarize_pictures
 from tlkit.plugin import Plugin
 from tlkit.records import Evaluation, ImageData, RunInfo, RunResult, Split
 from tlkit.registry import Registry
@@ -73,6 +75,7 @@ class Trainer:
         name: str = "run",
         seed: int = 0,
         validation: float | Literal["test"] = 0.1,
+        duplicates: DuplicatesChoice = "report",
         save: Sequence[Format] = ("keras",),
         calibrate: bool = False,
         few_shot: int = 0,
@@ -98,6 +101,8 @@ class Trainer:
             validation: Share of the training images to validate on, above 0 and below 1, drawn
                 evenly from the classes; or ``"test"`` to validate on the test set, as the original
                 exercise does. Ignored where the dataset brings validation images.
+            duplicates: What to do where test or validation images are also training images:
+                ``"report"`` them, end with an ``"error"``, or ``"drop"`` them out of training.
             save: Formats to save the model in.
             calibrate: Whether the saved model divides its logits by the temperature that is fitted
                 on the validation images, so that its probabilities can be believed more; the test
@@ -127,6 +132,7 @@ class Trainer:
         self.views = views
         self.augmentation = augmentation if augmentation is not None else Augmentation()
         self.name, self.seed, self.validation = name, seed, validation
+        self.duplicates: DuplicatesChoice = duplicates
         self.save = tuple(save)
         self.calibrate = calibrate
         self.few_shot = few_shot
@@ -144,6 +150,7 @@ class Trainer:
                 "name": self.name,
                 "seed": self.seed,
                 "validation": self.validation,
+                "duplicates": self.duplicates,
                 "save": list(self.save),
                 "calibrate": self.calibrate,
                 "few_shot": self.few_shot,
@@ -189,6 +196,9 @@ class Trainer:
             data = self.dataset.load(self.seed)
             _check_data(data, self.dataset)
             subsets, notes = self._split(data)
+            leakage = find_leakage(subsets["train"], subsets["validation"], subsets["test"])
+            subsets, more = settle(leakage, subsets, self.duplicates, data.class_names)
+            notes += [*summarize_pictures(data.pictures), *more]
             if self.few_shot:
                 subsets, more = take_few(subsets, self.few_shot, self.seed, data.class_names)
                 notes += more
@@ -209,8 +219,10 @@ class Trainer:
                 plugin.kind: plugin.idle_options()
                 for plugin in (self.dataset, self.backbone, self.head, self.workflow)
             },
+            class_counts=_class_counts(subsets["train"], len(data.class_names)),
+            duplicates=leakage.counts,
         )
-        events.emit("on_run_begin", info)
+        events.emit("on_run_begin", info, pictures=data.pictures, duplicates=leakage.duplicates)
         with _timed(seconds, "model"):
             session = self._session(data.class_names, subsets, events, engines)
             weights_digest = digest_weights(session.model.backbone)
@@ -260,9 +272,10 @@ class Trainer:
                 try:
                     importlib.import_module(module)
                 except ImportError as err:
+                    how = f"pip install {plugin.install}" if plugin.install else "Install it"
                     raise PluginError(
                         f"The {plugin.kind} '{plugin.name}' needs {module}, which cannot be "
-                        f"imported: {err}. Install it, or leave the {plugin.kind} out."
+                        f"imported: {err}. {how}, or leave the {plugin.kind} out."
                     ) from err
         importlib.import_module("sklearn.metrics")
 
@@ -410,6 +423,10 @@ class Trainer:
                 "fitted on the test images would flatter the test figures. Set validation to a "
                 "share of the training images, such as 0.1."
             )
+        if self.duplicates not in ("report", "error", "drop"):
+            raise ConfigError(
+                f"duplicates = {self.duplicates!r} is not allowed: 'report', 'error', 'drop'."
+            )
         if self.feature_type not in ("float32", "float16"):
             raise ConfigError(
                 f"[features] dtype = {self.feature_type!r} is not allowed: 'float32', 'float16'."
@@ -472,6 +489,11 @@ def _split_problems(split: Split, num_classes: int) -> list[str]:
             f"labels go from {labels.min()} to {labels.max()}; allowed: 0 to {num_classes - 1}"
         )
     return problems
+
+
+def _class_counts(train: Subset, num_classes: int) -> tuple[int, ...]:
+    counts = np.bincount(np.asarray(train.split.labels)[train.rows], minlength=num_classes)
+    return tuple(int(count) for count in counts)
 
 
 def _stratified(labels: Any, share: float, seed: int) -> tuple[Any, Any]:

@@ -78,3 +78,50 @@ def test_too_few_pictures_to_split_are_named(tmp_path):
     fill(tmp_path, count=1)
     with pytest.raises(DataError, match="Cannot split"):
         Folder(str(tmp_path)).load(0)
+
+
+def test_unusual_pictures_are_listed_over_all_splits(tmp_path):
+    fill(tmp_path / "train")
+    fill(tmp_path / "test", count=2)
+    Image.new("L", (4, 4)).save(tmp_path / "train" / "cat" / "grey.png")
+    Image.new("CMYK", (4, 4)).save(tmp_path / "test" / "dog" / "print.jpg")
+    data = Folder(str(tmp_path)).load(0)
+    assert [(note.name, note.kinds) for note in data.pictures] == [
+        ("train/cat/grey.png", ("greyscale",)),
+        ("test/dog/print.jpg", ("CMYK",)),
+    ]
+
+
+def test_broken_pictures_end_the_run_or_are_left_out_when_asked(tmp_path):
+    fill(tmp_path, count=10)
+    (tmp_path / "cat" / "empty.jpg").write_bytes(b"")
+    (tmp_path / "dog" / "text.png").write_text("hello")
+    with pytest.raises(DataError, match=r"(?s)2 of 22 pictures.*cat/empty\.jpg.*dog/text\.png"):
+        Folder(str(tmp_path)).load(0)
+    data = Folder(str(tmp_path), broken="skip").load(0)
+    assert len(data.train) + len(data.test) == 20
+    assert [note.name for note in data.pictures] == ["cat/empty.jpg", "dog/text.png"]
+
+
+def test_a_picture_that_only_decoding_finds_broken_is_named_with_what_to_do(tmp_path):
+    fill(tmp_path, count=10)
+    pixels = np.random.default_rng(0).integers(0, 255, (50, 50, 3), np.uint8)
+    path = tmp_path / "cat" / "0.png"
+    Image.fromarray(pixels).save(path)
+    path.write_bytes(path.read_bytes()[:3000])
+    data = Folder(str(tmp_path)).load(0)
+    split = data.train if "cat/0.png" in data.train.names else data.test
+    with pytest.raises(DataError, match=r"cat/0\.png: .*broken = 'skip'"):
+        split.images[split.names.index("cat/0.png")]
+    assert [note.name for note in Folder(str(tmp_path), broken="skip").load(0).pictures] == [
+        "cat/0.png"
+    ]
+
+
+def test_a_split_with_broken_pictures_only_is_named(tmp_path):
+    fill(tmp_path / "train")
+    for name in ("cat", "dog"):
+        (tmp_path / "test" / name).mkdir(parents=True)
+        (tmp_path / "test" / name / "0.png").write_bytes(b"")
+    with pytest.raises(DataError, match="no picture of the test split can be read"):
+        Folder(str(tmp_path), broken="skip").load(0)

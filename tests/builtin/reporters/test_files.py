@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tlkit import PhaseResult
+from tlkit import Duplicate, PhaseResult, PictureNote
 from tlkit.builtin.reporters.files import (
     FilesReporter,
     figures_text,
@@ -191,3 +191,49 @@ def test_csv_is_read_back_as_it_was(rows):
         path = Path(folder) / "a.csv"
         write_csv(path, rows)
         assert read(path) == [[safe_cell(cell) for cell in row] for row in rows]
+
+
+def test_the_training_images_of_each_class_are_in_the_metrics(fake_result, tmp_path):
+    counts = {"class_counts": (*[100] * 9, 25), "duplicates": {"test": 3, "train": 0}}
+    FilesReporter().on_run_end(fake_result(folder=tmp_path, **counts))
+    train = json.loads((tmp_path / "metrics.json").read_text())["train"]
+    assert train["images"] == 45000
+    assert train["classes"][9] == {"name": "truck", "images": 25}
+    assert train["imbalance"] == 4.0
+    assert train["duplicates"] == {"test": 3, "train": 0}
+
+
+def test_a_class_without_training_images_is_valid_json(fake_result, tmp_path):
+    FilesReporter().on_run_end(fake_result(folder=tmp_path, class_counts=(*[100] * 9, 0)))
+    assert json.loads((tmp_path / "metrics.json").read_text())["train"]["imbalance"] is None
+
+
+def test_pictures_and_leakage_are_listed_when_the_run_begins(fake_result, tmp_path):
+    pictures = (
+        PictureNote("a.png", ("greyscale", "transparent"), ("made RGB", "laid on white")),
+        PictureNote("=cmd().png", ("broken",), ("it is empty",)),
+    )
+    duplicates = (
+        Duplicate("test", 3, "t/a.png", 0, 7, "@b.png", 1, 2),
+        Duplicate("validation", 5, "", 2, 9, "", 2, 1),
+    )
+    info = fake_result(folder=tmp_path).info
+    FilesReporter().on_run_begin(info, pictures=pictures, duplicates=duplicates)
+    assert read(tmp_path / "pictures.csv") == [
+        ["name", "kind", "what was done"],
+        ["a.png", "greyscale; transparent", "made RGB; laid on white"],
+        ["'=cmd().png", "broken", "left out: it is empty"],
+    ]
+    rows = read(tmp_path / "leakage.csv")
+    assert rows[1] == ["test", "3", "t/a.png", "airplane", "7", "'@b.png", "automobile", "2", "yes"]
+    assert rows[2] == ["validation", "5", "", "bird", "9", "", "bird", "1", "no"]
+    assert len(rows[0]) == 9
+
+
+def test_nothing_is_listed_where_there_is_nothing(fake_result, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    note = PictureNote("a.png", ("greyscale",), ("made RGB",))
+    FilesReporter().on_run_begin(fake_result(folder=tmp_path).info, pictures=(), duplicates=())
+    FilesReporter().on_run_begin(fake_result(folder=tmp_path).info)
+    FilesReporter().on_run_begin(fake_result().info, pictures=(note,))
+    assert list(tmp_path.iterdir()) == []

@@ -120,6 +120,48 @@ def test_the_epoch_that_was_kept_is_said():
     assert "Stopped early. Kept the weights of epoch 1" in screen.text
 
 
+@pytest.mark.parametrize("width", [80, 120])
+@pytest.mark.parametrize("terminal", [False, True])
+def test_unbalanced_classes_are_shown_before_training(fake_result, width, terminal):
+    counts = (*[5000] * 7, 2000, 9, 0)
+    text = shown(fake_result(class_counts=counts), width=width, terminal=terminal)
+    text = ESCAPE.sub("", text).split("Phase frozen")[0].replace("\r", "\n")
+    assert_fits(text, width)
+    flat = " ".join(text.split())
+    assert "Balance 0 (truck) to 5,000 (airplane) training images in a class" in flat
+    assert 'Unbalanced classes. [workflow] class_weight = "balanced" gives every class' in flat
+    assert "Fewer than 10 training images: truck (0), ship (9)." in flat
+
+
+def test_the_ratio_of_the_classes_is_shown_and_mild_ones_give_no_warning(fake_result):
+    text = shown(fake_result(class_counts=(*[150] * 9, 100)), width=120)
+    assert "100 (truck) to 150 (airplane) training images in a class, 1.5 times as many" in text
+    assert "Unbalanced" not in text
+    text = shown(fake_result(class_counts=(*[200] * 9, 100)), width=120)
+    assert "2.0 times as many" in text
+    assert "Unbalanced" in text
+
+
+def test_even_classes_have_one_line(fake_result):
+    text = shown(fake_result(class_counts=(4500,) * 10))
+    assert "Balance     4,500 training images in each class\n" in text
+    assert "Fewer than" not in text
+    assert "Balance" not in shown(fake_result())
+    text = " ".join(shown(fake_result(class_counts=(9,) * 10)).split())
+    assert "9 training images in each class" in text
+    assert "Fewer than 10 training images: airplane (9), automobile (9)," in text
+    assert "and 5 more." in text
+
+
+def test_many_small_classes_are_counted(fake_result, nasty_names):
+    names = (*nasty_names, *(f"class {index}" for index in range(30)))
+    counts = (*[3] * len(nasty_names), *[5] * 29, 100)
+    text = shown(fake_result(names, class_counts=counts))
+    assert " and 34 more." in " ".join(text.split())
+    assert not CONTROL.search(text)
+    assert_fits(text.split("Phase frozen")[0], 80)
+
+
 def test_the_epoch_table_is_aligned(fake_result):
     text = shown(fake_result())
     head, row = row_of(text, "Epoch"), row_of(text, "1/5")

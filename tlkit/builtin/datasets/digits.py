@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from tlkit import DatasetSource, ImageData, Split
-from tlkit.builtin.datasets.splitting import split_rows
+from tlkit import DatasetSource, ImageData, Split, split_rows
 
 
 class Digits(DatasetSource):

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar, Literal
 
 from tlkit import (
     PICTURE_SUFFIXES,
     DataError,
     DatasetSource,
     ImageData,
-    PictureFiles,
-    Split,
     did_you_mean,
+    picture_data,
     scan_pictures,
 )
-from tlkit.builtin.datasets.splitting import split_rows
 
-if TYPE_CHECKING:
-    import numpy as np
-
-VALIDATION_NAMES = ("validation", "val", "valid")
+PARTS = {
+    "train": ("train",),
+    "test": ("test",),
+    "validation": ("validation", "val", "valid"),
+}
 
 
 class Folder(DatasetSource):
@@ -28,7 +28,9 @@ class Folder(DatasetSource):
 
     name: ClassVar[str] = "folder"
 
-    def __init__(self, path: str, test_fraction: float = 0.2) -> None:
+    def __init__(
+        self, path: str, test_fraction: float = 0.2, broken: Literal["error", "skip"] = "error"
+    ) -> None:
         """Choose the folder.
 
         Args:
@@ -36,93 +38,93 @@ class Folder(DatasetSource):
                 if there is one; or a folder with CLASS/*.
             test_fraction: Share of the pictures in the test split where there is no test folder,
                 above 0 and below 1.
+            broken: "error" to end the run at pictures that cannot be read, or "skip" to leave them
+                out, for which every picture is decoded once at the start.
         """
         self.path = path
         self.test_fraction = test_fraction
+        self.broken: Literal["error", "skip"] = broken
 
     def load(self, seed: int) -> ImageData:
-        """List the pictures; they are read when they are needed."""
+        """List the pictures and look at their headers; they are read when they are needed.
+
+        Raises:
+            DataError: If there is no such folder, a class is missing or empty, or pictures cannot
+                be read.
+        """
         root = Path(self.path).expanduser()
         if not root.is_dir():
             raise DataError(
                 f"[dataset] path: there is no folder {root}. Needed: a folder with train/CLASS/ "
                 f"and test/CLASS/, or with CLASS/ alone."
             )
-        if (root / "train").is_dir():
-            return self._load_splits(root, seed)
-        paths, labels, class_names, notes = _scan(root, None)
-        return self._split(root, paths, labels, class_names, seed, notes)
-
-    def _load_splits(self, root: Path, seed: int) -> ImageData:
-        paths, labels, class_names, notes = _scan(root / "train", None)
-        if not (root / "test").is_dir():
-            notes.append(f"No folder test/: {self.test_fraction:.0%} of train/ is the test split.")
-            return self._split(root / "train", paths, labels, class_names, seed, notes)
-        train = _make_split(root, paths, labels)
-        splits = {}
-        for part in ("test", *VALIDATION_NAMES):
-            if (root / part).is_dir():
-                paths, labels, _, more = _scan(root / part, class_names)
-                splits[part] = _make_split(root, paths, labels)
-                notes += more
-        validation = next((splits[name] for name in VALIDATION_NAMES if name in splits), None)
-        return ImageData(train, splits["test"], class_names, validation, tuple(notes))
-
-    def _split(
-        self,
-        root: Path,
-        paths: list[Path],
-        labels: np.ndarray,
-        class_names: tuple[str, ...],
-        seed: int,
-        notes: list[str],
-    ) -> ImageData:
-        train, test = split_rows(labels, self.test_fraction, seed, str(root))
-        parts = [
-            _make_split(root, [paths[row] for row in rows], labels[rows]) for rows in (train, test)
-        ]
-        return ImageData(parts[0], parts[1], class_names, None, tuple(notes))
-
-
-def _scan(
-    root: Path, class_names: tuple[str, ...] | None
-) -> tuple[list[Path], np.ndarray, tuple[str, ...], list[str]]:
-    """Return the pictures of a split, their labels, the class names, and notes."""
-    import numpy as np
-
-    folders = sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
-    found = tuple(folder.name for folder in folders)
-    if class_names is None:
-        if len(found) < 2:
-            raise DataError(
-                f"{root} has {len(found)} class folders; at least 2 are needed, one for each "
-                f"class, with its pictures inside."
-            )
-        class_names = found
-    strange = [name for name in found if name not in class_names]
-    if strange:
-        raise DataError(
-            f"{root} has a class '{strange[0]}' that train/ does not have."
-            f"{did_you_mean(strange[0], class_names)} Classes of train/: {', '.join(class_names)}."
+        found = _Found()
+        if not (root / "train").is_dir():
+            found.scan(root, "train")
+        else:
+            for part, names in PARTS.items():
+                folder = next((root / name for name in names if (root / name).is_dir()), None)
+                if folder is not None:
+                    found.scan(folder, part)
+            if "test" not in found.parts:
+                found.notes.append(
+                    f"No folder test/: {self.test_fraction:.0%} of train/ is the test split."
+                )
+        return picture_data(
+            found.paths,
+            [path.relative_to(root).as_posix() for path in found.paths],
+            found.labels,
+            found.parts,
+            found.class_names,
+            where=str(root),
+            seed=seed,
+            broken=self.broken,
+            test_fraction=self.test_fraction,
+            notes=found.notes,
         )
-    paths: list[Path] = []
-    labels: list[int] = []
-    ignored = 0
-    for folder in folders:
-        pictures, others = scan_pictures(folder, recursive=True)
-        ignored += others
-        if not pictures:
-            kinds = ", ".join(sorted(suffix[1:] for suffix in PICTURE_SUFFIXES))
-            raise DataError(f"The class folder {folder} has no picture. Read are: {kinds}.")
-        paths += pictures
-        labels += [class_names.index(folder.name)] * len(pictures)
-    notes = [f"{ignored} files in {root} are no pictures and were left out."] if ignored else []
-    absent = [name for name in class_names if name not in found]
-    if absent:
-        notes.append(f"{root} has no picture of: {', '.join(absent)}.")
-    return paths, np.array(labels, dtype=np.int64), class_names, notes
 
 
-def _make_split(root: Path, paths: list[Path], labels: np.ndarray) -> Split:
-    names = tuple(path.relative_to(root).as_posix() for path in paths)
-    return Split(PictureFiles(paths), labels, names)
+@dataclass
+class _Found:
+    """The pictures of a folder, and the split and the class that they stand under."""
+
+    class_names: tuple[str, ...] = ()
+    paths: list[Path] = field(default_factory=list)
+    labels: list[int] = field(default_factory=list)
+    parts: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def scan(self, folder: Path, part: str) -> None:
+        """Add the pictures of one split; the first one decides the classes."""
+        folders = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+        found = tuple(item.name for item in folders)
+        if not self.class_names:
+            if len(found) < 2:
+                raise DataError(
+                    f"{folder} has {len(found)} class folders; at least 2 are needed, one for each "
+                    f"class, with its pictures inside."
+                )
+            self.class_names = found
+        strange = [name for name in found if name not in self.class_names]
+        if strange:
+            raise DataError(
+                f"{folder} has a class '{strange[0]}' that train/ does not have."
+                f"{did_you_mean(strange[0], self.class_names)} Classes of train/: "
+                f"{', '.join(self.class_names)}."
+            )
+        ignored = 0
+        for item in folders:
+            pictures, others = scan_pictures(item, recursive=True)
+            ignored += others
+            if not pictures:
+                kinds = ", ".join(sorted(suffix[1:] for suffix in PICTURE_SUFFIXES))
+                raise DataError(f"The class folder {item} has no picture. Read are: {kinds}.")
+            label = self.class_names.index(item.name)
+            self.paths += pictures
+            self.labels += [label] * len(pictures)
+            self.parts += [part] * len(pictures)
+        if ignored:
+            self.notes.append(f"{ignored} files in {folder} are no pictures and were left out.")
+        absent = [name for name in self.class_names if name not in found]
+        if absent:
+            self.notes.append(f"{folder} has no picture of: {', '.join(absent)}.")

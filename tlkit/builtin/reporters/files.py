@@ -10,7 +10,17 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from tlkit import Evaluation, Reporter, RunResult, atomic_path, atomic_write_text, printable
+from tlkit import (
+    Duplicate,
+    Evaluation,
+    PictureNote,
+    Reporter,
+    RunInfo,
+    RunResult,
+    atomic_path,
+    atomic_write_text,
+    printable,
+)
 from tlkit.builtin.reporters.figures import accuracy_text, figure_rows
 from tlkit.builtin.reporters.history import METRICS, epoch_rows
 
@@ -23,6 +33,21 @@ class FilesReporter(Reporter):
     """Write the figures of a run into its folder as JSON, CSV and text."""
 
     name: ClassVar[str] = "files"
+
+    def on_run_begin(self, run: RunInfo, **kwargs: Any) -> None:
+        """Write the lists of unusual pictures and of duplicates, where there are any.
+
+        Args:
+            run: The run that begins; without a folder nothing is written.
+            kwargs: ``pictures`` and ``duplicates``; see ``Reporter.on_run_begin``.
+        """
+        pictures, duplicates = kwargs.get("pictures", ()), kwargs.get("duplicates", ())
+        if run.folder is None:
+            return
+        if pictures:
+            write_csv(run.folder / "pictures.csv", _pictures(pictures))
+        if duplicates:
+            write_csv(run.folder / "leakage.csv", _leakage(duplicates, run.class_names))
 
     def on_run_end(self, result: RunResult, **kwargs: Any) -> None:
         """Write the files.
@@ -64,6 +89,7 @@ def metrics(result: RunResult) -> dict[str, Any]:
     figures = {
         "schema_version": SCHEMA_VERSION,
         "run": result.info.name,
+        "train": _train(result.info),
         "test": {
             "images": len(test.labels),
             "accuracy": test.accuracy,
@@ -84,6 +110,16 @@ def metrics(result: RunResult) -> dict[str, Any]:
     }
     plain: dict[str, Any] = _without_nan(figures)
     return plain
+
+
+def _train(info: RunInfo) -> dict[str, Any]:
+    counts = zip(info.class_names, info.class_counts, strict=bool(info.class_counts))
+    return {
+        "images": info.num_train,
+        "classes": [{"name": name, "images": images} for name, images in counts],
+        "imbalance": info.imbalance,
+        "duplicates": dict(info.duplicates),
+    }
 
 
 def report_text(test: Evaluation) -> str:
@@ -123,6 +159,27 @@ def write_csv(path: Path, rows: Iterable[Sequence[object]]) -> None:
 def safe_cell(text: str) -> str:
     """Put an apostrophe before text that a spreadsheet would run as a formula."""
     return f"'{text}" if text.startswith(_FORMULA_STARTS) else text
+
+
+def _pictures(pictures: Sequence[PictureNote]) -> Iterable[Sequence[object]]:
+    yield ("name", "kind", "what was done")
+    for note in pictures:
+        reasons = [f"left out: {text}" for text in note.done]
+        done = reasons if "broken" in note.kinds else note.done
+        yield (note.name, "; ".join(note.kinds), "; ".join(done))
+
+
+def _leakage(duplicates: Sequence[Duplicate], classes: Sequence[str]) -> Iterable[Sequence[object]]:
+    yield (
+        *("split", "index", "name", "class", "training index", "training name"),
+        *("training class", "copies in training", "label conflict"),
+    )
+    for item in duplicates:
+        yield (
+            *(item.split, item.index, item.name, classes[item.label]),
+            *(item.train_index, item.train_name, classes[item.train_label]),
+            *(item.copies, "yes" if item.label_conflict else "no"),
+        )
 
 
 def _history(result: RunResult) -> Iterable[Sequence[object]]:

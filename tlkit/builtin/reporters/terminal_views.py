@@ -26,6 +26,10 @@ MAX_HEAT_MAP_CLASSES = 20
 MAX_REPORT_CLASSES = 100
 MAX_CONFUSIONS = 15
 MAX_FILES = 20
+MAX_NAMED = 5
+# From here on a classifier gains visibly from the frequency of a class alone.
+UNBALANCED = 2.0
+FEW_IMAGES = 10
 _NAME_CELLS = 40
 _KEY_CELLS, _FIGURE_CELLS = 12, 20
 _SMALLEST_COLOURED_SHARE = 0.03
@@ -73,8 +77,34 @@ class Views:
         if features.get("dtype", "float32") != "float32":
             rows.append(("Features", f"stored as {features['dtype']}"))
         rows.append(("Folder", "none: nothing is saved" if run.folder is None else str(run.folder)))
+        rows += self._balance(run)
         rows += [("Note", note) for note in run.notes]
         yield from self._pairs(rows)
+
+    def _balance(self, run: RunInfo) -> list[tuple[str, str]]:
+        """How evenly the training images are spread over the classes."""
+        if not run.class_counts:
+            return []
+        counts = list(zip(run.class_counts, run.class_names, strict=True))
+        least, smallest = min(counts, key=lambda item: item[0])
+        most, largest = max(counts, key=lambda item: item[0])
+        text = f"{plural(least, 'training image')} in each class"
+        if least < most:
+            smallest, largest = self.text.fit(smallest, 30), self.text.fit(largest, 30)
+            text = f"{least:,} ({smallest}) to {most:,} ({largest}) training images in a class"
+        if 0 < least < most:
+            text += f", {run.imbalance:.1f} times as many"
+        rows = [("Balance", text)]
+        if run.imbalance >= UNBALANCED:
+            advice = '[workflow] class_weight = "balanced" gives every class the same weight.'
+            rows.append(("Warning", f"Unbalanced classes. {advice}"))
+        few = sorted(item for item in counts if item[0] < FEW_IMAGES)
+        if few:
+            named = [f"{self.text.fit(name, 30)} ({count})" for count, name in few[:MAX_NAMED]]
+            more = f" and {len(few) - MAX_NAMED:,} more" if len(few) > MAX_NAMED else ""
+            text = f"Fewer than {FEW_IMAGES} training images: {', '.join(named)}{more}."
+            rows.append(("Warning", text))
+        return rows
 
     def engine(self, name: str, trials: Sequence[EngineTrial]) -> Iterator[Text]:
         """Which engine runs the backbone, and how each other one compared with TensorFlow."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tlkit import DataError
+from tlkit.errors import DataError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,6 +39,6 @@ def split_rows(
     except ValueError as err:
         raise DataError(
             f"Cannot split {where} into training and test images: {err} Add images to the "
-            f"smallest class, change test_fraction, or make the folders train/ and test/ yourself."
+            f"smallest class, change test_fraction, or split the images yourself."
         ) from err
     return np.sort(train), np.sort(test)

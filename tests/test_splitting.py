@@ -1,0 +1,27 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tlkit import DataError, split_rows
+
+
+@given(st.integers(0, 2**32 - 1), st.floats(0.2, 0.8), st.integers(10, 40), st.integers(10, 40))
+def test_every_row_is_in_one_part_and_the_shares_of_the_classes_stay(seed, share, cats, dogs):
+    labels = np.array([0] * cats + [1] * dogs)
+    train, test = split_rows(labels, share, seed, "a list")
+    assert sorted([*train, *test]) == list(range(cats + dogs))
+    for rows in (train, test):
+        assert (np.diff(rows) > 0).all()
+        assert abs((labels[rows] == 0).sum() - len(rows) * cats / (cats + dogs)) <= 1
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0, -0.5, float("nan")])
+def test_shares_that_are_none_are_refused(share):
+    with pytest.raises(DataError, match="above 0 and below 1"):
+        split_rows(np.array([0, 1] * 10), share, 0, "a list")
+
+
+def test_a_class_that_is_too_small_is_said():
+    with pytest.raises(DataError, match="Cannot split a list"):
+        split_rows(np.array([0] * 10 + [1]), 0.2, 0, "a list")

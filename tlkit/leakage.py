@@ -1,0 +1,268 @@
+"""Leakage: test and validation images that are also training images."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from tlkit.errors import DataError
+from tlkit.records import Duplicate, ImageSequence, Int64Array, Split
+from tlkit.rows import release_pages
+from tlkit.session import SplitName, Subset
+from tlkit.text import printable
+from tlkit.threads import map_in_threads
+
+DuplicatesChoice = Literal["report", "error", "drop"]
+ROWS_AT_ONCE = 4096
+MAX_NAMED = 5
+
+
+@dataclass(frozen=True)
+class Leakage:
+    """Which images stand in more than one place.
+
+    Attributes:
+        duplicates: One for each test or validation image that is also a training image.
+        repeats: Number of training images that equal an earlier one.
+        label_conflicts: Number of images, of any split, that equal a training image with another
+            label; of two training images the later one counts.
+        train_rows: int64 array: the rows to train on that no test or validation image equals.
+        validation_rows: int64 array: the rows to validate on that no test image equals.
+    """
+
+    duplicates: tuple[Duplicate, ...]
+    repeats: int
+    label_conflicts: int
+    train_rows: Int64Array
+    validation_rows: Int64Array
+
+    def count(self, split: str) -> int:
+        """Return how many images of ``"test"`` or ``"validation"`` are also training images."""
+        return sum(item.split == split for item in self.duplicates)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """The numbers for ``RunInfo.duplicates``."""
+        return {
+            "test": self.count("test"),
+            "validation": self.count("validation"),
+            "train": self.repeats,
+            "label_conflicts": self.label_conflicts,
+        }
+
+
+def find_leakage(train: Subset, validation: Subset, test: Subset) -> Leakage:
+    """Compare images by their digests.
+
+    A test image counts as a training image also where tlkit drew that one for validation out of the
+    training images. Images that validation shares with the test set because they are one split are
+    not compared with it.
+
+    Args:
+        train: The images to train on.
+        validation: The images to validate on.
+        test: The images to test on.
+    """
+    digests = _digests([train.split, validation.split, test.split])
+    drawn = validation.split is train.split
+    known = np.concatenate([train.rows, validation.rows]) if drawn else train.rows
+    copies = _copies(digests[id(train.split)], train.rows)
+    all_copies = _copies(digests[id(train.split)], np.sort(known)) if drawn else copies
+
+    duplicates = list(_duplicates("test", test, digests, train.split, all_copies))
+    if validation.split is not test.split:
+        duplicates += _duplicates("validation", validation, digests, train.split, copies)
+    labels = train.split.labels
+    repeated = [rows for rows in all_copies.values() if len(rows) > 1]
+    conflicts = sum(int((labels[rows[1:]] != labels[rows[0]]).sum()) for rows in repeated)
+
+    tested = _taken(digests[id(test.split)], test.rows)
+    validated = _taken(digests[id(validation.split)], validation.rows)
+    return Leakage(
+        duplicates=tuple(duplicates),
+        repeats=sum(len(rows) - 1 for rows in repeated),
+        # Validation images drawn from the training images are counted among these already.
+        label_conflicts=conflicts
+        + sum(item.label_conflict for item in duplicates if item.split == "test" or not drawn),
+        train_rows=_without(train.rows, digests[id(train.split)], tested | validated),
+        validation_rows=validation.rows
+        if validation.split is test.split
+        else _without(validation.rows, digests[id(validation.split)], tested),
+    )
+
+
+def settle(
+    leakage: Leakage,
+    subsets: Mapping[SplitName, Subset],
+    choice: DuplicatesChoice,
+    class_names: Sequence[str],
+) -> tuple[dict[SplitName, Subset], list[str]]:
+    """Do what was chosen about images that are in training and in test or validation.
+
+    Args:
+        leakage: What was found.
+        subsets: The images to train on, to validate on and to test on.
+        choice: ``"report"`` changes nothing, ``"error"`` refuses, ``"drop"`` takes images out of
+            training that are also test or validation images, and out of validation those that are
+            also test images.
+        class_names: The class names in the order of the labels.
+
+    Returns:
+        The images to use, and what the user should know.
+
+    Raises:
+        DataError: With ``"error"``, if there is any such image; with ``"drop"``, if nothing is
+            left to train or to validate on.
+    """
+    kept = dict(subsets)
+    found = [
+        f"LEAKAGE: {leakage.count(name):,} of {len(subsets[name].rows):,} {name} images are also "
+        f"training images."
+        for name in ("test", "validation")
+        if leakage.count(name)
+    ]
+    if found and choice == "error":
+        pairs = [
+            f"  {_describe(item.split, item.index, item.name)} = "
+            f"{_describe('train', item.train_index, item.train_name)}"
+            for item in leakage.duplicates[:MAX_NAMED]
+        ]
+        more = len(leakage.duplicates) - MAX_NAMED
+        pairs += [f"  and {more:,} more"] if more > 0 else []
+        raise DataError(
+            "\n".join([*found, *pairs])
+            + "\nTake them out of the data, or set [run] duplicates = 'report', or 'drop' to leave "
+            "them out of training."
+        )
+    notes = [f"{text} The reporter files lists them in leakage.csv." for text in found]
+    if notes and choice == "drop":
+        train, validation = subsets["train"], subsets["validation"]
+        kept["train"] = Subset(train.split, leakage.train_rows)
+        kept["validation"] = Subset(validation.split, leakage.validation_rows)
+        for name in ("train", "validation"):
+            if not len(kept[name].rows):
+                raise DataError(
+                    f"With [run] duplicates = 'drop' no {name} image is left: every one of them is "
+                    f"also in another split. Split the data anew."
+                )
+        notes.append(
+            f"Dropped: {len(train.rows) - len(leakage.train_rows):,} training images and "
+            f"{len(validation.rows) - len(leakage.validation_rows):,} validation images."
+        )
+    elif notes:
+        notes.append("[run] duplicates = 'drop' leaves them out of training, 'error' refuses them.")
+    if leakage.repeats:
+        count = leakage.repeats
+        notes.append(f"Training images that repeat an earlier one: {count:,}.")
+    if leakage.label_conflicts:
+        notes.append(_conflicts(leakage, class_names))
+    return kept, notes
+
+
+def digest_each(images: ImageSequence) -> list[bytes]:
+    """Return one digest for each image: equal ones are equal in shape and in every pixel.
+
+    A lazy sequence with a method ``digests()`` answers itself, such as by its encoded bytes.
+    """
+    if isinstance(images, np.ndarray):
+        return [digest for chunk in _digest_array(images) for digest in chunk]
+    if hasattr(images, "digests"):
+        return list(images.digests())
+    return _digest_pixels(images)
+
+
+def _digests(splits: Sequence[Split]) -> Mapping[int, list[bytes]]:
+    distinct = {id(split): split.images for split in splits}
+    # Pixels cannot be compared with encoded bytes, nor one kind of bytes with another.
+    same_kind = len({type(images) for images in distinct.values()}) == 1
+    if same_kind:
+        return {key: digest_each(images) for key, images in distinct.items()}
+    return {
+        key: digest_each(images) if isinstance(images, np.ndarray) else _digest_pixels(images)
+        for key, images in distinct.items()
+    }
+
+
+def _digest_array(images: Any) -> Iterator[list[bytes]]:
+    shape = repr(images.shape[1:]).encode()
+    for first in range(0, len(images), ROWS_AT_ONCE):
+        chunk = np.ascontiguousarray(images[first : first + ROWS_AT_ONCE])
+        # One copy-free view of bytes for each row: slicing the array would cost more than hashing.
+        view, size = chunk.reshape(-1).view(np.uint8).data, chunk[0].nbytes
+        yield [
+            hashlib.sha256(view[start : start + size]).digest() + shape
+            for start in range(0, len(view), size)
+        ]
+        release_pages(images)
+
+
+def _digest_pixels(images: ImageSequence) -> list[bytes]:
+    def digest(index: int) -> bytes:
+        image = np.ascontiguousarray(images[index])
+        return hashlib.sha256(image.data).digest() + repr(image.shape).encode()
+
+    return map_in_threads(digest, len(images))
+
+
+def _copies(digests: Sequence[bytes], rows: Int64Array) -> dict[bytes, list[int]]:
+    found: dict[bytes, list[int]] = {}
+    for row in rows.tolist():
+        found.setdefault(digests[row], []).append(row)
+    return found
+
+
+def _duplicates(
+    name: str,
+    part: Subset,
+    digests: Mapping[int, list[bytes]],
+    train: Split,
+    copies: Mapping[bytes, list[int]],
+) -> Iterator[Duplicate]:
+    own = digests[id(part.split)]
+    for row in part.rows.tolist():
+        equal = copies.get(own[row])
+        if equal is None:
+            continue
+        label = int(part.split.labels[row])
+        other = next((item for item in equal if train.labels[item] != label), equal[0])
+        yield Duplicate(
+            split=name,
+            index=row,
+            name=part.split.names[row] if part.split.names else "",
+            label=label,
+            train_index=other,
+            train_name=train.names[other] if train.names else "",
+            train_label=int(train.labels[other]),
+            copies=len(equal),
+        )
+
+
+def _taken(digests: Sequence[bytes], rows: Int64Array) -> set[bytes]:
+    return {digests[row] for row in rows.tolist()}
+
+
+def _without(rows: Int64Array, digests: Sequence[bytes], taken: set[bytes]) -> Int64Array:
+    kept = [row for row in rows.tolist() if digests[row] not in taken]
+    return np.array(kept, dtype=np.int64)
+
+
+def _conflicts(leakage: Leakage, class_names: Sequence[str]) -> str:
+    count = leakage.label_conflicts
+    text = f"LABEL CONFLICTS ({count:,}): images that equal a training image of another class"
+    item = next((item for item in leakage.duplicates if item.label_conflict), None)
+    if item is None:
+        return f"{text}."
+    return (
+        f"{text}, such as {_describe(item.split, item.index, item.name)} "
+        f"({printable(class_names[item.label], 40)}) and "
+        f"{_describe('train', item.train_index, item.train_name)} "
+        f"({printable(class_names[item.train_label], 40)})."
+    )
+
+
+def _describe(split: str, index: int, name: str) -> str:
+    return printable(name, 80) if name else f"{split} image {index:,}"

@@ -43,6 +43,7 @@ from tlkit.workflow import Workflow
 
 if TYPE_CHECKING:
     from tlkit.augmentation import Augmentation
+    from tlkit.compare import compare_grid, compare_runs
     from tlkit.images import (
         PICTURE_SUFFIXES,
         PictureFiles,
@@ -93,6 +94,8 @@ __all__ = [
     "Workflow",
     "atomic_path",
     "atomic_write_text",
+    "compare_grid",
+    "compare_runs",
     "did_you_mean",
     "hookimpl",
     "list_pictures",
@@ -110,6 +113,8 @@ _LAZY = {
     "Registry": "tlkit.registry",
     "Session": "tlkit.session",
     "Trainer": "tlkit.trainer",
+    "compare_grid": "tlkit.compare",
+    "compare_runs": "tlkit.compare",
     "list_pictures": "tlkit.images",
     "load_run": "tlkit.run_folder",
     "read_picture": "tlkit.images",

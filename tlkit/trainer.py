@@ -50,6 +50,7 @@ class Trainer:
         one_thread_per_operation: How ``run()`` starts TensorFlow, if nothing has started it yet;
             see ``tlkit.runtime.require_tensorflow_backend()``. It holds for the whole process, so
             it is the command line that sets it.
+        listeners: Told the same events as the reporters, after them; no part of the config.
     """
 
     def __init__(
@@ -116,6 +117,7 @@ class Trainer:
         self.store = store if store is not None else FeatureStore()
         self.notes: list[str] = []
         self.one_thread_per_operation = False
+        self.listeners: list[Reporter] = []
         self._check()
 
     @property
@@ -150,7 +152,7 @@ class Trainer:
         Raises:
             TlkitError: If the input is bad or the training fails; see ``tlkit.errors``.
         """
-        events = Events(self.reporters)
+        events = Events([*self.reporters, *self.listeners])
         try:
             return self._run(events, self._engines())
         except BaseException as err:

@@ -242,8 +242,8 @@ def build_trainer(
     return trainer
 
 
-def read_compare(source: str, overrides: Sequence[str] = ()) -> CompareTable:
-    """Return the ``[compare]`` table of a recipe or config file; an empty one where it has none.
+def read_config(source: str, overrides: Sequence[str] = ()) -> Config:
+    """Return the tables of a recipe or config file, checked; plugins' options are not.
 
     Raises:
         ConfigError: If the config is not valid; the error names the file and the key.
@@ -252,7 +252,7 @@ def read_compare(source: str, overrides: Sequence[str] = ()) -> CompareTable:
     _lengthen(tables)
     for assignment in overrides:
         override(tables, assignment)
-    return _validate(tables, where).compare
+    return _validate(tables, where)
 
 
 def _drop_keys_of_old_plugins(

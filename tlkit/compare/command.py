@@ -90,9 +90,9 @@ def _grid(
                 status=lambda text: status.update(printable(text).replace("[", "\\[")),
             )
     except KeyboardInterrupt:
+        cells = "1 cell" if finished == 1 else f"{finished} cells"
         print(
-            f"Interrupted after {finished} cells, which are kept in {output}, as are the features "
-            f"computed so far. Give the same command to go on.",
+            f"Interrupted after {cells}, kept in {output}. Give the same command to go on.",
             file=sys.stderr,
         )
         raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import re
 import tomllib
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tlkit.config import build_trainer, read_compare
+from tlkit.config import build_trainer, read_config
 from tlkit.errors import ConfigError, UnknownPluginError
 from tlkit.features import FeatureStore
 from tlkit.registry import Registry
@@ -92,8 +93,8 @@ def plan(
         ConfigError: If the config is not valid, or no cell of the grid is.
         UnknownPluginError: If a name is not registered.
     """
-    table = read_compare(source, overrides)
-    base = _trainer(source, overrides, runs, store, registry)
+    config = read_config(source, overrides)
+    table = config.compare
     rows = _choices("backbone", backbones or [item.model_dump() for item in table.backbones])
     columns = _choices("head", heads or [item.model_dump() for item in table.heads])
     seeds = tuple(dict.fromkeys(seeds or table.seeds))
@@ -103,27 +104,24 @@ def plan(
             f"write a [compare] table into the config; or give two or more run folders."
         )
     cells: dict[str, Planned] = {}
-    for backbone, its_overrides in rows or [(base.backbone.name, ())]:
-        for head, more_overrides in columns or [(base.head.name, ())]:
-            for seed in seeds or (base.seed,):
-                name = re.sub(r"[^A-Za-z0-9._-]+", "-", f"{backbone}-{head}-seed{seed}")[:100]
-                wanted = (
-                    *overrides,
-                    *its_overrides,
-                    *more_overrides,
-                    f"run.seed={seed}",
-                    f"run.name={json.dumps(name)}",
-                )
-                digest, error = "", None
-                try:
-                    config = _trainer(source, wanted, runs, store, registry).config
-                    digest = config_digest(config)
-                except UnknownPluginError:
-                    raise
-                except ConfigError as err:
-                    error = str(err)
-                cell = Planned(backbone, head, seed, digest, wanted, error)
-                cells.setdefault(digest or f"{backbone}, {head}, {seed}", cell)
+    # Seeds before heads: cells that share their images follow one another.
+    for (backbone, its), seed, (head, more) in itertools.product(
+        rows or [(config.backbone.name, ())],
+        seeds or (config.run.seed,),
+        columns or [(config.head.name, ())],
+    ):
+        name = re.sub(r"[^A-Za-z0-9._-]+", "-", f"{backbone}-{head}-seed{seed}")[:100]
+        run = (f"run.seed={seed}", f"run.name={json.dumps(name)}")
+        wanted = (*overrides, *its, *more, *run)
+        digest, error = "", None
+        try:
+            digest = config_digest(_trainer(source, wanted, runs, store, registry).config)
+        except UnknownPluginError:
+            raise
+        except ConfigError as err:
+            error = str(err)
+        cell = Planned(backbone, head, seed, digest, wanted, error)
+        cells.setdefault(digest or f"{backbone}, {head}, {seed}", cell)
     if all(cell.error is not None for cell in cells.values()):
         raise ConfigError(f"No cell of the grid is valid. {next(iter(cells.values())).error}")
     return Grid(source, tuple(cells.values()), runs, store, registry)
@@ -147,8 +145,8 @@ def _choices(kind: str, given: Sequence[Choice]) -> list[tuple[str, tuple[str, .
     """Return for each choice its label and its overrides."""
     found = []
     for item in given:
-        options = {"name": item} if isinstance(item, str) else dict(item)
-        name = options.get("name")
+        options = {"name": item} if isinstance(item, str) else item
+        name = options.get("name") if isinstance(options, Mapping) else None
         if not isinstance(name, str) or not name.strip():
             raise ConfigError(
                 f"Cannot use {item!r} as {kind}. Allowed: a registered name, or a mapping with "

@@ -15,11 +15,12 @@ if TYPE_CHECKING:
 # Okabe and Ito's colours, which the colour-blind tell apart, without their pale yellow.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = "os^DvPX*<>"
-_MEDIUM, _SMALL = 12, 9
+_MEDIUM, _SMALL = 13, 10
 _LABEL_LIMIT = 36
-# Room for one label, in inches: its font size and some air.
-_LABEL_INCHES = 0.175
-_LEAST_HEIGHT, _MARGIN_INCHES = 4.6, 1.3
+# All in inches: a line of labels, one of their letters, a panel, and what is around them.
+_LINE, _LETTER = 0.19, 0.077
+_PANEL_WIDTH, _LEAST_PANEL_HEIGHT = 3.0, 3.4
+_LEFT, _BOTTOM, _TOP, _GAP = 0.75, 0.65, 0.55, 0.9
 # From this ratio of the largest to the smallest on, a linear axis crowds the small ones.
 _LOG_FROM = 4.0
 
@@ -49,15 +50,17 @@ def draw(rows: Sequence[Row]) -> Figure | None:
     rows = [row for row in rows if row.accuracy is not None]
     if not rows:
         return None
-    height = max(_LEAST_HEIGHT, _MARGIN_INCHES + _LABEL_INCHES * len(rows))
-    figure = Figure(figsize=(17, height))
+    inside = max(_LEAST_PANEL_HEIGHT, _LINE * len(rows))
+    labels = _LETTER * max(len(printable(row.label, _LABEL_LIMIT)) for row in rows)
+    step = _PANEL_WIDTH + labels + _GAP
+    width, height = _LEFT + len(_PANELS) * step - _GAP / 2, _BOTTOM + inside + _TOP
+    figure = Figure(figsize=(width, height))
     FigureCanvasAgg(figure)
     styles = _styles(rows)
-    width, gap, left = 0.165, 0.327, 0.045
-    bottom, top = 0.75 / height, 1 - 0.45 / height
     lowest, highest = _limits(rows)
     for number, (title, value) in enumerate(_PANELS):
-        axes = figure.add_axes((left + number * gap, bottom, width, top - bottom))
+        left = (_LEFT + number * step) / width
+        axes = figure.add_axes((left, _BOTTOM / height, _PANEL_WIDTH / width, inside / height))
         points = [(found, row) for row in rows if (found := value(row)) is not None]
         axes.set_ylim(lowest, highest)
         axes.set_xlabel(title, fontsize=_MEDIUM)
@@ -65,12 +68,12 @@ def draw(rows: Sequence[Row]) -> Figure | None:
         axes.grid(alpha=0.3)
         _draw_points(axes, points, styles)
         _set_scale(axes, [x for x, _ in points])
-        _draw_labels(axes, points, styles, height * (top - bottom))
+        _draw_labels(axes, points, styles, _LINE / inside)
         if len(points) < len(rows):
             missing = f"{len(rows) - len(points)} not shown: not known"
             axes.set_title(missing, fontsize=_SMALL, loc="left")
     figure.axes[0].set_ylabel("Test accuracy (%)", fontsize=_MEDIUM)
-    figure.suptitle(_bars(rows), fontsize=_SMALL, x=left, ha="left", y=1 - 0.1 / height)
+    figure.suptitle(_bars(rows), fontsize=_SMALL, x=_LEFT / width, ha="left", y=1 - 0.1 / height)
     return figure
 
 
@@ -155,13 +158,13 @@ def _draw_labels(
     axes: Axes,
     points: Sequence[tuple[float, Row]],
     styles: dict[Row, tuple[str, str]],
-    height: float,
+    distance: float,
 ) -> None:
     """Write the labels in a column to the right, in the order of their points, with leaders."""
     ordered = sorted(points, key=lambda point: ((point[1].accuracy or 0.0), -point[0]))
     low, high = axes.get_ylim()
     wanted = [(100 * (row.accuracy or 0.0) - low) / (high - low) for _, row in ordered]
-    places = spread(wanted, _LABEL_INCHES / height)
+    places = spread(wanted, distance)
     for (x, row), place in zip(ordered, places, strict=True):
         colour, _ = styles[row]
         text: Any = axes.annotate(

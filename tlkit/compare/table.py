@@ -13,13 +13,13 @@ from tlkit.compare.records import Comparison, PairedTest
 from tlkit.compare.summary import Row, summarise
 from tlkit.text import printable
 
-WIDE = 110
+WIDE = 115
 
 
 def show(comparison: Comparison, console: Console) -> None:
     """Print the table, what failed, and the tests of pairs.
 
-    Below 110 columns the table leaves out what ``comparison.csv`` has: validation accuracy, total
+    Below 115 columns the table leaves out what ``comparison.csv`` has: validation accuracy, total
     seconds and images per second.
     """
     rows = summarise(comparison.cells)
@@ -46,6 +46,10 @@ def sentence(test: PairedTest, pairs: int = 1) -> str:
 
 
 def _lines(comparison: Comparison, rows: tuple[Row, ...]) -> Iterator[str]:
+    if any(row.interval is not None for row in rows):
+        yield "In brackets: 95 % confidence interval of the accuracy."
+    if any(row.deviation is not None for row in rows):
+        yield "±: standard deviation over the seeds."
     if any(row.features_stored and row.features_seconds is not None for row in rows):
         yield "* Features were stored already: seconds of the extraction that made them."
     if any(row.features_stored and row.features_seconds is None for row in rows):
@@ -66,17 +70,17 @@ def _lines(comparison: Comparison, rows: tuple[Row, ...]) -> Iterator[str]:
 
 def _table(rows: tuple[Row, ...], wide: bool) -> Table:
     several = any(len(row.seeds) > 1 for row in rows)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=0)
     named = any(row.name for row in rows)
     if named:
         table.add_column("Run", overflow="fold")
     table.add_column("Backbone", overflow="fold")
     table.add_column("Head", overflow="fold")
-    table.add_column("Test accuracy (%)", justify="right")
-    numbers = ["Features (s)", "Training (s)", "Parameters (M)", "Saved (MB)"]
+    table.add_column("Test accuracy\n(%)", justify="right")
+    numbers = ["Features\n(s)", "Training\n(s)", "Params\n(M)", "Saved\n(MB)"]
     if wide:
-        table.add_column("Validation (%)", justify="right")
-        numbers[2:2] = ["Total (s)", "Images/s"]
+        table.add_column("Validation\n(%)", justify="right")
+        numbers[2:2] = ["Total\n(s)", "Images/s"]
     for name in numbers:
         table.add_column(name, justify="right")
     if several:
@@ -104,7 +108,7 @@ def _accuracy(row: Row) -> str:
         return f"{text} ± {100 * row.deviation:.1f}"
     if row.interval is not None:
         low, high = row.interval
-        return f"{text} ({100 * low:.1f} to {100 * high:.1f})"
+        return f"{text} ({100 * low:.1f}-{100 * high:.1f})"
     return text
 
 

@@ -1,6 +1,7 @@
 import csv
 import json
 
+import keras
 import numpy as np
 import pytest
 
@@ -32,6 +33,11 @@ def test_a_grid_trains_every_cell_over_one_feature_store(grid, tmp_path, config,
         assert cell.figures.accuracy == load_run(cell.folder).accuracy
         assert cell.figures.test_images == 30
     assert len(comparison.pairs) == 1
+    for cell in comparison.cells[1], comparison.cells[3]:
+        model = keras.models.load_model(cell.folder / "model.keras", compile=False)
+        found = model.predict(Colours().load(0).test.images, verbose=0)
+        kept = load_run(cell.folder).test.probabilities
+        np.testing.assert_allclose(found, kept, atol=1e-5)
     # An ordinary run of the same settings gives the same model.
     alone = build_trainer(
         str(comparison.cells[1].folder / "config.toml"),
@@ -149,6 +155,18 @@ def test_features_made_before_the_grid_count_with_what_they_took(grid, config, r
     for cell in cells:
         assert cell.figures.features_stored
         assert cell.figures.features_seconds == pytest.approx(made.seconds["features"], rel=0.5)
+
+
+def test_fine_tuned_cells_share_no_network(grid, config, registry, tmp_path):
+    overrides = ["workflow.fine_tune_epochs=1", "workflow.unfreeze=2"]
+    cells = grid(heads=["linear", "dense"], overrides=overrides).cells
+    alone = build_trainer(
+        str(cells[1].folder / "config.toml"),
+        runs=None, store=FeatureStore(tmp_path / "other"), registry=registry,
+    ).run()  # fmt: skip
+    np.testing.assert_array_equal(
+        alone.test.probabilities, load_run(cells[1].folder).test.probabilities
+    )
 
 
 def test_the_best_two_are_chosen_by_validation(grid):

@@ -2,7 +2,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tlkit.compare.significance import difference_interval, holm, mcnemar, paired_tests
@@ -59,6 +59,7 @@ def test_the_interval_holds_for_extreme_tables(table):
 counts = st.integers(0, 500)
 
 
+@settings(deadline=None)
 @given(counts, counts, counts, counts)
 def test_the_interval_holds_the_difference_and_turns_with_the_order(a, b, c, d):
     if a + b + c + d == 0:
@@ -85,6 +86,7 @@ def test_holm_by_hand():
     assert holm([]) == []
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0, 1), max_size=8))
 def test_holm_only_raises_and_keeps_the_order(values):
     adjusted = holm(values)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gc
 import json
+import logging
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,12 +15,12 @@ from tlkit.atomic import atomic_write_text
 from tlkit.compare.grid import Grid, Planned
 from tlkit.compare.reading import CELL, finished_runs, load_figures
 from tlkit.compare.records import Cell
-from tlkit.dataset import DatasetSource
 from tlkit.errors import RunFolderError, TlkitError
 from tlkit.features import Features, FeatureStore, Progress, Wanted
 from tlkit.fingerprint import digest_images
 from tlkit.records import ImageData, Phase, RunInfo, RunResult
 from tlkit.reporter import Reporter
+from tlkit.trainer import Trainer
 
 CELL_SCHEMA_VERSION = 1
 Say = Callable[[str], None]
@@ -79,29 +81,50 @@ class Follower(Reporter):
         atomic_write_text(result.folder / CELL, json.dumps(record, indent=2))
 
 
-class _Data:
-    """The images of one seed at a time, loaded once for all cells that share them."""
+class _Shared:
+    """What cells have in common, made once: the images of a seed, the network of a backbone."""
 
     def __init__(self) -> None:
         self._seed: int | None = None
         self._data: ImageData | None = None
         self._fingerprints: dict[int, dict[str, str]] = {}
+        self._key = ""
+        self._network: Any = None
 
-    def load(self, source: DatasetSource, seed: int) -> ImageData:
-        if self._data is None or seed != self._seed:
-            self._data = None  # lets go of the other one first
-            self._data = source.load(seed)
-            self._seed = seed
-        return self._data
-
-    def fingerprints(self, source: DatasetSource, seed: int) -> dict[str, str]:
-        if seed not in self._fingerprints:
-            data = self.load(source, seed)
-            self._fingerprints[seed] = {
+    def fingerprints(self, trainer: Trainer) -> dict[str, str]:
+        """Return those of the images that a cell would use now."""
+        if trainer.seed not in self._fingerprints:
+            data = self._load(trainer)
+            self._fingerprints[trainer.seed] = {
                 "train": digest_images(data.train.images),
                 "test": digest_images(data.test.images),
             }
-        return self._fingerprints[seed]
+        return self._fingerprints[trainer.seed]
+
+    def lend(self, trainer: Trainer) -> None:
+        """Let a Trainer find what is there already; its plugins and its config stay its own."""
+        data = self._load(trainer)
+        vars(trainer.dataset)["load"] = lambda seed: data
+        build = trainer.backbone.build
+        # The seed is in the key because it decides random weights.
+        key = repr((trainer.seed, trainer.config["backbone"]))
+
+        def build_once() -> Any:
+            # Fine-tuning changes it, so that the next cell needs a fresh one.
+            if self._network is None or key != self._key or trainer.workflow.fine_tunes:
+                self._network = None
+                _forget_models()
+                self._key, self._network = key, build()
+            return self._network
+
+        vars(trainer.backbone)["build"] = build_once
+
+    def _load(self, trainer: Trainer) -> ImageData:
+        if self._data is None or trainer.seed != self._seed:
+            self._data = None  # lets go of the other one first
+            self._data = trainer.dataset.load(trainer.seed)
+            self._seed = trainer.seed
+        return self._data
 
 
 def run_grid(
@@ -122,8 +145,7 @@ def run_grid(
     finished: dict[str, list[tuple[Path, Mapping[str, str]]]] = {}
     for digest, folder, fingerprints in finished_runs(grid.runs):
         finished.setdefault(digest, []).append((folder, fingerprints))
-    data = _Data()
-    backbone = None
+    shared = _Shared()
     total = len(grid.cells)
     for number, planned in enumerate(grid.cells, 1):
         title = f"[{number}/{total}] {planned.backbone}, {planned.head}, seed {planned.seed}"
@@ -131,13 +153,10 @@ def run_grid(
         if planned.error is not None:
             cell = replace(cell, error=_first_line(planned.error))
         else:
-            cell = _reuse(cell, grid, planned, finished.get(planned.digest, []), data)
+            cell = _reuse(cell, grid, planned, finished.get(planned.digest, []), shared)
         if cell.figures is None and cell.error is None:
             status(f"{title}: starting")
-            if backbone not in (None, planned.backbone):
-                _forget_models()
-            backbone = planned.backbone
-            cell = _run(cell, grid, planned, store, data, one_thread_per_operation, title, status)
+            cell = _run(cell, grid, planned, store, shared, one_thread_per_operation, title, status)
         say(f"{title}: {_outcome(cell)}")
         yield cell
 
@@ -147,10 +166,10 @@ def _reuse(
     grid: Grid,
     planned: Planned,
     found: list[tuple[Path, Mapping[str, str]]],
-    data: _Data,
+    shared: _Shared,
 ) -> Cell:
     for folder, fingerprints in reversed(found):
-        now = data.fingerprints(grid.trainer(planned).dataset, planned.seed)
+        now = shared.fingerprints(grid.trainer(planned))
         if any(fingerprints.get(key) != value for key, value in now.items()):
             continue
         try:
@@ -165,7 +184,7 @@ def _run(
     grid: Grid,
     planned: Planned,
     store: WatchedStore,
-    data: _Data,
+    shared: _Shared,
     one_thread_per_operation: bool,
     title: str,
     status: Say,
@@ -176,10 +195,9 @@ def _run(
     follower = Follower(store, title, status)
     trainer.listeners = [follower]
     try:
-        images = data.load(trainer.dataset, planned.seed)
-        # On the object: the run's config must name the source itself.
-        vars(trainer.dataset)["load"] = lambda seed: images
-        folder = trainer.run().folder
+        shared.lend(trainer)
+        with _no_talk_of_retracing():
+            folder = trainer.run().folder
         assert folder is not None
         return replace(cell, folder=folder, figures=load_figures(folder))
     except Exception as err:  # a third party's plugin may raise anything; the others go on
@@ -193,6 +211,21 @@ def _forget_models() -> None:
 
     keras.backend.clear_session()
     gc.collect()
+
+
+@contextmanager
+def _no_talk_of_retracing() -> Iterator[None]:
+    """Hold back a warning of TensorFlow: each cell is a model of its own, and traced once."""
+
+    def passes(record: logging.LogRecord) -> bool:
+        return "tf.function retracing" not in record.getMessage()
+
+    logger = logging.getLogger("tensorflow")
+    logger.addFilter(passes)
+    try:
+        yield
+    finally:
+        logger.removeFilter(passes)
 
 
 def _first_line(text: str) -> str:

@@ -87,6 +87,7 @@ def compare_grid(
     ):
         comparison = replace(comparison, cells=(*comparison.cells, cell))
         write(comparison, output, picture=False)
+    (status or _silence)("drawing")
     comparison = _test_best_two(comparison)
     write(comparison, output)
     return comparison

@@ -1,4 +1,5 @@
 import csv
+import dataclasses
 import json
 
 import keras
@@ -6,7 +7,8 @@ import numpy as np
 import pytest
 
 from tests.tiny import Colours, make_images
-from tlkit import ConfigError, RunFolderError, compare_runs, load_run
+from tlkit import ConfigError, RunFolderError, Split, compare_runs, load_run
+from tlkit.compare import _check_test_images
 from tlkit.config import build_trainer
 from tlkit.features import FeatureStore
 
@@ -127,6 +129,16 @@ def test_a_failing_cell_is_recorded_and_tried_again(grid, tmp_path, registry):
     assert [cell.reused for cell in mended.cells] == [False, False, True, True]
 
 
+def test_cells_of_one_seed_must_have_the_same_test_images(grid):
+    first, second = grid(heads=["linear", "dense"]).cells
+    figures = dataclasses.replace(second.figures, test_fingerprint="other")
+    with pytest.raises(RunFolderError, match="not tested on the same images"):
+        _check_test_images([first, dataclasses.replace(second, figures=figures)])
+    notes = _check_test_images([first, dataclasses.replace(second, figures=figures, seed=1)])
+    assert "test images of its own" in notes[0]
+    assert _check_test_images([first, second]) == ()
+
+
 def test_an_interrupt_keeps_the_cells_that_are_finished(grid, monkeypatch):
     from tlkit.compare import running
 
@@ -235,15 +247,9 @@ def test_runs_of_other_test_images_are_refused(make_run, monkeypatch):
         return data
 
     def fewer(data):
-        import dataclasses
-
-        from tlkit import Split
-
         return dataclasses.replace(data, test=Split(*make_images(21, 2)))
 
     def other_classes(data):
-        import dataclasses
-
         return dataclasses.replace(data, class_names=("red", "blue", "green"))
 
     for edit, message in (

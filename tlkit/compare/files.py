@@ -53,7 +53,9 @@ def write(comparison: Comparison, folder: Path, *, picture: bool = True) -> None
         atomic_write_text(folder / CSV, _csv(comparison))
         if picture:
             figure = draw(summarise(comparison.cells))
-            if figure is not None:
+            if figure is None:
+                (folder / PICTURE).unlink(missing_ok=True)
+            else:
                 with atomic_path(folder / PICTURE) as temporary:
                     figure.savefig(temporary, dpi=110, format="png", facecolor="white")
     except OSError as err:

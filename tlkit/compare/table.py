@@ -11,6 +11,7 @@ from rich.text import Text
 
 from tlkit.compare.records import Comparison, PairedTest
 from tlkit.compare.summary import Row, summarise
+from tlkit.run_folder import CONFIG
 from tlkit.text import printable
 
 WIDE = 115
@@ -56,6 +57,8 @@ def _lines(comparison: Comparison, rows: tuple[Row, ...]) -> Iterator[str]:
         yield "*? Features were stored already; how long they took is not known."
     for cell in comparison.failed:
         yield f"Failed: {cell.backbone}, {cell.head}, seed {cell.seed}: {cell.error}"
+        if cell.folder is not None:
+            yield f"  The whole error: tlkit run {cell.folder / CONFIG}"
     for key, values in comparison.differences:
         yield f"{key}: {' | '.join(values)}"
     yield from comparison.notes

@@ -1,3 +1,4 @@
+import csv
 import dataclasses
 import io
 
@@ -5,6 +6,7 @@ import pytest
 from matplotlib.text import Text
 from rich.console import Console
 
+from tlkit.compare.files import write
 from tlkit.compare.plot import draw, spread
 from tlkit.compare.records import Cell, Comparison, Figures, PairedTest
 from tlkit.compare.summary import best_two, summarise
@@ -80,6 +82,18 @@ def test_seeds_become_mean_and_deviation():
     assert rows[1].interval == (0.787, 0.835)
     text = shown(Comparison((cell(seed=0, accuracy=0.80), cell(seed=1, accuracy=0.82))), 120)
     assert "81.0 ± 1.4" in text
+
+
+def test_the_csv_has_plain_cells_and_runs_no_formula(tmp_path):
+    cells = (cell("=cmd()"), Cell("a", "b", 1, "", error="+1"))
+    write(Comparison(cells), tmp_path)
+    with (tmp_path / "comparison.csv").open(newline="") as file:
+        first, second = csv.DictReader(file)
+    assert first["backbone"] == "'=cmd()"
+    assert (first["interval_low"], first["interval_high"]) == ("0.787", "0.835")
+    assert first["accuracy"] == "0.812"
+    assert second["error"] == "'+1"
+    assert second["accuracy"] == ""
 
 
 def test_the_best_two_without_validation_are_those_of_the_test_set():

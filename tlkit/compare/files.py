@@ -63,14 +63,27 @@ def write(comparison: Comparison, folder: Path, *, picture: bool = True) -> None
 
 
 def _csv(comparison: Comparison) -> str:
-    names = [field.name for field in dataclasses.fields(Figures)]
+    names = [field.name for field in dataclasses.fields(Figures) if field.name != "interval"]
     buffer = io.StringIO(newline="")
     writer = csv.writer(buffer)
-    writer.writerow(("backbone", "head", "seed", *names, "reused", "folder", "error"))
+    writer.writerow(
+        (
+            "backbone",
+            "head",
+            "seed",
+            *names,
+            "interval_low",
+            "interval_high",
+            "reused",
+            "folder",
+            "error",
+        )
+    )
     for cell in comparison.cells:
         values = [getattr(cell.figures, name, None) for name in names]
+        interval = (cell.figures and cell.figures.interval) or (None, None)
         row = (
-            *(cell.backbone, cell.head, cell.seed, *values),
+            *(cell.backbone, cell.head, cell.seed, *values, *interval),
             *(cell.reused, str(cell.folder or ""), cell.error or ""),
         )
         writer.writerow([safe_cell(item) if isinstance(item, str) else item for item in row])

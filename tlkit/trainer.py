@@ -159,13 +159,17 @@ class Trainer:
             events.emit("on_error", err)
             raise
 
+    def start_tensorflow(self) -> None:
+        """Import TensorFlow as this run wants it; ``run()`` does so too."""
+        # Beyond that many cores the threads of the extraction alone would not use all of them.
+        single = self.one_thread_per_operation and number_of_cores() <= MAX_WORKERS
+        require_tensorflow_backend(one_thread_per_operation=single)
+
     def _run(self, events: Events, engines: EngineChooser) -> RunResult:
         begin = time.monotonic()
         seconds: dict[str, float] = {}
         with _timed(seconds, "start"):
-            # Beyond that many cores the threads of the extraction alone would not use all of them.
-            single = self.one_thread_per_operation and number_of_cores() <= MAX_WORKERS
-            require_tensorflow_backend(one_thread_per_operation=single)
+            self.start_tensorflow()
             self._import_modules()
         with _timed(seconds, "data"):
             data = self.dataset.load(self.seed)

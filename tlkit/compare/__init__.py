@@ -63,6 +63,7 @@ def compare_grid(
     Raises:
         ConfigError: If the config is not valid, or no cell of the grid is.
         UnknownPluginError: If a name is not registered.
+        DataError: If the data set cannot be loaded.
         RunFolderError: If the results cannot be written.
     """
     output = Path(output).expanduser()

@@ -141,35 +141,49 @@ def run_grid(
         one_thread_per_operation: How TensorFlow is started, where the workflow never fine-tunes.
         say: Told one line for each cell.
         status: Told what is going on, many times a second.
+
+    Raises:
+        DataError: If the data set cannot be loaded.
     """
     finished: dict[str, list[tuple[Path, Mapping[str, str]]]] = {}
     for digest, folder, fingerprints in finished_runs(grid.runs):
         finished.setdefault(digest, []).append((folder, fingerprints))
     shared = _Shared()
     total = len(grid.cells)
+
+    def make(planned: Planned) -> Trainer:
+        trainer = grid.trainer(planned)
+        frozen = not trainer.workflow.fine_tunes
+        trainer.one_thread_per_operation = one_thread_per_operation and frozen
+        return trainer
+
+    waiting = [cell for cell in grid.cells if cell.error is None and cell.digest not in finished]
+    if waiting:
+        status("starting TensorFlow")
+        # Before the data set may import it in another way.
+        make(waiting[0]).start_tensorflow()
     for number, planned in enumerate(grid.cells, 1):
         title = f"[{number}/{total}] {planned.backbone}, {planned.head}, seed {planned.seed}"
         cell = Cell(planned.backbone, planned.head, planned.seed, planned.digest)
         if planned.error is not None:
             cell = replace(cell, error=_first_line(planned.error))
         else:
-            cell = _reuse(cell, grid, planned, finished.get(planned.digest, []), shared)
+            cell = _reuse(cell, make(planned), finished.get(planned.digest, []), shared)
         if cell.figures is None and cell.error is None:
             status(f"{title}: starting")
-            cell = _run(cell, grid, planned, store, shared, one_thread_per_operation, title, status)
+            cell = _run(cell, make(planned), shared, Follower(store, title, status))
         say(f"{title}: {_outcome(cell)}")
         yield cell
 
 
 def _reuse(
     cell: Cell,
-    grid: Grid,
-    planned: Planned,
+    trainer: Trainer,
     found: list[tuple[Path, Mapping[str, str]]],
     shared: _Shared,
 ) -> Cell:
     for folder, fingerprints in reversed(found):
-        now = shared.fingerprints(grid.trainer(planned))
+        now = shared.fingerprints(trainer)
         if any(fingerprints.get(key) != value for key, value in now.items()):
             continue
         try:
@@ -179,23 +193,12 @@ def _reuse(
     return cell
 
 
-def _run(
-    cell: Cell,
-    grid: Grid,
-    planned: Planned,
-    store: WatchedStore,
-    shared: _Shared,
-    one_thread_per_operation: bool,
-    title: str,
-    status: Say,
-) -> Cell:
-    trainer = grid.trainer(planned)
-    trainer.one_thread_per_operation = one_thread_per_operation and not trainer.workflow.fine_tunes
-    store.used.clear()
-    follower = Follower(store, title, status)
+def _run(cell: Cell, trainer: Trainer, shared: _Shared, follower: Follower) -> Cell:
+    # A data set that cannot be had is no matter of one cell.
+    shared.lend(trainer)
+    follower.store.used.clear()
     trainer.listeners = [follower]
     try:
-        shared.lend(trainer)
         with _no_talk_of_retracing():
             folder = trainer.run().folder
         assert folder is not None

@@ -49,6 +49,26 @@ def test_float16_takes_half_the_space(store):
     assert store.entries()[0].bytes < 40 * 16 * 2 + 200
 
 
+def test_an_entry_knows_how_long_its_extraction_took(store, monkeypatch):
+    clock = iter(range(0, 1000, 2))
+    monkeypatch.setattr(features.time, "monotonic", lambda: next(clock))
+    store.get(wanted())
+    assert store.seconds("k") == 2  # from the beginning to the end
+    store.get(wanted(compute=no_compute))
+    assert store.seconds("k") == 2
+    assert store.seconds("missing") is None
+
+    def stop(done, total, seconds):
+        if done == 32:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        store.get(wanted(fingerprint="half"), stop)
+    assert store.seconds("half") is None
+    store.get(wanted(fingerprint="half"))
+    assert store.seconds("half") == 10  # 2 for the last 8 rows of 40
+
+
 def test_an_interrupted_extraction_goes_on_after_its_last_whole_row(store):
     def stop(done, total, seconds):
         if done == 16:

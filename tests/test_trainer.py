@@ -168,6 +168,15 @@ def test_reporters_see_every_event_in_order(make_trainer):
     assert {"on_extract_progress", "on_epoch_progress"} <= set(recorder.names())
 
 
+def test_listeners_see_the_same_and_are_no_part_of_the_config(make_trainer):
+    reporter, listener = Recorder(), Recorder()
+    trainer = make_trainer(reporters=[reporter])
+    trainer.listeners = [listener]
+    trainer.run()
+    assert listener.names() == reporter.names()
+    assert len(trainer.config["reporters"]) == 1
+
+
 def test_a_reporter_that_raises_never_loses_the_run(make_trainer):
     class Raises(Reporter):
         name = "raises"

@@ -49,6 +49,7 @@ from tlkit.workflow import Workflow
 
 if TYPE_CHECKING:
     from tlkit.augmentation import Augmentation
+    from tlkit.compare import compare_grid, compare_runs
     from tlkit.images import (
         PICTURE_SUFFIXES,
         EncodedPictures,
@@ -114,6 +115,8 @@ __all__ = [
     "atomic_path",
     "atomic_write_text",
     "check_pictures",
+    "compare_grid",
+    "compare_runs",
     "did_you_mean",
     "hookimpl",
     "list_pictures",
@@ -137,6 +140,8 @@ _LAZY = {
     "Session": "tlkit.session",
     "Trainer": "tlkit.trainer",
     "check_pictures": "tlkit.picture_check",
+    "compare_grid": "tlkit.compare",
+    "compare_runs": "tlkit.compare",
     "list_pictures": "tlkit.images",
     "load_run": "tlkit.run_folder",
     "picture_data": "tlkit.picture_splits",

@@ -147,6 +147,40 @@ def bench(
 
 @app.command()
 @_with_exit_codes
+def compare(
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SOURCE...",
+            help="A recipe or TOML file, to run a grid; or two or more folders of finished runs.",
+        ),
+    ],
+    backbones: Annotated[str, typer.Option(help="Names of backbones, with commas.")] = "",
+    heads: Annotated[str, typer.Option(help="Names of heads, with commas.")] = "",
+    seeds: Annotated[str, typer.Option(help="Seeds, such as 0,1,2.")] = "",
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="TABLE.KEY=VALUE", help="Change one setting; may be given again."
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(help="Folder for the results; of a grid by default ./comparison."),
+    ] = None,
+    json_: JsonOption = False,
+) -> None:
+    """Compare backbones and heads in a grid, or finished runs side by side."""
+    from tlkit.compare.command import compare_sources
+
+    grid = {"--backbones": backbones, "--heads": heads, "--seeds": seeds}
+    failed = compare_sources(sources, grid, set_ or [], output, json_)
+    if failed:
+        raise typer.Exit(EXIT_FAILED)
+
+
+@app.command()
+@_with_exit_codes
 def plugins(json_: JsonOption = False) -> None:
     """List plugins: kind, name, where they come from; and packages that failed to load."""
     from tlkit.registry import Registry

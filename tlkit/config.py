@@ -75,6 +75,16 @@ class Table(BaseModel):
     name: str
 
 
+class CompareTable(BaseModel):
+    """The ``[compare]`` table: the grid of ``tlkit compare``; ``tlkit run`` passes it over."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    backbones: list[Table] = Field(default=[], description="Backbones of the grid.")
+    heads: list[Table] = Field(default=[], description="Heads of the grid.")
+    seeds: list[int] = Field(default=[], description="Seeds of the grid.")
+
+
 class Config(BaseModel):
     """A whole config; a table that is left out names the default plugin."""
 
@@ -88,6 +98,7 @@ class Config(BaseModel):
     engine: Table = Table(name="auto")
     features: FeaturesTable = FeaturesTable()
     reporters: list[Table] = [Table(name="plots"), Table(name="files"), Table(name="rich")]
+    compare: CompareTable = CompareTable()
 
 
 def recipes() -> dict[str, str]:
@@ -163,12 +174,12 @@ def override(tables: dict[str, Any], assignment: str) -> None:
         value = text.strip()
     if len(parts) == 1:
         tables[parts[0]] = value
-        _lengthen(tables)
-        return
-    table = tables.setdefault(parts[0], {})
-    if not isinstance(table, dict):
-        raise ConfigError(f"Cannot use --set {assignment!r}: '{parts[0]}' is no table.")
-    table[parts[1]] = value
+    else:
+        table = tables.setdefault(parts[0], {})
+        if not isinstance(table, dict):
+            raise ConfigError(f"Cannot use --set {assignment!r}: '{parts[0]}' is no table.")
+        table[parts[1]] = value
+    _lengthen(tables)
 
 
 def build_trainer(
@@ -243,6 +254,19 @@ def build_trainer(
     return trainer
 
 
+def read_config(source: str, overrides: Sequence[str] = ()) -> Config:
+    """Return the tables of a recipe or config file, checked; plugins' options are not.
+
+    Raises:
+        ConfigError: If the config is not valid; the error names the file and the key.
+    """
+    tables, where = read(source)
+    _lengthen(tables)
+    for assignment in overrides:
+        override(tables, assignment)
+    return _validate(tables, where)
+
+
 def _drop_keys_of_old_plugins(
     original: Mapping[str, Any], tables: Mapping[str, Any], registry: Registry
 ) -> list[str]:
@@ -269,17 +293,20 @@ def _drop_keys_of_old_plugins(
 
 
 def _lengthen(tables: dict[str, Any]) -> None:
-    """Turn the short forms ``engine = "auto"`` and ``reporters = ["rich"]`` into tables."""
+    """Turn short forms, such as ``engine = "auto"`` and ``reporters = ["rich"]``, into tables."""
     engine = tables.get("engine")
     if isinstance(engine, str):
         tables["engine"] = {"name": engine}
     elif isinstance(engine, dict):
         engine.setdefault("name", "auto")
-    reporters = tables.get("reporters")
-    if isinstance(reporters, list):
-        tables["reporters"] = [
-            {"name": item} if isinstance(item, str) else item for item in reporters
-        ]
+    compare = tables.get("compare")
+    lists = [(tables, "reporters")]
+    if isinstance(compare, dict):
+        lists += [(compare, "backbones"), (compare, "heads")]
+    for parent, key in lists:
+        items = parent.get(key)
+        if isinstance(items, list):
+            parent[key] = [{"name": item} if isinstance(item, str) else item for item in items]
 
 
 def _validate(tables: Mapping[str, Any], where: str) -> Config:
@@ -293,7 +320,11 @@ def _validate(tables: Mapping[str, Any], where: str) -> Config:
 
 def _explain(problem: Any, location: list[str]) -> str:
     parent, key = location[:-1], location[-1]
-    closed: dict[str, type[BaseModel]] = {"run": RunTable, "features": FeaturesTable}
+    closed: dict[str, type[BaseModel]] = {
+        "run": RunTable,
+        "features": FeaturesTable,
+        "compare": CompareTable,
+    }
     model = closed.get(parent[0], Config) if parent else Config
     fields = model.model_fields
     if problem["type"] == "extra_forbidden":

@@ -118,6 +118,17 @@ class FeatureStore:
                 ) from err
         return np.load(entry / FEATURES, mmap_mode="r"), True
 
+    def seconds(self, fingerprint: str) -> float | None:
+        """Return how long the extraction of an entry took; None if that is not known.
+
+        For one that was interrupted this is what its last stretch took, scaled to all images.
+        """
+        try:
+            meta = json.loads((self.folder / fingerprint / META).read_text(encoding="utf-8"))
+            return float(meta["seconds"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
     def entries(self) -> list[StoredFeatures]:
         """Return the entries, the newest first."""
         found = [item for path in self._entries() if (item := _describe(path)) is not None]
@@ -157,7 +168,7 @@ class FeatureStore:
         row_bytes = dtype.itemsize * int(np.prod(shape[1:]))
         partial = entry / PARTIAL
         partial.touch()
-        done = max(0, partial.stat().st_size - len(header)) // row_bytes
+        first = done = max(0, partial.stat().st_size - len(header)) // row_bytes
         begin = time.monotonic()
         with partial.open("r+b") as file:
             file.write(header)
@@ -183,6 +194,9 @@ class FeatureStore:
                 )
             file.flush()
             os.fsync(file.fileno())
+        if done > first:
+            seconds = (time.monotonic() - begin) * done / (done - first)
+            atomic_write_text(entry / META, json.dumps({**described, "seconds": seconds}, indent=2))
         partial.replace(entry / FEATURES)
 
 

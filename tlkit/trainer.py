@@ -61,6 +61,7 @@ class Trainer:
         one_thread_per_operation: How ``run()`` starts TensorFlow, if nothing has started it yet;
             see ``tlkit.runtime.require_tensorflow_backend()``. It holds for the whole process, so
             it is the command line that sets it.
+        listeners: Told the same events as the reporters, after them; no part of the config.
     """
 
     def __init__(
@@ -140,6 +141,7 @@ class Trainer:
         self.store = store if store is not None else FeatureStore()
         self.notes: list[str] = []
         self.one_thread_per_operation = False
+        self.listeners: list[Reporter] = []
         self._check()
 
     @property
@@ -177,20 +179,24 @@ class Trainer:
         Raises:
             TlkitError: If the input is bad or the training fails; see ``tlkit.errors``.
         """
-        events = Events(self.reporters)
+        events = Events([*self.reporters, *self.listeners])
         try:
             return self._run(events, self._engines())
         except BaseException as err:
             events.emit("on_error", err)
             raise
 
+    def start_tensorflow(self) -> None:
+        """Import TensorFlow as this run wants it; ``run()`` does so too."""
+        # Beyond that many cores the threads of the extraction alone would not use all of them.
+        single = self.one_thread_per_operation and number_of_cores() <= MAX_WORKERS
+        require_tensorflow_backend(one_thread_per_operation=single)
+
     def _run(self, events: Events, engines: EngineChooser) -> RunResult:
         begin = time.monotonic()
         seconds: dict[str, float] = {}
         with _timed(seconds, "start"):
-            # Beyond that many cores the threads of the extraction alone would not use all of them.
-            single = self.one_thread_per_operation and number_of_cores() <= MAX_WORKERS
-            require_tensorflow_backend(one_thread_per_operation=single)
+            self.start_tensorflow()
             self._import_modules()
         with _timed(seconds, "data"):
             data = self.dataset.load(self.seed)

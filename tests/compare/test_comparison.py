@@ -1,0 +1,272 @@
+import csv
+import dataclasses
+import json
+
+import keras
+import numpy as np
+import pytest
+
+from tests.tiny import Colours, make_images
+from tlkit import ConfigError, RunFolderError, Split, compare_runs, load_run
+from tlkit.compare import _check_test_images
+from tlkit.config import build_trainer
+from tlkit.features import FeatureStore
+
+
+def runs_in(tmp_path):
+    return {path.name for path in (tmp_path / "out" / "runs").iterdir()}
+
+
+def test_a_grid_trains_every_cell_over_one_feature_store(grid, tmp_path, config, registry):
+    comparison = grid(backbones=["tiny", "wider"], heads=["linear", "dense"])
+    assert [(cell.backbone, cell.head) for cell in comparison.cells] == [
+        ("tiny", "linear"), ("tiny", "dense"), ("wider", "linear"), ("wider", "dense")
+    ]  # fmt: skip
+    figures = [cell.figures for cell in comparison.cells]
+    assert [item.features_stored for item in figures] == [False, True, False, True]
+    # A reused extraction counts with what it took when it was made.
+    assert figures[1].features_seconds == figures[0].features_seconds > 0
+    assert figures[0].images_per_second > 0
+    assert figures[1].images_per_second is None
+    head_difference = (16 * 8 + 8 + 8 * 3 + 3) - (16 * 3 + 3)
+    assert figures[1].parameters - figures[0].parameters == head_difference
+    for cell in comparison.cells:
+        assert cell.figures.model_bytes == (cell.folder / "model.keras").stat().st_size
+        assert cell.figures.accuracy == load_run(cell.folder).accuracy
+        assert cell.figures.test_images == 30
+    assert len(comparison.pairs) == 1
+    for cell in comparison.cells[1], comparison.cells[3]:
+        model = keras.models.load_model(cell.folder / "model.keras", compile=False)
+        found = model.predict(Colours().load(0).test.images, verbose=0)
+        kept = load_run(cell.folder).test.probabilities
+        np.testing.assert_allclose(found, kept, atol=1e-5)
+    # An ordinary run of the same settings gives the same model.
+    alone = build_trainer(
+        str(comparison.cells[1].folder / "config.toml"),
+        runs=tmp_path / "alone", store=FeatureStore(tmp_path / "other"), registry=registry,
+    ).run()  # fmt: skip
+    np.testing.assert_array_equal(
+        alone.test.probabilities, load_run(comparison.cells[1].folder).test.probabilities
+    )
+
+
+def test_the_results_are_written(grid, tmp_path):
+    comparison = grid(heads=["linear", "dense"], seeds=[0, 1])
+    document = json.loads((tmp_path / "out" / "comparison.json").read_text())
+    assert document["schema_version"] == 1
+    assert len(document["cells"]) == 4
+    assert [row["seeds"] for row in document["rows"]] == [[0, 1], [0, 1]]
+    accuracies = [cell.figures.accuracy for cell in comparison.cells if cell.head == "linear"]
+    assert document["rows"][0]["accuracy"] == pytest.approx(np.mean(accuracies))
+    assert document["rows"][0]["deviation"] == pytest.approx(np.std(accuracies, ddof=1))
+    assert "both with seed 0" in document["notes"][-1]
+    assert document["pairs"][0]["sentence"].startswith("tiny, ")
+    with (tmp_path / "out" / "comparison.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["head"], row["seed"]) for row in rows] == [
+        ("linear", "0"), ("dense", "0"), ("linear", "1"), ("dense", "1")
+    ]  # fmt: skip
+    assert (tmp_path / "out" / "comparison.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_finished_cells_are_reused_when_the_grid_grows(grid, tmp_path):
+    first = grid(heads=["linear", "dense"])
+    before = runs_in(tmp_path)
+    again = grid(heads=["linear", "dense"])
+    assert runs_in(tmp_path) == before
+    assert all(cell.reused for cell in again.cells)
+    assert [cell.figures for cell in again.cells] == [cell.figures for cell in first.cells]
+    grown = grid(backbones=["tiny", "wider"], heads=["linear", "dense"])
+    assert [cell.reused for cell in grown.cells] == [True, True, False, False]
+    assert len(runs_in(tmp_path)) == 4
+
+
+def test_other_settings_run_again(grid):
+    grid(heads=["linear", "dense"])
+    other = grid(heads=["linear", "dense"], overrides=["workflow.epochs=3"])
+    assert not any(cell.reused for cell in other.cells)
+
+
+def test_a_data_set_that_changed_at_the_same_place_runs_again(grid, monkeypatch):
+    grid(heads=["linear", "dense"])
+    load = Colours.load
+
+    def changed(self, seed):
+        data = load(self, seed)
+        data.test.images[0, 0, 0, 0] ^= 1
+        return data
+
+    monkeypatch.setattr(Colours, "load", changed)
+    assert not any(cell.reused for cell in grid(heads=["linear", "dense"]).cells)
+
+
+def test_a_damaged_or_unfinished_run_is_left_alone_and_runs_again(grid, tmp_path):
+    first, second = grid(heads=["linear", "dense"]).cells
+    (first.folder / "run.json").unlink()
+    (second.folder / "predictions.npz").write_bytes(b"broken")
+    again = grid(heads=["linear", "dense"])
+    assert not any(cell.reused for cell in again.cells)
+    assert all(cell.figures.features_stored for cell in again.cells)
+    assert len(runs_in(tmp_path)) == 4
+
+
+def test_a_failing_cell_is_recorded_and_tried_again(grid, tmp_path, registry):
+    comparison = grid(backbones=["unbuildable", "tiny"], heads=["linear", "dense"])
+    assert [cell.error for cell in comparison.failed] == ["ValueError: no weights here"] * 2
+    assert [cell.figures is None for cell in comparison.cells] == [True, True, False, False]
+    assert "failed: ValueError" in grid.said[0]
+    document = json.loads((tmp_path / "out" / "comparison.json").read_text())
+    assert document["cells"][0]["error"] == "ValueError: no weights here"
+    assert document["rows"][0]["accuracy"] is None
+    plugin = registry.get("backbone", "unbuildable")
+    build = plugin.build
+    try:
+        plugin.build = registry.get("backbone", "tiny").build
+        mended = grid(backbones=["unbuildable", "tiny"], heads=["linear", "dense"])
+    finally:
+        plugin.build = build
+    assert not mended.failed
+    assert [cell.reused for cell in mended.cells] == [False, False, True, True]
+
+
+def test_cells_of_one_seed_must_have_the_same_test_images(grid):
+    first, second = grid(heads=["linear", "dense"]).cells
+    figures = dataclasses.replace(second.figures, test_fingerprint="other")
+    with pytest.raises(RunFolderError, match="not tested on the same images"):
+        _check_test_images([first, dataclasses.replace(second, figures=figures)])
+    notes = _check_test_images([first, dataclasses.replace(second, figures=figures, seed=1)])
+    assert "test images of its own" in notes[0]
+    assert _check_test_images([first, second]) == ()
+
+
+def test_an_interrupt_keeps_the_cells_that_are_finished(grid, monkeypatch):
+    from tlkit.compare import running
+
+    real = running._run
+    calls = []
+
+    def interrupted(*arguments):
+        calls.append(arguments)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return real(*arguments)
+
+    monkeypatch.setattr(running, "_run", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        grid(heads=["linear", "dense", "mlp"])
+    monkeypatch.setattr(running, "_run", real)
+    assert [cell.reused for cell in grid(heads=["linear", "dense", "mlp"]).cells] == [
+        True, False, False
+    ]  # fmt: skip
+
+
+def test_features_made_before_the_grid_count_with_what_they_took(grid, config, registry, tmp_path):
+    store = FeatureStore(tmp_path / "features")
+    made = build_trainer(str(config), runs=None, store=store, registry=registry).run()
+    cells = grid(heads=["linear", "dense"]).cells
+    for cell in cells:
+        assert cell.figures.features_stored
+        assert cell.figures.features_seconds == pytest.approx(made.seconds["features"], rel=0.5)
+
+
+def test_fine_tuned_cells_share_no_network(grid, config, registry, tmp_path):
+    overrides = ["workflow.fine_tune_epochs=1", "workflow.unfreeze=2"]
+    cells = grid(heads=["linear", "dense"], overrides=overrides).cells
+    alone = build_trainer(
+        str(cells[1].folder / "config.toml"),
+        runs=None, store=FeatureStore(tmp_path / "other"), registry=registry,
+    ).run()  # fmt: skip
+    np.testing.assert_array_equal(
+        alone.test.probabilities, load_run(cells[1].folder).test.probabilities
+    )
+
+
+def test_the_best_two_are_chosen_by_validation(grid):
+    comparison = grid(heads=["linear", "dense", "mlp"], overrides=["workflow.epochs=20"])
+    ranked = sorted(comparison.cells, key=lambda cell: -cell.figures.validation_accuracy)
+    assert "validation accuracy" in comparison.notes[-1]
+    (test,) = comparison.pairs
+    assert test.first == f"tiny, {ranked[0].head}"
+    by_test = grid(heads=["linear", "dense"], overrides=["run.validation=test"])
+    assert "by test accuracy" in by_test.notes[-1]
+    assert by_test.cells[0].figures.validation_accuracy is None
+
+
+@pytest.fixture
+def make_run(config, registry, tmp_path):
+    def make(*overrides, name="run", **changes):
+        trainer = build_trainer(
+            str(config), ["reporters=[]", f"run.name={name}", *overrides],
+            runs=tmp_path / "runs", store=FeatureStore(tmp_path / "features"), registry=registry,
+        )  # fmt: skip
+        return trainer.run().folder
+
+    return make
+
+
+def test_runs_side_by_side(make_run, tmp_path):
+    folders = [
+        make_run("workflow.epochs=40", name="long"),
+        make_run(name="short"),
+        make_run("head.name=linear", name="line"),
+    ]
+    comparison = compare_runs(folders, output=tmp_path / "side")
+    assert [cell.name for cell in comparison.cells] == [folder.name for folder in folders]
+    assert [(test.first, test.second) for test in comparison.pairs] == [
+        (folders[0].name, folders[1].name),
+        (folders[0].name, folders[2].name),
+        (folders[1].name, folders[2].name),
+    ]
+    right = [
+        (run := load_run(folder)).test.predictions == run.test.labels for folder in folders[:2]
+    ]
+    first = comparison.pairs[0]
+    assert first.only_first == (right[0] & ~right[1]).sum()
+    assert first.only_second == (~right[0] & right[1]).sum()
+    assert dict(comparison.differences)["workflow.epochs"] == ("40", "2", "2")
+    assert dict(comparison.differences)["head.units"] == ("8", "8", "-")
+    assert (tmp_path / "side" / "comparison.png").is_file()
+
+
+def test_runs_of_other_test_images_are_refused(make_run, monkeypatch):
+    reference = make_run()
+    load = Colours.load
+
+    def change(edit):
+        def changed(self, seed):
+            return edit(load(self, seed))
+
+        monkeypatch.setattr(Colours, "load", changed)
+
+    def other_pixels(data):
+        data.test.images[0, 0, 0, 0] ^= 1
+        return data
+
+    def other_labels(data):
+        data.test.labels[:2] = data.test.labels[[1, 0]]
+        return data
+
+    def fewer(data):
+        return dataclasses.replace(data, test=Split(*make_images(21, 2)))
+
+    def other_classes(data):
+        return dataclasses.replace(data, class_names=("red", "blue", "green"))
+
+    for edit, message in (
+        (other_pixels, "their test images differ"),
+        (other_labels, "the labels of 2 of 30 test images differ"),
+        (fewer, "30 and 21 test images"),
+        (other_classes, "their classes differ"),
+    ):
+        change(edit)
+        with pytest.raises(RunFolderError, match=message):
+            compare_runs([reference, make_run()])
+
+
+def test_too_few_runs_are_refused(make_run, tmp_path):
+    folder = make_run()
+    for given in ([], [folder], [folder, folder]):
+        with pytest.raises(ConfigError, match="two or more different run folders"):
+            compare_runs(given)
+    with pytest.raises(RunFolderError, match="There is no run folder"):
+        compare_runs([folder, tmp_path / "missing"])

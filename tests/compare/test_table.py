@@ -1,0 +1,143 @@
+import csv
+import dataclasses
+import io
+
+import pytest
+from matplotlib.text import Text
+from rich.console import Console
+
+from tlkit.compare.files import write
+from tlkit.compare.plot import draw, spread
+from tlkit.compare.records import Cell, Comparison, Figures, PairedTest
+from tlkit.compare.summary import best_two, summarise
+from tlkit.compare.table import sentence, show
+
+FIGURES = Figures(
+    accuracy=0.812,
+    interval=(0.787, 0.835),
+    validation_accuracy=0.82,
+    test_images=1000,
+    test_fingerprint="a",
+    features_seconds=33.1,
+    features_stored=False,
+    training_seconds=3.2,
+    total_seconds=40.0,
+    parameters=2_400_000,
+    model_bytes=9_700_000,
+    images_per_second=1024.0,
+)
+TEST = PairedTest("A", "B", 41, 18, 1000, 0.004, 0.004, 0.023, (0.008, 0.038))
+
+
+def cell(backbone="mobilenet_v2", head="dense", seed=0, **figures):
+    return Cell(backbone, head, seed, "", figures=dataclasses.replace(FIGURES, **figures))
+
+
+def shown(comparison, width, terminal=True):
+    file = io.StringIO()
+    console = Console(file=file, width=width, force_terminal=terminal, color_system=None)
+    show(comparison, console)
+    return file.getvalue()
+
+
+def test_a_pair_as_a_sentence():
+    assert sentence(TEST) == (
+        "A is right on 41 images that B gets wrong, B on 18 that A gets wrong: p = 0.004: larger "
+        "than chance at 5 %. Difference +2.3 points (95 %: +0.8 to +3.8)."
+    )
+    several = dataclasses.replace(TEST, adjusted_p_value=0.12)
+    assert "p = 0.004 (p = 0.120 after Holm's correction for 3 pairs): no larger than chance" in (
+        sentence(several, 3)
+    )
+    assert "p < 0.001: larger" in sentence(dataclasses.replace(TEST, p_value=1e-9))
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_the_table_keeps_within_the_terminal(width):
+    cells = (
+        cell("efficientnet_v2_b0"),
+        cell("efficientnet_v2_b0", "linear", features_stored=True),
+        Cell("resnet50_v2", "dense", 0, "", error="no weights"),
+    )
+    text = shown(Comparison(cells, (TEST,)), width)
+    assert max(map(len, text.splitlines())) <= width
+    flat = " ".join(text.split())
+    assert "33.1*" in flat
+    assert "Failed: resnet50_v2, dense, seed 0: no weights" in flat
+    assert ("Validation" in flat) == (width == 120)
+
+
+def test_text_from_outside_moves_no_cursor():
+    cells = (Cell("\x1b[31mred", "[bold]", 0, "", error="\x1b[2J"), cell("\x1b[31mred", "[bold]"))
+    text = shown(Comparison(cells), 200)
+    assert "\x1b[31m" not in text
+    assert "[bold]" in text
+
+
+def test_seeds_become_mean_and_deviation():
+    rows = summarise([cell(seed=0, accuracy=0.80), cell(seed=1, accuracy=0.82), cell(head="mlp")])
+    assert rows[0].accuracy == pytest.approx(0.81)
+    assert rows[0].deviation == pytest.approx(0.014142, abs=1e-6)
+    assert rows[0].interval is None
+    assert rows[1].interval == (0.787, 0.835)
+    text = shown(Comparison((cell(seed=0, accuracy=0.80), cell(seed=1, accuracy=0.82))), 120)
+    assert "81.0 ± 1.4" in text
+
+
+def test_the_csv_has_plain_cells_and_runs_no_formula(tmp_path):
+    cells = (cell("=cmd()"), Cell("a", "b", 1, "", error="+1"))
+    write(Comparison(cells), tmp_path)
+    with (tmp_path / "comparison.csv").open(newline="") as file:
+        first, second = csv.DictReader(file)
+    assert first["backbone"] == "'=cmd()"
+    assert (first["interval_low"], first["interval_high"]) == ("0.787", "0.835")
+    assert first["accuracy"] == "0.812"
+    assert second["error"] == "'+1"
+    assert second["accuracy"] == ""
+
+
+def test_the_best_two_without_validation_are_those_of_the_test_set():
+    cells = [cell(head=name, accuracy=value, validation_accuracy=None) for name, value in
+             (("a", 0.5), ("b", 0.9), ("c", 0.7))]  # fmt: skip
+    assert [row.head for row in best_two(summarise(cells))] == ["b", "c"]
+    assert best_two(summarise(cells[:1])) is None
+
+
+@pytest.mark.parametrize("count", [1, 6, 12, 30])
+def test_no_two_labels_of_the_picture_overlap(count):
+    cells = [
+        cell(f"backbone_{index // 3}", f"head_{index % 3}", accuracy=0.8 + 0.0001 * index)
+        for index in range(count)
+    ]
+    figure = draw(summarise(cells))
+    figure.canvas.draw()
+    renderer = figure.canvas.get_renderer()
+    boxes = [
+        # Not the annotation's own, which holds its leader too.
+        [Text.get_window_extent(text, renderer) for text in axes.texts]
+        for axes in figure.axes
+    ]
+    assert [len(item) for item in boxes] == [count] * 3
+    for number, column in enumerate(boxes):
+        assert not any(a.overlaps(b) for index, a in enumerate(column) for b in column[:index])
+        right = max(box.x1 for box in column)
+        limit = figure.bbox.x1
+        if number < 2:
+            limit = figure.axes[number + 1].yaxis.get_tightbbox(renderer).x0
+        assert right < limit
+
+
+def test_what_is_not_known_is_said_in_the_picture():
+    rows = summarise([cell(), cell(head="linear", features_seconds=None)])
+    figure = draw(rows)
+    assert "1 not shown" in figure.axes[0].get_title(loc="left")
+    assert draw(summarise([Cell("a", "b", 0, "", error="x")])) is None
+
+
+def test_spread_keeps_its_distance_and_its_order():
+    places = spread([0.5, 0.5, 0.5, 0.9], 0.1)
+    assert places == pytest.approx([0.4, 0.5, 0.6, 0.9])
+    crowded = spread([0.0] * 20, 0.1)
+    assert crowded == sorted(crowded)
+    assert crowded[0] >= 0
+    assert crowded[-1] <= 1

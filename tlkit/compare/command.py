@@ -1,0 +1,122 @@
+"""What ``tlkit compare`` does with its arguments."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from tlkit.compare import compare_grid, compare_runs
+from tlkit.compare.files import PICTURE, document
+from tlkit.compare.records import Comparison
+from tlkit.compare.table import show
+from tlkit.config import recipes
+from tlkit.errors import ConfigError
+from tlkit.text import printable
+
+PIPED_WIDTH = 200
+
+
+def compare_sources(
+    sources: Sequence[str],
+    grid: Mapping[str, str],
+    overrides: Sequence[str],
+    output: Path | None,
+    as_json: bool,
+) -> bool:
+    """Run a grid or compare finished runs, and print the result; progress goes to stderr.
+
+    Args:
+        sources: One recipe or TOML file, or two or more run folders.
+        grid: The values of ``--backbones``, ``--heads`` and ``--seeds``; empty if not given.
+        overrides: ``TABLE.KEY=VALUE`` each; for a grid only.
+        output: Folder for the results.
+        as_json: Print JSON instead of a table.
+
+    Returns:
+        Whether a cell of the grid failed.
+
+    Raises:
+        TlkitError: If the arguments do not fit together, or the comparison cannot be made.
+    """
+    configs = [item for item in sources if item in recipes() or item.endswith(".toml")]
+    if len(sources) == 1 and (configs or not Path(sources[0]).expanduser().is_dir()):
+        comparison = _grid(sources[0], grid, overrides, output or Path("comparison"))
+    elif len(sources) > 1 and not configs:
+        given = [name for name, value in grid.items() if value] + ["--set"] * bool(overrides)
+        if given:
+            raise ConfigError(
+                f"{given[0]} is for a grid, and {sources[0]} is the folder of a finished run. Give "
+                f"a recipe or TOML file instead, or leave {given[0]} out."
+            )
+        comparison = compare_runs(sources, output=output)
+    else:
+        raise ConfigError(
+            f"Cannot compare {', '.join(sources)}. Allowed: one recipe or TOML file, to run a "
+            f"grid; or two or more folders of finished runs."
+        )
+    if as_json:
+        print(json.dumps(document(comparison), indent=2))
+    else:
+        _show(comparison)
+    return bool(comparison.failed)
+
+
+def _grid(
+    source: str, grid: Mapping[str, str], overrides: Sequence[str], output: Path
+) -> Comparison:
+    console = Console(stderr=True, highlight=False)
+    finished = 0
+
+    def say(line: str) -> None:
+        nonlocal finished
+        finished += 1
+        console.print(printable(line), markup=False, soft_wrap=True)
+
+    try:
+        with console.status("starting") as status:
+            return compare_grid(
+                source,
+                backbones=_names(grid["--backbones"]),
+                heads=_names(grid["--heads"]),
+                seeds=_seeds(grid["--seeds"]),
+                overrides=overrides,
+                output=output,
+                one_thread_per_operation=True,
+                say=say,
+                status=lambda text: status.update(printable(text).replace("[", "\\[")),
+            )
+    except KeyboardInterrupt:
+        cells = "1 cell" if finished == 1 else f"{finished} cells"
+        print(
+            f"Interrupted after {cells}, kept in {output}. Give the same command to go on.",
+            file=sys.stderr,
+        )
+        raise
+
+
+def _show(comparison: Comparison) -> None:
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(width=PIPED_WIDTH, highlight=False)
+    show(comparison, console)
+    if comparison.folder is not None:
+        picture = comparison.folder / PICTURE
+        where = picture if picture.is_file() else comparison.folder
+        console.print(printable(f"Results: {where}"), markup=False, soft_wrap=True)
+
+
+def _names(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _seeds(text: str) -> list[int]:
+    try:
+        return [int(part) for part in _names(text)]
+    except ValueError as err:
+        raise ConfigError(
+            f"--seeds {text} is not allowed: whole numbers with commas, such as 0,1,2."
+        ) from err

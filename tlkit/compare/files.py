@@ -1,0 +1,97 @@
+"""Files: a comparison as JSON, CSV and a picture."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+from tlkit.atomic import atomic_path, atomic_write_text
+from tlkit.builtin.reporters.files import safe_cell
+from tlkit.compare.plot import draw
+from tlkit.compare.records import Cell, Comparison, Figures
+from tlkit.compare.summary import summarise
+from tlkit.compare.table import sentence
+from tlkit.errors import RunFolderError
+
+SCHEMA_VERSION = 1
+JSON, CSV, PICTURE = "comparison.json", "comparison.csv", "comparison.png"
+
+
+def document(comparison: Comparison) -> dict[str, Any]:
+    """Return a comparison as plain JSON values."""
+    pairs = comparison.pairs
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "cells": [_plain(cell) for cell in comparison.cells],
+        "rows": [dataclasses.asdict(row) for row in summarise(comparison.cells)],
+        "pairs": [
+            {
+                **dataclasses.asdict(test),
+                "larger_than_chance": test.larger_than_chance,
+                "sentence": sentence(test, len(pairs)),
+            }
+            for test in pairs
+        ],
+        "differences": {key: list(values) for key, values in comparison.differences},
+        "notes": list(comparison.notes),
+    }
+
+
+def write(comparison: Comparison, folder: Path, *, picture: bool = True) -> None:
+    """Write ``comparison.json``, ``comparison.csv`` and, if asked, ``comparison.png``.
+
+    Raises:
+        RunFolderError: If they cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        atomic_write_text(folder / JSON, json.dumps(document(comparison), indent=2) + "\n")
+        atomic_write_text(folder / CSV, _csv(comparison))
+        if picture:
+            figure = draw(summarise(comparison.cells))
+            if figure is None:
+                (folder / PICTURE).unlink(missing_ok=True)
+            else:
+                with atomic_path(folder / PICTURE) as temporary:
+                    figure.savefig(temporary, dpi=110, format="png", facecolor="white")
+    except OSError as err:
+        raise RunFolderError(f"Cannot write into {folder}: {err.strerror or err}.") from err
+
+
+def _csv(comparison: Comparison) -> str:
+    names = [field.name for field in dataclasses.fields(Figures) if field.name != "interval"]
+    buffer = io.StringIO(newline="")
+    writer = csv.writer(buffer)
+    writer.writerow(
+        (
+            "backbone",
+            "head",
+            "seed",
+            *names,
+            "interval_low",
+            "interval_high",
+            "reused",
+            "folder",
+            "error",
+        )
+    )
+    for cell in comparison.cells:
+        values = [getattr(cell.figures, name, None) for name in names]
+        interval = (cell.figures and cell.figures.interval) or (None, None)
+        row = (
+            *(cell.backbone, cell.head, cell.seed, *values, *interval),
+            *(cell.reused, str(cell.folder or ""), cell.error or ""),
+        )
+        writer.writerow([safe_cell(item) if isinstance(item, str) else item for item in row])
+    return buffer.getvalue()
+
+
+def _plain(cell: Cell) -> dict[str, Any]:
+    return {
+        **dataclasses.asdict(cell),
+        "folder": None if cell.folder is None else str(cell.folder),
+    }

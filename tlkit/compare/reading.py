@@ -1,0 +1,140 @@
+"""Reading finished runs: their figures, and whether they can be compared."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tlkit.compare.grid import config_digest
+from tlkit.compare.records import Figures
+from tlkit.errors import RunFolderError
+from tlkit.records import RunResult
+from tlkit.run_folder import MODEL, RUN, load_run
+
+CELL = "cell.json"
+
+
+def figures_of(result: RunResult) -> Figures:
+    """Return the figures of a finished run with a folder."""
+    folder = result.folder
+    assert folder is not None
+    first = result.phases[0].phase
+    images = sum(item.num_images for item in result.extractions)
+    seconds = sum(item.seconds for item in result.extractions)
+    stored = all(value == "stored" for value in result.feature_cache.values())
+    return Figures(
+        accuracy=result.accuracy,
+        interval=getattr(result.test, "accuracy_interval", None),
+        validation_accuracy=_validation_accuracy(result),
+        test_images=len(result.test.labels),
+        test_fingerprint=str(result.fingerprints.get("test", "")),
+        features_seconds=_features_seconds(folder, result),
+        features_stored=bool(result.feature_cache) and stored,
+        training_seconds=result.seconds.get("training", 0.0),
+        total_seconds=result.seconds["total"] - result.seconds.get("start", 0.0),
+        parameters=first.trainable_parameters + first.frozen_parameters,
+        model_bytes=_size(folder),
+        images_per_second=images / seconds if seconds else None,
+    )
+
+
+def finished_runs(runs: Path) -> Iterator[tuple[str, Path, Mapping[str, str]]]:
+    """Yield the digest, the folder and the fingerprints of each finished run, the oldest first."""
+    for path in sorted(runs.glob(f"*/{RUN}")):
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+            yield config_digest(record["info"]["config"]), path.parent, record["fingerprints"]
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            continue  # a damaged folder is no finished cell
+
+
+def load_figures(folder: Path) -> Figures:
+    """Read the figures of a finished run.
+
+    Raises:
+        RunFolderError: If the folder is not that of a finished run.
+    """
+    return figures_of(load_run(folder))
+
+
+def right_answers(results: Mapping[str, RunResult]) -> dict[str, np.ndarray]:
+    """Return for each run which test images it gets right: bool (N,), the same images for all.
+
+    Raises:
+        RunFolderError: If the runs were not tested on the same images with the same labels.
+    """
+    (first, reference), *others = results.items()
+    for name, result in others:
+        problem = _not_the_same_test(reference, result)
+        if problem:
+            raise RunFolderError(
+                f"Cannot compare {first} and {name}: {problem}. McNemar's test needs runs that "
+                f"were tested on the same images."
+            )
+    return {name: result.test.predictions == result.test.labels for name, result in results.items()}
+
+
+def differing_settings(
+    configs: Sequence[Mapping[str, Any]],
+) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Return the settings that are not the same in all configs, each with its values as text."""
+    flat = [
+        {
+            f"{table}.{key}": str(value)
+            for table, entries in config.items()
+            if isinstance(entries, Mapping)
+            for key, value in entries.items()
+        }
+        for config in configs
+    ]
+    keys = dict.fromkeys(key for item in flat for key in item if key != "run.name")
+    rows = ((key, tuple(item.get(key, "-") for item in flat)) for key in keys)
+    return tuple((key, values) for key, values in rows if len(set(values)) > 1)
+
+
+def _not_the_same_test(first: RunResult, second: RunResult) -> str:
+    if first.info.class_names != second.info.class_names:
+        return (
+            f"their classes differ ({len(first.info.class_names)} and "
+            f"{len(second.info.class_names)}, or other names, or another order)"
+        )
+    counts = len(first.test.labels), len(second.test.labels)
+    if counts[0] != counts[1]:
+        return f"they have {counts[0]} and {counts[1]} test images"
+    digests = [str(result.fingerprints.get("test", "")) for result in (first, second)]
+    if digests[0] != digests[1]:
+        return f"their test images differ (fingerprints {digests[0][:12]} and {digests[1][:12]})"
+    if not np.array_equal(first.test.labels, second.test.labels):
+        count = int((first.test.labels != second.test.labels).sum())
+        return f"the labels of {count} of {counts[0]} test images differ"
+    return ""
+
+
+def _validation_accuracy(result: RunResult) -> float | None:
+    if result.info.config.get("run", {}).get("validation") == "test":
+        return None
+    values = result.phases[-1].history.get("val_accuracy")
+    return float(values[-1]) if values else None
+
+
+def _features_seconds(folder: Path, result: RunResult) -> float | None:
+    """Return what the extraction took when it was made."""
+    try:
+        record = json.loads((folder / CELL).read_text(encoding="utf-8"))
+        seconds = [item["seconds"] for item in record["features"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        if any(value == "stored" for value in result.feature_cache.values()):
+            return None  # by an earlier run, which this one does not know
+        return result.seconds.get("features", 0.0)
+    return None if None in seconds else float(sum(seconds))
+
+
+def _size(folder: Path) -> int | None:
+    try:
+        return (folder / MODEL).stat().st_size
+    except OSError:
+        return None

@@ -1,0 +1,247 @@
+"""Running a grid: cells that are finished are kept, the others run one after another."""
+
+from __future__ import annotations
+
+import gc
+import json
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+from tlkit.atomic import atomic_write_text
+from tlkit.compare.grid import Grid, Planned
+from tlkit.compare.reading import CELL, finished_runs, load_figures
+from tlkit.compare.records import Cell
+from tlkit.errors import RunFolderError, TlkitError
+from tlkit.features import Features, FeatureStore, Progress, Wanted
+from tlkit.fingerprint import digest_images
+from tlkit.records import ImageData, Phase, RunInfo, RunResult
+from tlkit.reporter import Reporter
+from tlkit.trainer import Trainer
+
+CELL_SCHEMA_VERSION = 1
+Say = Callable[[str], None]
+
+
+class WatchedStore(FeatureStore):
+    """A feature store that notes what was asked of it, and how long that took to make.
+
+    Attributes:
+        used: For each fingerprint the seconds of its extraction, whoever did it; None if unknown.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        """Choose the folder, as for any store."""
+        super().__init__(folder)
+        self.used: dict[str, float | None] = {}
+
+    def get(self, wanted: Wanted, progress: Progress | None = None) -> tuple[Features, bool]:
+        """Return features as the store does, and note them."""
+        found = super().get(wanted, progress)
+        self.used[wanted.fingerprint] = self.seconds(wanted.fingerprint)
+        return found
+
+
+class Follower(Reporter):
+    """Tells how a cell gets on, and keeps beside its run what its features took to make."""
+
+    name: ClassVar[str] = "compare"
+
+    def __init__(self, store: WatchedStore, title: str, status: Say) -> None:
+        self.store, self.title, self.status = store, title, status
+        self.folder: Path | None = None
+
+    def on_run_begin(self, run: RunInfo, **kwargs: Any) -> None:
+        """Note the folder, which the caller does not get from a run that fails."""
+        self.folder = run.folder
+
+    def on_extract_progress(
+        self, split: str, done: int, total: int, seconds: float, **kwargs: Any
+    ) -> None:
+        """Tell how far the extraction is."""
+        self.status(f"{self.title}: features of {split}, {done:,} of {total:,}")
+
+    def on_epoch_end(
+        self, phase: Phase, epoch: int, metrics: Mapping[str, float], seconds: float, **kwargs: Any
+    ) -> None:
+        """Tell how far the training is."""
+        self.status(f"{self.title}: {phase.name}, epoch {epoch} of {phase.epochs}")
+
+    def on_run_end(self, result: RunResult, **kwargs: Any) -> None:
+        """Write the record of the features; the Trainer writes that of the run afterwards."""
+        if result.folder is None:
+            return
+        features = [
+            {"fingerprint": key, "seconds": value} for key, value in self.store.used.items()
+        ]
+        record = {"schema_version": CELL_SCHEMA_VERSION, "features": features}
+        atomic_write_text(result.folder / CELL, json.dumps(record, indent=2))
+
+
+class _Shared:
+    """What cells have in common, made once: the images of a seed, the network of a backbone."""
+
+    def __init__(self) -> None:
+        self._seed: int | None = None
+        self._data: ImageData | None = None
+        self._fingerprints: dict[int, dict[str, str]] = {}
+        self._key = ""
+        self._network: Any = None
+
+    def fingerprints(self, trainer: Trainer) -> dict[str, str]:
+        """Return those of the images that a cell would use now."""
+        if trainer.seed not in self._fingerprints:
+            data = self._load(trainer)
+            self._fingerprints[trainer.seed] = {
+                "train": digest_images(data.train.images),
+                "test": digest_images(data.test.images),
+            }
+        return self._fingerprints[trainer.seed]
+
+    def lend(self, trainer: Trainer) -> None:
+        """Let a Trainer find what is there already; its plugins and its config stay its own."""
+        data = self._load(trainer)
+        vars(trainer.dataset)["load"] = lambda seed: data
+        build = trainer.backbone.build
+        # The seed is in the key because it decides random weights.
+        key = repr((trainer.seed, trainer.config["backbone"]))
+
+        def build_once() -> Any:
+            # Fine-tuning changes it, so that the next cell needs a fresh one.
+            if self._network is None or key != self._key or trainer.workflow.fine_tunes:
+                self._network = None
+                _forget_models()
+                self._key, self._network = key, build()
+            return self._network
+
+        vars(trainer.backbone)["build"] = build_once
+
+    def _load(self, trainer: Trainer) -> ImageData:
+        if self._data is None or trainer.seed != self._seed:
+            self._data = None  # lets go of the other one first
+            self._data = trainer.dataset.load(trainer.seed)
+            self._seed = trainer.seed
+        return self._data
+
+
+def run_grid(
+    grid: Grid, store: WatchedStore, *, one_thread_per_operation: bool, say: Say, status: Say
+) -> Iterator[Cell]:
+    """Run the cells that are not finished; yield each cell when it is known.
+
+    A finished cell is one with the same resolved config, whose images had the fingerprints that
+    the data set has now. A cell that fails is yielded with its error, and the next one runs.
+
+    Args:
+        grid: What ``plan()`` returned.
+        store: The store that the grid was planned with.
+        one_thread_per_operation: How TensorFlow is started, where the workflow never fine-tunes.
+        say: Told one line for each cell.
+        status: Told what is going on, many times a second.
+
+    Raises:
+        DataError: If the data set cannot be loaded.
+    """
+    finished: dict[str, list[tuple[Path, Mapping[str, str]]]] = {}
+    for digest, folder, fingerprints in finished_runs(grid.runs):
+        finished.setdefault(digest, []).append((folder, fingerprints))
+    shared = _Shared()
+    total = len(grid.cells)
+
+    def make(planned: Planned) -> Trainer:
+        trainer = grid.trainer(planned)
+        frozen = not trainer.workflow.fine_tunes
+        trainer.one_thread_per_operation = one_thread_per_operation and frozen
+        return trainer
+
+    waiting = [cell for cell in grid.cells if cell.error is None and cell.digest not in finished]
+    if waiting:
+        status("starting TensorFlow")
+        # Before the data set may import it in another way.
+        make(waiting[0]).start_tensorflow()
+    for number, planned in enumerate(grid.cells, 1):
+        title = f"[{number}/{total}] {planned.backbone}, {planned.head}, seed {planned.seed}"
+        cell = Cell(planned.backbone, planned.head, planned.seed, planned.digest)
+        if planned.error is not None:
+            cell = replace(cell, error=_first_line(planned.error))
+        else:
+            cell = _reuse(cell, make(planned), finished.get(planned.digest, []), shared)
+        if cell.figures is None and cell.error is None:
+            status(f"{title}: starting")
+            cell = _run(cell, make(planned), shared, Follower(store, title, status))
+        say(f"{title}: {_outcome(cell)}")
+        yield cell
+
+
+def _reuse(
+    cell: Cell,
+    trainer: Trainer,
+    found: list[tuple[Path, Mapping[str, str]]],
+    shared: _Shared,
+) -> Cell:
+    for folder, fingerprints in reversed(found):
+        now = shared.fingerprints(trainer)
+        if any(fingerprints.get(key) != value for key, value in now.items()):
+            continue
+        try:
+            return replace(cell, folder=folder, figures=load_figures(folder), reused=True)
+        except RunFolderError:
+            continue  # damaged: the cell runs again
+    return cell
+
+
+def _run(cell: Cell, trainer: Trainer, shared: _Shared, follower: Follower) -> Cell:
+    # A data set that cannot be had is no matter of one cell.
+    shared.lend(trainer)
+    follower.store.used.clear()
+    trainer.listeners = [follower]
+    try:
+        with _no_talk_of_retracing():
+            folder = trainer.run().folder
+        assert folder is not None
+        return replace(cell, folder=folder, figures=load_figures(folder))
+    except Exception as err:  # a third party's plugin may raise anything; the others go on
+        text = str(err) if isinstance(err, TlkitError) else f"{type(err).__name__}: {err}"
+        return replace(cell, folder=follower.folder, error=_first_line(text))
+
+
+def _forget_models() -> None:
+    """Free what Keras keeps of models that are gone; a long grid would grow by each of them."""
+    import keras
+
+    keras.backend.clear_session()
+    gc.collect()
+
+
+@contextmanager
+def _no_talk_of_retracing() -> Iterator[None]:
+    """Hold back a warning of TensorFlow: each cell is a model of its own, and traced once."""
+
+    def passes(record: logging.LogRecord) -> bool:
+        return "tf.function retracing" not in record.getMessage()
+
+    logger = logging.getLogger("tensorflow")
+    logger.addFilter(passes)
+    try:
+        yield
+    finally:
+        logger.removeFilter(passes)
+
+
+def _first_line(text: str) -> str:
+    return text.strip().split("\n", 1)[0] or "unknown error"
+
+
+def _outcome(cell: Cell) -> str:
+    if cell.error is not None:
+        return f"failed: {cell.error}"
+    assert cell.figures is not None
+    figures = cell.figures
+    text = f"{100 * figures.accuracy:.1f} %"
+    if cell.reused:
+        return f"{text}, finished before"
+    features = "stored" if figures.features_stored else f"{figures.features_seconds or 0:.1f} s"
+    return f"{text}, features {features}, training {figures.training_seconds:.1f} s"

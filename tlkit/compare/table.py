@@ -1,0 +1,129 @@
+"""Table: a comparison in the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from tlkit.compare.records import Comparison, PairedTest
+from tlkit.compare.summary import Row, summarise
+from tlkit.run_folder import CONFIG
+from tlkit.text import printable
+
+WIDE = 115
+
+
+def show(comparison: Comparison, console: Console) -> None:
+    """Print the table, what failed, and the tests of pairs.
+
+    Below 115 columns the table leaves out what ``comparison.csv`` has: validation accuracy, total
+    seconds and images per second.
+    """
+    rows = summarise(comparison.cells)
+    console.print(_table(rows, console.width >= WIDE))
+    for line in _lines(comparison, rows):
+        console.print(Text(printable(line)), soft_wrap=not console.is_terminal)
+
+
+def sentence(test: PairedTest, pairs: int = 1) -> str:
+    """Return what a test found as a plain sentence; ``pairs`` is how many were tested."""
+    corrected = ""
+    if pairs > 1:
+        corrected = f" ({_p(test.adjusted_p_value)} after Holm's correction for {pairs} pairs)"
+    verdict = (
+        "larger than chance at 5 %" if test.larger_than_chance else "no larger than chance at 5 %"
+    )
+    low, high = (100 * limit for limit in test.interval)
+    return (
+        f"{test.first} is right on {test.only_first:,} images that {test.second} gets wrong, "
+        f"{test.second} on {test.only_second:,} that {test.first} gets wrong: "
+        f"{_p(test.p_value)}{corrected}: {verdict}. Difference {100 * test.difference:+.1f} "
+        f"points (95 %: {low:+.1f} to {high:+.1f})."
+    )
+
+
+def _lines(comparison: Comparison, rows: tuple[Row, ...]) -> Iterator[str]:
+    if any(row.interval is not None for row in rows):
+        yield "In brackets: 95 % confidence interval of the accuracy."
+    if any(row.deviation is not None for row in rows):
+        yield "±: standard deviation over the seeds."
+    if any(row.features_stored and row.features_seconds is not None for row in rows):
+        yield "* Features were stored already: seconds of the extraction that made them."
+    if any(row.features_stored and row.features_seconds is None for row in rows):
+        yield "*? Features were stored already; how long they took is not known."
+    for cell in comparison.failed:
+        yield f"Failed: {cell.backbone}, {cell.head}, seed {cell.seed}: {cell.error}"
+        if cell.folder is not None:
+            yield f"  The whole error: tlkit run {cell.folder / CONFIG}"
+    for key, values in comparison.differences:
+        yield f"{key}: {' | '.join(values)}"
+    yield from comparison.notes
+    for test in comparison.pairs:
+        yield sentence(test, len(comparison.pairs))
+    if comparison.pairs:
+        yield (
+            "McNemar's exact test tells of these trained models on these test images, not of what "
+            "another training seed would give: compare several seeds for that (Dietterich 1998)."
+        )
+
+
+def _table(rows: tuple[Row, ...], wide: bool) -> Table:
+    several = any(len(row.seeds) > 1 for row in rows)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=0)
+    named = any(row.name for row in rows)
+    if named:
+        table.add_column("Run", overflow="fold")
+    table.add_column("Backbone", overflow="fold")
+    table.add_column("Head", overflow="fold")
+    table.add_column("Test accuracy\n(%)", justify="right")
+    numbers = ["Features\n(s)", "Training\n(s)", "Params\n(M)", "Saved\n(MB)"]
+    if wide:
+        table.add_column("Validation\n(%)", justify="right")
+        numbers[2:2] = ["Total\n(s)", "Images/s"]
+    for name in numbers:
+        table.add_column(name, justify="right")
+    if several:
+        table.add_column("Seeds", justify="right")
+    for row in rows:
+        cells = [printable(row.name)] if named else []
+        cells += [printable(row.backbone), printable(row.head), _accuracy(row)]
+        if wide:
+            cells.append(_number(row.validation_accuracy, 1, 100))
+        cells += [_features(row), _number(row.training_seconds, 1)]
+        if wide:
+            cells += [_number(row.total_seconds, 1), _number(row.images_per_second, 0)]
+        cells += [_number(row.parameters, 2, 1e-6), _number(row.model_bytes, 1, 1e-6)]
+        if several:
+            cells.append(str(len(row.seeds)))
+        table.add_row(*(Text(cell) for cell in cells))
+    return table
+
+
+def _accuracy(row: Row) -> str:
+    if row.accuracy is None:
+        return "failed"
+    text = f"{100 * row.accuracy:.1f}"
+    if row.deviation is not None:
+        return f"{text} ± {100 * row.deviation:.1f}"
+    if row.interval is not None:
+        low, high = row.interval
+        return f"{text} ({100 * low:.1f}-{100 * high:.1f})"
+    return text
+
+
+def _features(row: Row) -> str:
+    if row.features_seconds is None:
+        return "*?" if row.features_stored else "-"
+    return f"{row.features_seconds:.1f}{'*' if row.features_stored else ''}"
+
+
+def _number(value: float | None, digits: int, scale: float = 1) -> str:
+    return "-" if value is None else f"{scale * value:,.{digits}f}"
+
+
+def _p(value: float) -> str:
+    return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"

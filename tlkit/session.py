@@ -22,6 +22,7 @@ from tlkit.feature_source import ExtractionLog, FeatureSource
 from tlkit.features import Features, FeatureStore, FeatureType, free_bytes
 from tlkit.fingerprint import digest_images, digest_model, fingerprint
 from tlkit.fitting import Examples, Fitter, Prepare
+from tlkit.folded_normalisation import folded_normalisation
 from tlkit.head import ClosedFormHead, Head
 from tlkit.losses import ClassWeight, Objective, class_weights
 from tlkit.model import (
@@ -298,7 +299,8 @@ class Session:
         model, examples = given if given is not None else self._from_pixels()
         prepare = self._preparation(augment) if given is None else None
         self.fine_tuned = True
-        with computing_in("mixed_bfloat16" if mixed_precision else "float32", network):
+        policy = "mixed_bfloat16" if mixed_precision else "float32"
+        with computing_in(policy, network), folded_normalisation(network.layers):
             result = self._fit(
                 name,
                 model,

@@ -48,6 +48,24 @@ def test_test_images_that_are_training_images_are_found(leaky):
     assert found.train_rows.tolist() == [0, 2, 5]
 
 
+def test_digests_that_are_kept_spare_a_second_reading(leaky, monkeypatch):
+    from tlkit import leakage
+    from tlkit.fingerprint import KnownDigests
+
+    train, test = leaky
+    parts = Subset(train, np.array([0, 1, 2, 3])), Subset(train, np.array([4, 5])), whole(test)
+    kept = KnownDigests()
+    first = find_leakage(*parts, kept)
+    monkeypatch.setattr(leakage, "digest_each", None)
+    again = find_leakage(*parts, kept)
+    assert again.duplicates == first.duplicates == find_leakage(*parts, kept).duplicates
+    assert again.train_rows.tolist() == first.train_rows.tolist() == [0, 2]
+    # Other rows of the same splits are compared anew.
+    assert find_leakage(whole(train), whole(test), whole(test), kept).count("test") == 2
+    with pytest.raises(TypeError):
+        find_leakage(*parts)
+
+
 def test_repeats_within_the_training_images_that_straddle_the_validation_split_are_found(leaky):
     train, test = leaky
     found = find_leakage(

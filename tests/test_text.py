@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tlkit.text import printable
+from tlkit.text import printable, safe_cell
 
 
 @pytest.mark.parametrize(
@@ -42,3 +42,9 @@ def test_nothing_dangerous_is_left_and_the_limit_holds(text, limit):
         assert printable(shown) == shown
     assert len(printable(text, limit)) <= limit
     assert printable(text, 10_000) == printable(text)
+
+
+@pytest.mark.parametrize("text", ["=1", "+1", "-1", "@a", "\ta", "\ra", "\na"])
+def test_formulas_are_guarded(text):
+    assert safe_cell(text) == "'" + text
+    assert safe_cell(f"a{text}") == f"a{text}"

@@ -44,7 +44,7 @@ from tlkit.records import (
     Split,
 )
 from tlkit.reporter import Reporter
-from tlkit.text import printable
+from tlkit.text import printable, safe_cell
 from tlkit.workflow import Workflow
 
 if TYPE_CHECKING:
@@ -124,6 +124,7 @@ __all__ = [
     "picture_data",
     "printable",
     "read_picture",
+    "safe_cell",
     "scan_pictures",
     "split_rows",
 ]

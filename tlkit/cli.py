@@ -157,6 +157,9 @@ def compare(
     ],
     backbones: Annotated[str, typer.Option(help="Names of backbones, with commas.")] = "",
     heads: Annotated[str, typer.Option(help="Names of heads, with commas.")] = "",
+    few_shot: Annotated[
+        str, typer.Option(help="Images of each class to train on, such as 1,5,20,all.")
+    ] = "",
     seeds: Annotated[str, typer.Option(help="Seeds, such as 0,1,2.")] = "",
     set_: Annotated[
         list[str] | None,
@@ -170,10 +173,15 @@ def compare(
     ] = None,
     json_: JsonOption = False,
 ) -> None:
-    """Compare backbones and heads in a grid, or finished runs side by side."""
+    """Compare backbones, heads and few images in a grid, or finished runs side by side."""
     from tlkit.compare.command import compare_sources
 
-    grid = {"--backbones": backbones, "--heads": heads, "--seeds": seeds}
+    grid = {
+        "--backbones": backbones,
+        "--heads": heads,
+        "--few-shot": few_shot,
+        "--seeds": seeds,
+    }
     failed = compare_sources(sources, grid, set_ or [], output, json_)
     if failed:
         raise typer.Exit(EXIT_FAILED)

@@ -82,6 +82,9 @@ class CompareTable(BaseModel):
 
     backbones: list[Table] = Field(default=[], description="Backbones of the grid.")
     heads: list[Table] = Field(default=[], description="Heads of the grid.")
+    few_shot: list[int | Literal["all"]] = Field(
+        default=[], description='Numbers of images of each class to train on; 0 or "all" for all.'
+    )
     seeds: list[int] = Field(default=[], description="Seeds of the grid.")
 
 

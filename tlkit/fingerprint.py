@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,6 +31,27 @@ def fingerprint(model_digest: str, images_digest: str, **settings: Any) -> str:
     """
     text = json.dumps([model_digest, images_digest, settings], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+@dataclass
+class KnownDigests:
+    """Digests of images, kept while those images are in memory and do not change.
+
+    Runs on the same images share one, so that these are read once.
+
+    Attributes:
+        whole: The SHA-256 of all images of a split, by the id of the images.
+        each: One digest for each image, by the id of the split.
+    """
+
+    whole: dict[int, str] = field(default_factory=dict)
+    each: dict[int, list[bytes]] = field(default_factory=dict)
+
+    def of(self, images: ImageSequence) -> str:
+        """Return the SHA-256 of images, as ``digest_images()`` does."""
+        if id(images) not in self.whole:
+            self.whole[id(images)] = digest_images(images)
+        return self.whole[id(images)]
 
 
 def digest_images(images: ImageSequence) -> str:

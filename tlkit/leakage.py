@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from tlkit.errors import DataError
+from tlkit.fingerprint import KnownDigests
 from tlkit.records import Duplicate, ImageSequence, Int64Array, Split
 from tlkit.rows import release_pages
 from tlkit.session import SplitName, Subset
@@ -55,7 +56,9 @@ class Leakage:
         }
 
 
-def find_leakage(train: Subset, validation: Subset, test: Subset) -> Leakage:
+def find_leakage(
+    train: Subset, validation: Subset, test: Subset, kept: KnownDigests | None = None
+) -> Leakage:
     """Compare images by their digests.
 
     A test image counts as a training image also where tlkit drew that one for validation out of the
@@ -66,8 +69,12 @@ def find_leakage(train: Subset, validation: Subset, test: Subset) -> Leakage:
         train: The images to train on.
         validation: The images to validate on.
         test: The images to test on.
+        kept: Digests of earlier runs on the same splits; what is missing is added.
     """
-    digests = _digests([train.split, validation.split, test.split])
+    digests = kept.each if kept is not None else {}
+    splits = [train.split, validation.split, test.split]
+    if any(id(split) not in digests for split in splits):
+        digests |= _digests(splits)
     drawn = validation.split is train.split
     known = np.concatenate([train.rows, validation.rows]) if drawn else train.rows
     copies = _copies(digests[id(train.split)], train.rows)

@@ -20,7 +20,7 @@ from tlkit.events import Events
 from tlkit.extraction import guess_batch_size, resized_batches
 from tlkit.feature_source import ExtractionLog, FeatureSource
 from tlkit.features import Features, FeatureStore, FeatureType, free_bytes
-from tlkit.fingerprint import digest_images, digest_model, fingerprint
+from tlkit.fingerprint import KnownDigests, digest_model, fingerprint
 from tlkit.fitting import Examples, Fitter, Prepare
 from tlkit.folded_normalisation import folded_normalisation
 from tlkit.head import ClosedFormHead, Head
@@ -87,6 +87,7 @@ class Session:
         log: Where features came from, and how long that took.
         training_seconds: Wall-clock seconds spent on training.
         fine_tuned: Whether the backbone has changed, so that stored features no longer fit it.
+        digests: Those of the images that are known already.
     """
 
     model: AssembledModel
@@ -105,7 +106,7 @@ class Session:
     log: ExtractionLog = field(default_factory=ExtractionLog)
     training_seconds: float = 0.0
     fine_tuned: bool = False
-    digests: dict[int, str] = field(default_factory=dict)
+    digests: KnownDigests = field(default_factory=KnownDigests)
     _source: FeatureSource | None = None
     _resizer: Resizer | None = None
 
@@ -148,10 +149,7 @@ class Session:
 
     def digest_of(self, name: SplitName) -> str:
         """Return the SHA-256 of a subset's images."""
-        images = self.subsets[name].split.images
-        if id(images) not in self.digests:
-            self.digests[id(images)] = digest_images(images)
-        return self.digests[id(images)]
+        return self.digests.of(self.subsets[name].split.images)
 
     def steps_per_epoch(self, batch_size: int) -> int:
         """Return the number of batches in one pass over the training images."""

@@ -1,10 +1,11 @@
-"""Text from outside, made safe to show."""
+"""Text from outside, made safe to show in terminals and spreadsheets."""
 
 from __future__ import annotations
 
 # Not "printable" to Python, but they are ordinary writing: the no-break and the ideographic space,
 # and the joiners that Persian, Indic scripts and emoji are spelt with.
 _ORDINARY = frozenset("\u00a0\u3000\u200c\u200d")
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 def printable(text: str, limit: int | None = None) -> str:
@@ -25,6 +26,11 @@ def printable(text: str, limit: int | None = None) -> str:
     if limit is not None and (cut or len(safe) > limit):
         return safe[: limit - 1] + "…"
     return safe
+
+
+def safe_cell(text: str) -> str:
+    """Put an apostrophe before text that a spreadsheet would run as a formula."""
+    return f"'{text}" if text.startswith(_FORMULA_STARTS) else text
 
 
 def _escape(character: str) -> str:

@@ -32,7 +32,7 @@ from tlkit.events import Events
 from tlkit.extraction import MAX_WORKERS
 from tlkit.features import FeatureStore, FeatureType
 from tlkit.few_shot import take_few
-from tlkit.fingerprint import digest_weights
+from tlkit.fingerprint import KnownDigests, digest_weights
 from tlkit.head import Head
 from tlkit.leakage import DuplicatesChoice, find_leakage, settle
 from tlkit.model import with_temperature
@@ -62,6 +62,8 @@ class Trainer:
             see ``tlkit.runtime.require_tensorflow_backend()``. It holds for the whole process, so
             it is the command line that sets it.
         listeners: Told the same events as the reporters, after them; no part of the config.
+        digests: Those of the images that the data set will give, where the caller knows that they
+            are the same objects as in an earlier run; None to compute them.
     """
 
     def __init__(
@@ -142,6 +144,7 @@ class Trainer:
         self.notes: list[str] = []
         self.one_thread_per_operation = False
         self.listeners: list[Reporter] = []
+        self.digests: KnownDigests | None = None
         self._check()
 
     @property
@@ -195,6 +198,7 @@ class Trainer:
     def _run(self, events: Events, engines: EngineChooser) -> RunResult:
         begin = time.monotonic()
         seconds: dict[str, float] = {}
+        digests = self.digests if self.digests is not None else KnownDigests()
         with _timed(seconds, "start"):
             self.start_tensorflow()
             self._import_modules()
@@ -202,7 +206,9 @@ class Trainer:
             data = self.dataset.load(self.seed)
             _check_data(data, self.dataset)
             subsets, notes = self._split(data)
-            leakage = find_leakage(subsets["train"], subsets["validation"], subsets["test"])
+            leakage = find_leakage(
+                subsets["train"], subsets["validation"], subsets["test"], self.digests
+            )
             subsets, more = settle(leakage, subsets, self.duplicates, data.class_names)
             notes += [*summarize_pictures(data.pictures), *more]
             if self.few_shot:
@@ -230,7 +236,7 @@ class Trainer:
         )
         events.emit("on_run_begin", info, pictures=data.pictures, duplicates=leakage.duplicates)
         with _timed(seconds, "model"):
-            session = self._session(data.class_names, subsets, events, engines)
+            session = self._session(data.class_names, subsets, events, engines, digests)
             weights_digest = digest_weights(session.model.backbone)
         self.workflow.run(session)
         if not session.phases:
@@ -310,6 +316,7 @@ class Trainer:
         subsets: Mapping[Any, Subset],
         events: Events,
         engines: EngineChooser,
+        digests: KnownDigests,
     ) -> Session:
         import keras
 
@@ -339,6 +346,7 @@ class Trainer:
             feature_type=self.feature_type,
             views=self.views,
             augmentation=self.augmentation,
+            digests=digests,
         )
 
     def _engine(self, given: Any) -> Engine | None:

@@ -49,6 +49,14 @@ def test_a_grid_and_its_runs_side_by_side(call, tmp_path):
     assert found["pairs"][0]["images"] == 360
 
 
+def test_few_shot_on_the_command_line(call):
+    code, out, err = call("quickstart", "--heads", "prototype", "--few-shot", "2,all", *FAST)
+    assert code == 0, err
+    assert "per class" in out
+    assert "comparison/few_shot.png" in out.replace("\\", "/")
+    assert "[1/2] mobilenet_v2, prototype, 2 images per class, seed 0" in err
+
+
 def test_a_failing_cell_exits_1_and_the_others_go_on(call):
     code, out, err = call(*GRID[:1], "--backbones", "vgg16,mobilenet_v2", *FAST)
     assert code == 1
@@ -64,6 +72,9 @@ def test_a_failing_cell_exits_1_and_the_others_go_on(call):
         (["quickstrat", "--heads", "linear"], "Did you mean 'quickstart'"),
         (["quickstart", "--heads", "linaer"], "Did you mean 'linear'"),
         (["quickstart", "--seeds", "0,x"], "whole numbers with commas"),
+        (["quickstart", "--few-shot", "1,x"], "such as 1,5,20,all"),
+        (["quickstart", "--few-shot", "1,-5"], "few_shot -5 is not allowed"),
+        (["a", "b", "--few-shot", "1"], "--few-shot is for a grid"),
         (["quickstart", "classic", "--heads", "linear"], "Cannot compare quickstart, classic"),
         (["quickstart", "a"], "Cannot compare quickstart, a"),
         (["a", "b"], "There is no run folder a"),

@@ -81,6 +81,63 @@ def test_finished_cells_are_reused_when_the_grid_grows(grid, tmp_path):
     assert len(runs_in(tmp_path)) == 4
 
 
+def test_few_shot_cells_share_features_and_digests(grid, tmp_path, config, registry, monkeypatch):
+    from tlkit import fingerprint, leakage
+
+    read = {"whole": 0, "each": 0}
+
+    def counted(key, function):
+        def call(images):
+            read[key] += 1
+            return function(images)
+
+        return call
+
+    monkeypatch.setattr(fingerprint, "digest_images", counted("whole", fingerprint.digest_images))
+    monkeypatch.setattr(leakage, "digest_each", counted("each", leakage.digest_each))
+    arguments = {"heads": ["prototype", "linear"], "seeds": [0, 1]}
+    comparison = grid(few_shot=[1, 3, "all"], **arguments)
+    assert len(comparison.cells) == 12
+    assert not comparison.failed
+    # Once for each seed, as the seed decides the random weights.
+    assert [cell.figures.features_stored for cell in comparison.cells] == ([False] + [True] * 5) * 2
+    assert len(FeatureStore(tmp_path / "features").entries()) == 4
+    assert read == {"whole": 4, "each": 4}
+    assert [cell.figures.train_images for cell in comparison.cells[:3]] == [3, 9, 81]
+    document = json.loads((tmp_path / "out" / "comparison.json").read_text())
+    assert [(row["head"], row["few_shot"]) for row in document["rows"]] == [
+        (head, count) for head in ("prototype", "linear") for count in (1, 3, 0)
+    ]
+    assert "both with all images and seed 0" in document["notes"][-1]
+    with (tmp_path / "out" / "comparison.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["few_shot"] for row in rows] == ["1", "3", "0"] * 4
+    assert [row["train_images"] for row in rows] == ["3", "9", "81"] * 4
+    assert (tmp_path / "out" / "few_shot.png").read_bytes().startswith(b"\x89PNG")
+    assert "[1/12] tiny, prototype, 1 image per class, seed 0: " in grid.said[0]
+    # An ordinary run of the same settings gives the same answers.
+    alone = build_trainer(
+        str(config),
+        ["run.few_shot=3", "head.name=linear"],
+        runs=None, store=FeatureStore(tmp_path / "other"), registry=registry,
+    ).run()  # fmt: skip
+    np.testing.assert_array_equal(
+        alone.test.probabilities, load_run(comparison.cells[4].folder).test.probabilities
+    )
+    grown = grid(few_shot=[1, 2, 3, "all"], **arguments)
+    assert [cell.reused for cell in grown.cells] == [True, False, True, True] * 4
+
+
+def test_a_class_with_fewer_images_than_few_shot_is_noted(grid):
+    comparison = grid(heads=["prototype"], few_shot=[27, 28, 1000])
+    assert comparison.notes == (
+        "With 28 images per class, a class that has fewer training images gives what it has; the "
+        "smallest has 27.",
+        "With 1,000 images per class, a class that has fewer training images gives what it has; "
+        "the smallest has 27.",
+    )
+
+
 def test_other_settings_run_again(grid):
     grid(heads=["linear", "dense"])
     other = grid(heads=["linear", "dense"], overrides=["workflow.epochs=3"])

@@ -7,9 +7,9 @@ from tlkit.features import FeatureStore
 
 @pytest.fixture
 def make_plan(config, registry, tmp_path):
-    def make(backbones=(), heads=(), seeds=(), overrides=()):
+    def make(backbones=(), heads=(), seeds=(), overrides=(), few_shot=()):
         return plan(
-            str(config), backbones, heads, seeds, overrides,
+            str(config), backbones, heads, few_shot, seeds, overrides,
             runs=tmp_path / "runs", store=FeatureStore(tmp_path / "features"), registry=registry,
         )  # fmt: skip
 
@@ -64,6 +64,34 @@ def test_the_compare_table_is_checked_and_run_passes_it_over(make_plan, config, 
         make_plan()
 
 
+def test_few_shot_is_a_dimension_of_the_grid(make_plan):
+    grid = make_plan(heads=["linear", "dense"], seeds=[0, 1], few_shot=[1, 5, "all", 0, 5])
+    assert [(cell.seed, cell.head, cell.few_shot) for cell in grid.cells] == [
+        (seed, head, count)
+        for seed in (0, 1)
+        for head in ("linear", "dense")
+        for count in (1, 5, 0)
+    ]
+    assert len({cell.digest for cell in grid.cells}) == 12
+    trainers = [grid.trainer(cell) for cell in grid.cells[:3]]
+    assert [trainer.few_shot for trainer in trainers] == [1, 5, 0]
+    assert [trainer.name for trainer in trainers] == [
+        "tiny-linear-few1-seed0", "tiny-linear-few5-seed0", "tiny-linear-seed0"
+    ]  # fmt: skip
+    assert make_plan(heads=["linear"]).cells[0].digest == grid.cells[2].digest
+
+
+def test_few_shot_comes_from_the_compare_table_else_from_run(make_plan, config):
+    grid = make_plan(seeds=[0, 1], overrides=["run.few_shot=3"])
+    assert [cell.few_shot for cell in grid.cells] == [3, 3]
+    config.write_text(config.read_text() + '[compare]\nfew_shot = [1, 2, "all"]\n')
+    assert [cell.few_shot for cell in make_plan().cells] == [1, 2, 0]
+    assert [cell.few_shot for cell in make_plan(few_shot=[7, 8]).cells] == [7, 8]
+    config.write_text(config.read_text().replace('"all"', '"none"'))
+    with pytest.raises(ConfigError, match=r"compare\.few_shot"):
+        make_plan()
+
+
 def test_keys_that_another_head_does_not_take_are_left_out(make_plan):
     grid = make_plan(heads=["linear", "dense"])
     assert "units" not in grid.trainer(grid.cells[0]).head.options
@@ -100,5 +128,10 @@ def test_bad_input_is_refused_before_any_work(make_plan):
     for item in ({"units": 3}, 3, "", {"name": "dense", "units": object()}):
         with pytest.raises(ConfigError, match="Cannot use"):
             make_plan(heads=["linear", item])
+    for item in (-1, 1.0, True, "few", None):
+        with pytest.raises(ConfigError, match=r"few_shot .* is not allowed: a number of images"):
+            make_plan(few_shot=[1, item])
+    with pytest.raises(ConfigError, match="several --few-shot"):
+        make_plan(few_shot=[1])
     with pytest.raises(ConfigError, match="Seed -1"):
         make_plan(seeds=[-1, -2])

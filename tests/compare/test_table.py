@@ -9,7 +9,7 @@ from rich.console import Console
 from tlkit.compare.files import write
 from tlkit.compare.plot import draw, spread
 from tlkit.compare.records import Cell, Comparison, Figures, PairedTest
-from tlkit.compare.summary import best_two, summarise
+from tlkit.compare.summary import best_two, summarise, with_most_images
 from tlkit.compare.table import sentence, show
 
 FIGURES = Figures(
@@ -25,12 +25,15 @@ FIGURES = Figures(
     parameters=2_400_000,
     model_bytes=9_700_000,
     images_per_second=1024.0,
+    train_images=1800,
+    smallest_class=180,
 )
 TEST = PairedTest("A", "B", 41, 18, 1000, 0.004, 0.004, 0.023, (0.008, 0.038))
 
 
-def cell(backbone="mobilenet_v2", head="dense", seed=0, **figures):
-    return Cell(backbone, head, seed, "", figures=dataclasses.replace(FIGURES, **figures))
+def cell(backbone="mobilenet_v2", head="dense", seed=0, few_shot=0, **figures):
+    found = dataclasses.replace(FIGURES, **figures)
+    return Cell(backbone, head, seed, "", figures=found, few_shot=few_shot)
 
 
 def shown(comparison, width, terminal=True):
@@ -82,6 +85,37 @@ def test_seeds_become_mean_and_deviation():
     assert rows[1].interval == (0.787, 0.835)
     text = shown(Comparison((cell(seed=0, accuracy=0.80), cell(seed=1, accuracy=0.82))), 120)
     assert "81.0 ± 1.4" in text
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_several_few_shot_have_a_column(width):
+    cells = [cell(few_shot=count, accuracy=value, seed=seed)
+             for count, value in ((1, 0.4), (1000, 0.6), (0, 0.7)) for seed in (0, 1)]  # fmt: skip
+    rows = summarise(cells)
+    assert [(row.few_shot, row.seeds) for row in rows] == [(1, (0, 1)), (1000, (0, 1)), (0, (0, 1))]
+    text = shown(Comparison(tuple(cells)), width)
+    assert max(map(len, text.splitlines())) <= width
+    lines = [line.split() for line in text.splitlines() if "±" in line][:3]
+    assert [line[2:4] for line in lines] == [["1", "40.0"], ["1,000", "60.0"], ["all", "70.0"]]
+    assert "per class" in text
+    assert "per class" not in shown(Comparison((cell(few_shot=5), cell("a", few_shot=5))), width)
+
+
+def test_a_failed_cell_is_named_with_its_images_per_class():
+    failed = Cell("a", "b", 3, "", error="x", few_shot=1)
+    assert "Failed: a, b, 1 image per class, seed 3: x" in shown(Comparison((failed, cell())), 120)
+
+
+def test_the_largest_few_shot_stands_for_the_others():
+    cells = [cell(few_shot=count) for count in (20, 5)]
+    failed = Cell("mobilenet_v2", "dense", 0, "", error="x", few_shot=0)
+    assert [row.few_shot for row in with_most_images(summarise([*cells, failed]))] == [20]
+    assert [row.few_shot for row in with_most_images(summarise([*cells, cell()]))] == [0]
+    assert draw(summarise(cells)).get_suptitle().startswith("With 20 images per class. Bars: ")
+    assert draw(summarise([*cells, cell()])).get_suptitle().startswith("With all images. Bars: ")
+    assert draw(summarise(cells[:1])).get_suptitle().startswith("Bars: ")
+    runs = [dataclasses.replace(item, name=str(item.few_shot)) for item in cells]
+    assert len(with_most_images(summarise(runs))) == 2
 
 
 def test_the_csv_has_plain_cells_and_runs_no_formula(tmp_path):

@@ -8,12 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from tlkit.compare.files import write
-from tlkit.compare.grid import Choice, config_digest, plan
+from tlkit.compare.grid import Choice, FewShot, config_digest, plan
 from tlkit.compare.reading import differing_settings, figures_of, right_answers
-from tlkit.compare.records import Cell, Comparison, Figures, PairedTest
+from tlkit.compare.records import Cell, Comparison, Figures, PairedTest, images_per_class
 from tlkit.compare.running import Say, WatchedStore, run_grid
 from tlkit.compare.significance import paired_tests
-from tlkit.compare.summary import best_two, chosen_by_validation, summarise
+from tlkit.compare.summary import best_two, chosen_by_validation, summarise, with_most_images
 from tlkit.errors import ConfigError, RunFolderError
 from tlkit.features import FeatureStore
 from tlkit.records import RunResult
@@ -28,6 +28,7 @@ def compare_grid(
     *,
     backbones: Sequence[Choice] = (),
     heads: Sequence[Choice] = (),
+    few_shot: Sequence[FewShot] = (),
     seeds: Sequence[int] = (),
     overrides: Sequence[str] = (),
     output: Path | str = "comparison",
@@ -41,14 +42,17 @@ def compare_grid(
 
     Each cell is an ordinary run in ``output/runs``. A cell that is finished there already, with the
     same resolved config on the same images, is not run again. After each cell ``comparison.json``
-    and ``comparison.csv`` are written, and ``comparison.png`` in the end.
+    and ``comparison.csv`` are written, and ``comparison.png`` in the end; with several few_shot
+    also ``few_shot.png``.
 
     Args:
         source: The name of a recipe, or the path of a TOML file.
         backbones: Names, or mappings with ``name`` and options. By default those of the config's
             ``[compare]`` table, else its backbone.
         heads: The same for heads.
-        seeds: The same for seeds.
+        few_shot: Numbers of images of each class to train on; 0 or ``"all"`` for all. By default
+            those of the config's ``[compare]`` table, else ``[run] few_shot``.
+        seeds: The same for seeds; by default also ``[run] seed``.
         overrides: ``TABLE.KEY=VALUE`` each, applied to every cell.
         output: Folder for the runs and the results; made if it is missing.
         store: Where features are kept; by default the user's cache folder.
@@ -72,6 +76,7 @@ def compare_grid(
         os.fspath(source),
         backbones,
         heads,
+        few_shot,
         seeds,
         overrides,
         runs=output / "runs",
@@ -130,8 +135,9 @@ def compare_runs(folders: Sequence[Path | str], *, output: Path | str | None = N
 
 
 def _test_best_two(comparison: Comparison) -> Comparison:
-    notes = _check_test_images(comparison.cells)
-    rows = summarise(comparison.cells)
+    cells = comparison.cells
+    notes = (*_check_test_images(cells), *_small_classes(cells))
+    rows = with_most_images(summarise(cells))
     best = best_two(rows)
     if best is None:
         return replace(comparison, notes=notes)
@@ -139,13 +145,19 @@ def _test_best_two(comparison: Comparison) -> Comparison:
     shared = [seed for seed in first.seeds if seed in second.seeds]
     if not shared:
         return replace(comparison, notes=notes)
-    folders = {(cell.backbone, cell.head, cell.seed): cell.folder for cell in comparison.cells}
+    folders = {(cell.backbone, cell.head, cell.few_shot, cell.seed): cell.folder for cell in cells}
     results = {
-        row.label: load_run(folders[row.backbone, row.head, shared[0]] or "") for row in best
+        row.label: load_run(folders[row.backbone, row.head, row.few_shot, shared[0]] or "")
+        for row in best
     }
     by = "validation accuracy" if chosen_by_validation(rows) else "test accuracy"
-    seed = f", both with seed {shared[0]}" if len(comparison.cells) > len(rows) else ""
-    notes = (*notes, f"The best two by {by}{seed}:")
+    both = []
+    if len({cell.few_shot for cell in cells}) > 1:
+        both.append(images_per_class(first.few_shot))
+    if len({cell.seed for cell in cells}) > 1:
+        both.append(f"seed {shared[0]}")
+    which = f", both with {' and '.join(both)}" if both else ""
+    notes = (*notes, f"The best two by {by}{which}:")
     return replace(comparison, pairs=paired_tests(right_answers(results)), notes=notes)
 
 
@@ -166,6 +178,20 @@ def _check_test_images(cells: Sequence[Cell]) -> tuple[str, ...]:
     return ()
 
 
+def _small_classes(cells: Sequence[Cell]) -> tuple[str, ...]:
+    """Say where a class has fewer training images than few_shot asks for."""
+    fewest: dict[int, int] = {}
+    for cell in cells:
+        smallest = cell.figures.smallest_class if cell.figures is not None else None
+        if smallest is not None and smallest < cell.few_shot:
+            fewest[cell.few_shot] = min(smallest, fewest.get(cell.few_shot, smallest))
+    return tuple(
+        f"With {images_per_class(few_shot)}, a class that has fewer training images gives what it "
+        f"has; the smallest has {smallest:,}."
+        for few_shot, smallest in fewest.items()
+    )
+
+
 def _cell_of(name: str, result: RunResult) -> Cell:
     config = result.info.config
     tables = {key: config.get(key, {}) for key in ("backbone", "head", "run")}
@@ -178,6 +204,7 @@ def _cell_of(name: str, result: RunResult) -> Cell:
         folder=result.folder,
         figures=figures_of(result),
         reused=True,
+        few_shot=int(tables["run"].get("few_shot", 0)),
     )
 
 

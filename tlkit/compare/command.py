@@ -10,7 +10,8 @@ from pathlib import Path
 from rich.console import Console
 
 from tlkit.compare import compare_grid, compare_runs
-from tlkit.compare.files import PICTURE, document
+from tlkit.compare.files import FEW_SHOT_PICTURE, PICTURE, document
+from tlkit.compare.grid import FewShot
 from tlkit.compare.records import Comparison
 from tlkit.compare.table import show
 from tlkit.config import recipes
@@ -31,7 +32,8 @@ def compare_sources(
 
     Args:
         sources: One recipe or TOML file, or two or more run folders.
-        grid: The values of ``--backbones``, ``--heads`` and ``--seeds``; empty if not given.
+        grid: The values of ``--backbones``, ``--heads``, ``--few-shot`` and ``--seeds``; empty if
+            not given.
         overrides: ``TABLE.KEY=VALUE`` each; for a grid only.
         output: Folder for the results.
         as_json: Print JSON instead of a table.
@@ -82,6 +84,7 @@ def _grid(
                 source,
                 backbones=_names(grid["--backbones"]),
                 heads=_names(grid["--heads"]),
+                few_shot=_counts(grid["--few-shot"]),
                 seeds=_seeds(grid["--seeds"]),
                 overrides=overrides,
                 output=output,
@@ -104,13 +107,23 @@ def _show(comparison: Comparison) -> None:
         console = Console(width=PIPED_WIDTH, highlight=False)
     show(comparison, console)
     if comparison.folder is not None:
-        picture = comparison.folder / PICTURE
-        where = picture if picture.is_file() else comparison.folder
+        pictures = [comparison.folder / name for name in (PICTURE, FEW_SHOT_PICTURE)]
+        where = ", ".join(str(path) for path in pictures if path.is_file()) or comparison.folder
         console.print(printable(f"Results: {where}"), markup=False, soft_wrap=True)
 
 
 def _names(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _counts(text: str) -> list[FewShot]:
+    try:
+        return ["all" if part == "all" else int(part) for part in _names(text)]
+    except ValueError as err:
+        raise ConfigError(
+            f"--few-shot {text} is not allowed: numbers of images of each class with commas, or "
+            f"all, such as 1,5,20,all."
+        ) from err
 
 
 def _seeds(text: str) -> list[int]:

@@ -7,18 +7,23 @@ import dataclasses
 import io
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tlkit.atomic import atomic_path, atomic_write_text
-from tlkit.builtin.reporters.files import safe_cell
+from tlkit.compare.few_shot_plot import draw_few_shot
 from tlkit.compare.plot import draw
 from tlkit.compare.records import Cell, Comparison, Figures
 from tlkit.compare.summary import summarise
 from tlkit.compare.table import sentence
 from tlkit.errors import RunFolderError
+from tlkit.text import safe_cell
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 SCHEMA_VERSION = 1
-JSON, CSV, PICTURE = "comparison.json", "comparison.csv", "comparison.png"
+JSON, CSV = "comparison.json", "comparison.csv"
+PICTURE, FEW_SHOT_PICTURE = "comparison.png", "few_shot.png"
 
 
 def document(comparison: Comparison) -> dict[str, Any]:
@@ -44,6 +49,8 @@ def document(comparison: Comparison) -> dict[str, Any]:
 def write(comparison: Comparison, folder: Path, *, picture: bool = True) -> None:
     """Write ``comparison.json``, ``comparison.csv`` and, if asked, ``comparison.png``.
 
+    With the latter comes ``few_shot.png``, where there is more than one few_shot.
+
     Raises:
         RunFolderError: If they cannot be written.
     """
@@ -52,14 +59,19 @@ def write(comparison: Comparison, folder: Path, *, picture: bool = True) -> None
         atomic_write_text(folder / JSON, json.dumps(document(comparison), indent=2) + "\n")
         atomic_write_text(folder / CSV, _csv(comparison))
         if picture:
-            figure = draw(summarise(comparison.cells))
-            if figure is None:
-                (folder / PICTURE).unlink(missing_ok=True)
-            else:
-                with atomic_path(folder / PICTURE) as temporary:
-                    figure.savefig(temporary, dpi=110, format="png", facecolor="white")
+            rows = summarise(comparison.cells)
+            _save(draw(rows), folder / PICTURE)
+            _save(draw_few_shot(rows), folder / FEW_SHOT_PICTURE)
     except OSError as err:
         raise RunFolderError(f"Cannot write into {folder}: {err.strerror or err}.") from err
+
+
+def _save(figure: Figure | None, path: Path) -> None:
+    if figure is None:
+        path.unlink(missing_ok=True)  # of an earlier comparison in the same folder
+        return
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=110, format="png", facecolor="white")
 
 
 def _csv(comparison: Comparison) -> str:
@@ -70,6 +82,7 @@ def _csv(comparison: Comparison) -> str:
         (
             "backbone",
             "head",
+            "few_shot",
             "seed",
             *names,
             "interval_low",
@@ -83,7 +96,7 @@ def _csv(comparison: Comparison) -> str:
         values = [getattr(cell.figures, name, None) for name in names]
         interval = (cell.figures and cell.figures.interval) or (None, None)
         row = (
-            *(cell.backbone, cell.head, cell.seed, *values, *interval),
+            *(cell.backbone, cell.head, cell.few_shot, cell.seed, *values, *interval),
             *(cell.reused, str(cell.folder or ""), cell.error or ""),
         )
         writer.writerow([safe_cell(item) if isinstance(item, str) else item for item in row])

@@ -10,7 +10,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from tlkit.config import build_trainer, read_config
 from tlkit.errors import ConfigError, UnknownPluginError
@@ -20,6 +20,7 @@ from tlkit.run_folder import config_text
 from tlkit.trainer import Trainer
 
 Choice = str | Mapping[str, Any]
+FewShot = int | Literal["all"]
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Planned:
     Attributes:
         backbone: Its name, with the options that the grid gives it.
         head: Its name, with the options that the grid gives it.
+        few_shot: Images of each class to train on; 0 for all.
         seed: Seed of the run.
         digest: SHA-256 of the resolved config; empty if the config is not valid.
         overrides: What makes the cell out of the config.
@@ -37,6 +39,7 @@ class Planned:
 
     backbone: str
     head: str
+    few_shot: int
     seed: int
     digest: str
     overrides: tuple[str, ...]
@@ -67,6 +70,7 @@ def plan(
     source: str,
     backbones: Sequence[Choice],
     heads: Sequence[Choice],
+    few_shot: Sequence[FewShot],
     seeds: Sequence[int],
     overrides: Sequence[str],
     *,
@@ -83,6 +87,7 @@ def plan(
         source: The name of a recipe, or the path of a TOML file.
         backbones: Names, or mappings with ``name`` and options.
         heads: Names, or mappings with ``name`` and options.
+        few_shot: Numbers of images of each class to train on; 0 or ``"all"`` for all.
         seeds: Seeds of the runs.
         overrides: ``TABLE.KEY=VALUE`` each, applied to every cell before its own settings.
         runs: Folder of the run folders.
@@ -98,20 +103,24 @@ def plan(
     rows = _choices("backbone", backbones or [item.model_dump() for item in table.backbones])
     columns = _choices("head", heads or [item.model_dump() for item in table.heads])
     seeds = tuple(dict.fromkeys(seeds or table.seeds))
-    if not rows and not columns and len(seeds) < 2:
+    counts = tuple(dict.fromkeys(map(_count, few_shot or table.few_shot)))
+    if not rows and not columns and len(seeds) < 2 and len(counts) < 2:
         raise ConfigError(
-            f"Nothing to compare with {source}. Give --backbones, --heads or several --seeds, or "
-            f"write a [compare] table into the config; or give two or more run folders."
+            f"Nothing to compare with {source}. Give --backbones, --heads, several --few-shot or "
+            f"several --seeds, or write a [compare] table into the config; or give two or more run "
+            f"folders."
         )
     cells: dict[str, Planned] = {}
     # Seeds before heads: cells that share their images follow one another.
-    for (backbone, its), seed, (head, more) in itertools.product(
+    for (backbone, its), seed, (head, more), count in itertools.product(
         rows or [(config.backbone.name, ())],
         seeds or (config.run.seed,),
         columns or [(config.head.name, ())],
+        counts or (config.run.few_shot,),
     ):
-        name = re.sub(r"[^A-Za-z0-9._-]+", "-", f"{backbone}-{head}-seed{seed}")[:100]
-        run = (f"run.seed={seed}", f"run.name={json.dumps(name)}")
+        few = f"-few{count}" if count else ""
+        name = re.sub(r"[^A-Za-z0-9._-]+", "-", f"{backbone}-{head}{few}-seed{seed}")[:100]
+        run = (f"run.seed={seed}", f"run.few_shot={count}", f"run.name={json.dumps(name)}")
         wanted = (*overrides, *its, *more, *run)
         digest, error = "", None
         try:
@@ -120,8 +129,8 @@ def plan(
             raise
         except ConfigError as err:
             error = str(err)
-        cell = Planned(backbone, head, seed, digest, wanted, error)
-        cells.setdefault(digest or f"{backbone}, {head}, {seed}", cell)
+        cell = Planned(backbone, head, count, seed, digest, wanted, error)
+        cells.setdefault(digest or f"{backbone}, {head}, {count}, {seed}", cell)
     if all(cell.error is not None for cell in cells.values()):
         raise ConfigError(f"No cell of the grid is valid. {next(iter(cells.values())).error}")
     return Grid(source, tuple(cells.values()), runs, store, registry)
@@ -139,6 +148,18 @@ def _trainer(
     source: str, overrides: Sequence[str], runs: Path, store: FeatureStore, registry: Registry
 ) -> Trainer:
     return build_trainer(source, overrides, runs=runs, store=store, registry=registry)
+
+
+def _count(given: object) -> int:
+    """Return a number of images of each class; 0 for all."""
+    if given == "all":
+        return 0
+    if not isinstance(given, int) or isinstance(given, bool) or given < 0:
+        raise ConfigError(
+            f"few_shot {given!r} is not allowed: a number of images of each class, 1 or more; or 0 "
+            f"or 'all' for all images."
+        )
+    return given
 
 
 def _choices(kind: str, given: Sequence[Choice]) -> list[tuple[str, tuple[str, ...]]]:

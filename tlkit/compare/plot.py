@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from tlkit.compare.summary import Row
+from tlkit.compare.records import images_per_class
+from tlkit.compare.summary import Row, with_most_images
 from tlkit.text import printable
 
 if TYPE_CHECKING:
@@ -35,7 +36,8 @@ def draw(rows: Sequence[Row]) -> Figure | None:
     """Return the picture: a colour for each backbone, a marker for each head, a label each point.
 
     Bars are the 95 % confidence interval of the accuracy, or its standard deviation over several
-    seeds. Labels stand in a column beside each panel, so that they never cover one another.
+    seeds. Labels stand in a column beside each panel, so that they never cover one another. In a
+    grid of several few_shot only the rows of the largest one are shown.
 
     Args:
         rows: What ``summarise()`` returned.
@@ -47,9 +49,13 @@ def draw(rows: Sequence[Row]) -> Figure | None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    rows = [row for row in rows if row.accuracy is not None]
+    several = len({row.few_shot for row in rows}) > 1
+    rows = [row for row in with_most_images(rows) if row.accuracy is not None]
     if not rows:
         return None
+    title = bars(rows)
+    if several and not rows[0].name:
+        title = f"With {images_per_class(rows[0].few_shot)}. {title}"
     inside = max(_LEAST_PANEL_HEIGHT, _LINE * len(rows))
     labels = _LETTER * max(len(printable(row.label, _LABEL_LIMIT)) for row in rows)
     step = _PANEL_WIDTH + labels + _GAP
@@ -58,12 +64,12 @@ def draw(rows: Sequence[Row]) -> Figure | None:
     FigureCanvasAgg(figure)
     styles = _styles(rows)
     lowest, highest = _limits(rows)
-    for number, (title, value) in enumerate(_PANELS):
+    for number, (label, value) in enumerate(_PANELS):
         left = (_LEFT + number * step) / width
         axes = figure.add_axes((left, _BOTTOM / height, _PANEL_WIDTH / width, inside / height))
         points = [(found, row) for row in rows if (found := value(row)) is not None]
         axes.set_ylim(lowest, highest)
-        axes.set_xlabel(title, fontsize=_MEDIUM)
+        axes.set_xlabel(label, fontsize=_MEDIUM)
         axes.tick_params(labelsize=_SMALL)
         axes.grid(alpha=0.3)
         _draw_points(axes, points, styles)
@@ -73,7 +79,7 @@ def draw(rows: Sequence[Row]) -> Figure | None:
             missing = f"{len(rows) - len(points)} not shown: not known"
             axes.set_title(missing, fontsize=_SMALL, loc="left")
     figure.axes[0].set_ylabel("Test accuracy (%)", fontsize=_MEDIUM)
-    figure.suptitle(_bars(rows), fontsize=_SMALL, x=_LEFT / width, ha="left", y=1 - 0.1 / height)
+    figure.suptitle(title, fontsize=_SMALL, x=_LEFT / width, ha="left", y=1 - 0.1 / height)
     return figure
 
 
@@ -89,7 +95,7 @@ def _styles(rows: Sequence[Row]) -> dict[Row, tuple[str, str]]:
     }
 
 
-def _bar(row: Row) -> tuple[float, float]:
+def bar(row: Row) -> tuple[float, float]:
     """Return how far the bar goes below and above the accuracy, in points."""
     accuracy = row.accuracy or 0.0
     if row.deviation is not None:
@@ -99,7 +105,8 @@ def _bar(row: Row) -> tuple[float, float]:
     return 0.0, 0.0
 
 
-def _bars(rows: Sequence[Row]) -> str:
+def bars(rows: Sequence[Row]) -> str:
+    """Say what the bars are."""
     if any(row.deviation is not None for row in rows):
         return "Bars: standard deviation over the seeds."
     if any(row.interval is not None for row in rows):
@@ -108,8 +115,8 @@ def _bars(rows: Sequence[Row]) -> str:
 
 
 def _limits(rows: Sequence[Row]) -> tuple[float, float]:
-    low = min(100 * (row.accuracy or 0.0) - _bar(row)[0] for row in rows)
-    high = max(100 * (row.accuracy or 0.0) + _bar(row)[1] for row in rows)
+    low = min(100 * (row.accuracy or 0.0) - bar(row)[0] for row in rows)
+    high = max(100 * (row.accuracy or 0.0) + bar(row)[1] for row in rows)
     room = max(0.06 * (high - low), 0.5)
     return low - room, high + room
 
@@ -119,7 +126,7 @@ def _draw_points(
 ) -> None:
     for x, row in points:
         colour, marker = styles[row]
-        below, above = _bar(row)
+        below, above = bar(row)
         axes.errorbar(
             [x],
             [100 * (row.accuracy or 0.0)],

@@ -39,6 +39,8 @@ def figures_of(result: RunResult) -> Figures:
         parameters=first.trainable_parameters + first.frozen_parameters,
         model_bytes=_size(folder),
         images_per_second=images / seconds if seconds else None,
+        train_images=result.info.num_train,
+        smallest_class=min(result.info.class_counts, default=None),
     )
 
 

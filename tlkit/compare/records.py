@@ -6,6 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 
+def images_per_class(few_shot: int) -> str:
+    """Return in words how many images of each class there are to train on; 0 means all."""
+    if not few_shot:
+        return "all images"
+    return f"{few_shot:,} image{'' if few_shot == 1 else 's'} per class"
+
+
 @dataclass(frozen=True)
 class Figures:
     """What one finished run reached and what it cost.
@@ -25,6 +32,8 @@ class Figures:
         parameters: Number of parameters of the model, trained or frozen.
         model_bytes: Size of the saved model; None if it is not there.
         images_per_second: Of the extraction that this run did; None if all was stored.
+        train_images: Number of images that it was trained on.
+        smallest_class: Number of training images of the class that has fewest; None if unknown.
     """
 
     accuracy: float
@@ -39,6 +48,8 @@ class Figures:
     parameters: int
     model_bytes: int | None
     images_per_second: float | None
+    train_images: int
+    smallest_class: int | None
 
     @property
     def seconds(self) -> float | None:
@@ -62,6 +73,7 @@ class Cell:
         error: Why it failed; None if it did not.
         reused: Whether it was finished before this comparison began.
         name: Name of the run folder, where finished runs are compared; else empty.
+        few_shot: Images of each class that it may train on; 0 for all.
     """
 
     backbone: str
@@ -73,6 +85,13 @@ class Cell:
     error: str | None = None
     reused: bool = False
     name: str = ""
+    few_shot: int = 0
+
+    @property
+    def title(self) -> str:
+        """What the cell is called in sentences."""
+        few = f", {images_per_class(self.few_shot)}" if self.few_shot else ""
+        return f"{self.backbone}, {self.head}{few}, seed {self.seed}"
 
 
 @dataclass(frozen=True)

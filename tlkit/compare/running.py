@@ -17,7 +17,7 @@ from tlkit.compare.reading import CELL, finished_runs, load_figures
 from tlkit.compare.records import Cell
 from tlkit.errors import RunFolderError, TlkitError
 from tlkit.features import Features, FeatureStore, Progress, Wanted
-from tlkit.fingerprint import digest_images
+from tlkit.fingerprint import KnownDigests
 from tlkit.records import ImageData, Phase, RunInfo, RunResult
 from tlkit.reporter import Reporter
 from tlkit.trainer import Trainer
@@ -87,6 +87,7 @@ class _Shared:
     def __init__(self) -> None:
         self._seed: int | None = None
         self._data: ImageData | None = None
+        self._digests = KnownDigests()
         self._fingerprints: dict[int, dict[str, str]] = {}
         self._key = ""
         self._network: Any = None
@@ -96,8 +97,8 @@ class _Shared:
         if trainer.seed not in self._fingerprints:
             data = self._load(trainer)
             self._fingerprints[trainer.seed] = {
-                "train": digest_images(data.train.images),
-                "test": digest_images(data.test.images),
+                "train": self._digests.of(data.train.images),
+                "test": self._digests.of(data.test.images),
             }
         return self._fingerprints[trainer.seed]
 
@@ -105,6 +106,7 @@ class _Shared:
         """Let a Trainer find what is there already; its plugins and its config stay its own."""
         data = self._load(trainer)
         vars(trainer.dataset)["load"] = lambda seed: data
+        trainer.digests = self._digests
         build = trainer.backbone.build
         # The seed is in the key because it decides random weights.
         key = repr((trainer.seed, trainer.config["backbone"]))
@@ -122,6 +124,7 @@ class _Shared:
     def _load(self, trainer: Trainer) -> ImageData:
         if self._data is None or trainer.seed != self._seed:
             self._data = None  # lets go of the other one first
+            self._digests = KnownDigests()
             self._data = trainer.dataset.load(trainer.seed)
             self._seed = trainer.seed
         return self._data
@@ -163,8 +166,14 @@ def run_grid(
         # Before the data set may import it in another way.
         make(waiting[0]).start_tensorflow()
     for number, planned in enumerate(grid.cells, 1):
-        title = f"[{number}/{total}] {planned.backbone}, {planned.head}, seed {planned.seed}"
-        cell = Cell(planned.backbone, planned.head, planned.seed, planned.digest)
+        cell = Cell(
+            planned.backbone,
+            planned.head,
+            planned.seed,
+            planned.digest,
+            few_shot=planned.few_shot,
+        )
+        title = f"[{number}/{total}] {cell.title}"
         if planned.error is not None:
             cell = replace(cell, error=_first_line(planned.error))
         else:

@@ -1,4 +1,4 @@
-"""Summary: one row for each backbone and head, over its seeds, or for each run."""
+"""Summary: one row for each backbone, head and few_shot, over its seeds, or for each run."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from tlkit.compare.records import Cell, Figures
 
 @dataclass(frozen=True)
 class Row:
-    """The finished cells of one backbone and head: means over their seeds.
+    """The finished cells of one backbone, head and few_shot: means over their seeds.
 
     Attributes:
         backbone: Its name and options.
         head: Its name and options.
+        few_shot: Images of each class to train on; 0 for all.
         name: Name of the run folder, where finished runs are compared; else empty.
         seeds: The seeds that finished; empty if none did.
         accuracy: Mean test accuracy, 0 to 1; None if no cell finished.
@@ -33,6 +34,7 @@ class Row:
 
     backbone: str
     head: str
+    few_shot: int = 0
     name: str = ""
     seeds: tuple[int, ...] = ()
     accuracy: float | None = None
@@ -61,11 +63,20 @@ class Row:
 
 
 def summarise(cells: Iterable[Cell]) -> tuple[Row, ...]:
-    """Return one row for each backbone and head, or for each named run, in their order."""
-    groups: dict[tuple[str, str, str], list[Cell]] = {}
+    """Return one row for each backbone, head and few_shot, or for each named run, in order."""
+    groups: dict[tuple[str, str, int, str], list[Cell]] = {}
     for cell in cells:
-        groups.setdefault((cell.backbone, cell.head, cell.name), []).append(cell)
+        groups.setdefault((cell.backbone, cell.head, cell.few_shot, cell.name), []).append(cell)
     return tuple(_row(*key, group) for key, group in groups.items())
+
+
+def with_most_images(rows: Sequence[Row]) -> tuple[Row, ...]:
+    """Return the rows of the largest few_shot with which any row finished; of named runs all."""
+    counts = {row.few_shot for row in rows if row.accuracy is not None}
+    if not counts or any(row.name for row in rows):
+        return tuple(rows)
+    most = 0 if 0 in counts else max(counts)
+    return tuple(row for row in rows if row.few_shot == most)
 
 
 def best_two(rows: Sequence[Row]) -> tuple[Row, Row] | None:
@@ -87,16 +98,17 @@ def chosen_by_validation(rows: Sequence[Row]) -> bool:
     return all(row.validation_accuracy is not None for row in rows if row.accuracy is not None)
 
 
-def _row(backbone: str, head: str, name: str, cells: Sequence[Cell]) -> Row:
+def _row(backbone: str, head: str, few_shot: int, name: str, cells: Sequence[Cell]) -> Row:
     finished = [(cell.seed, cell.figures) for cell in cells if cell.figures is not None]
     if not finished:
-        return Row(backbone, head, name)
+        return Row(backbone, head, few_shot, name)
     figures: list[Figures] = [item for _, item in finished]
     accuracies = [item.accuracy for item in figures]
     several = len(figures) > 1
     return Row(
         backbone=backbone,
         head=head,
+        few_shot=few_shot,
         name=name,
         seeds=tuple(seed for seed, _ in finished),
         accuracy=statistics.fmean(accuracies),

@@ -56,7 +56,7 @@ def _lines(comparison: Comparison, rows: tuple[Row, ...]) -> Iterator[str]:
     if any(row.features_stored and row.features_seconds is None for row in rows):
         yield "*? Features were stored already; how long they took is not known."
     for cell in comparison.failed:
-        yield f"Failed: {cell.backbone}, {cell.head}, seed {cell.seed}: {cell.error}"
+        yield f"Failed: {cell.title}: {cell.error}"
         if cell.folder is not None:
             yield f"  The whole error: tlkit run {cell.folder / CONFIG}"
     for key, values in comparison.differences:
@@ -73,12 +73,15 @@ def _lines(comparison: Comparison, rows: tuple[Row, ...]) -> Iterator[str]:
 
 def _table(rows: tuple[Row, ...], wide: bool) -> Table:
     several = any(len(row.seeds) > 1 for row in rows)
+    few = len({row.few_shot for row in rows}) > 1
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=0)
     named = any(row.name for row in rows)
     if named:
         table.add_column("Run", overflow="fold")
     table.add_column("Backbone", overflow="fold")
     table.add_column("Head", overflow="fold")
+    if few:
+        table.add_column("Images\nper class", justify="right")
     table.add_column("Test accuracy\n(%)", justify="right")
     numbers = ["Features\n(s)", "Training\n(s)", "Params\n(M)", "Saved\n(MB)"]
     if wide:
@@ -90,7 +93,10 @@ def _table(rows: tuple[Row, ...], wide: bool) -> Table:
         table.add_column("Seeds", justify="right")
     for row in rows:
         cells = [printable(row.name)] if named else []
-        cells += [printable(row.backbone), printable(row.head), _accuracy(row)]
+        cells += [printable(row.backbone), printable(row.head)]
+        if few:
+            cells.append(f"{row.few_shot:,}" if row.few_shot else "all")
+        cells.append(_accuracy(row))
         if wide:
             cells.append(_number(row.validation_accuracy, 1, 100))
         cells += [_features(row), _number(row.training_seconds, 1)]

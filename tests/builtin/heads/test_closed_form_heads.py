@@ -4,6 +4,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier, NearestCentroid
 from sklearn.preprocessing import StandardScaler, normalize
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from tlkit import ConfigError, LabelledFeatures
 from tlkit.builtin.heads.knn import KNN
@@ -47,6 +48,22 @@ def test_logistic_chooses_the_regularisation_on_validation():
         losses[strength] = -np.log(shares[np.arange(60), VALIDATION.labels]).mean()
     assert min(losses, key=losses.get) == chosen["C"]
     assert 1e-4 < chosen["C"] < 10
+
+
+def test_logistic_fits_in_one_thread_and_gives_the_others_back(monkeypatch):
+    fit = LogisticRegression.fit
+    seen = []
+
+    def watched(self, *arguments):
+        seen.extend(item["num_threads"] for item in threadpool_info())
+        return fit(self, *arguments)
+
+    monkeypatch.setattr(LogisticRegression, "fit", watched)
+    with threadpool_limits(2):
+        before = [item["num_threads"] for item in threadpool_info()]
+        Logistic(C=0.1).solve(TRAIN, VALIDATION, None)
+        assert [item["num_threads"] for item in threadpool_info()] == before
+    assert set(seen) == {1}
 
 
 def test_logistic_takes_class_weights():

@@ -61,6 +61,7 @@ class Logistic(ClosedFormHead):
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.linear_model import LogisticRegression
         from sklearn.preprocessing import StandardScaler
+        from threadpoolctl import threadpool_limits
 
         scaler = StandardScaler().fit(train.features)
         features, held_out = (
@@ -74,7 +75,9 @@ class Logistic(ClosedFormHead):
         best: tuple[float, float, np.ndarray, np.ndarray] | None = None
         worse = 0
         for strength in STRENGTHS if self.C is None else (self.C,):
-            with warnings.catch_warnings():
+            # Its products are too thin to gain from threads, which wait for one another for many
+            # times as long where other processes use the cores too.
+            with threadpool_limits(1), warnings.catch_warnings():
                 warnings.simplefilter("ignore", ConvergenceWarning)
                 regression.set_params(C=strength).fit(features, train.labels)
             weights, bias = _expand(regression, train.num_classes)

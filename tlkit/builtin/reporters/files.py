@@ -20,13 +20,13 @@ from tlkit import (
     atomic_path,
     atomic_write_text,
     printable,
+    safe_cell,
 )
 from tlkit.builtin.reporters.figures import accuracy_text, figure_rows
 from tlkit.builtin.reporters.history import METRICS, epoch_rows
 
 SCHEMA_VERSION = 1
 _NAME_LIMIT = 40
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 class FilesReporter(Reporter):
@@ -154,11 +154,6 @@ def write_csv(path: Path, rows: Iterable[Sequence[object]]) -> None:
         writer = csv.writer(file)
         for row in rows:
             writer.writerow([safe_cell(cell) if isinstance(cell, str) else cell for cell in row])
-
-
-def safe_cell(text: str) -> str:
-    """Put an apostrophe before text that a spreadsheet would run as a formula."""
-    return f"'{text}" if text.startswith(_FORMULA_STARTS) else text
 
 
 def _pictures(pictures: Sequence[PictureNote]) -> Iterable[Sequence[object]]:

@@ -43,6 +43,9 @@ def test_balanced_weights_by_hand():
     assert class_weights("balanced", labels, ("a", "b", "c")) == pytest.approx((1.5, 0.75, 1.0))
     assert class_weights("none", labels, ("a", "b", "c")) is None
     assert class_weights({"b": 3.0}, labels, ("a", "b", "c")) == (1.0, 3.0, 1.0)
+    for wrong in (-1.0, 0.0, float("nan")):
+        with pytest.raises(ConfigError, match=r"class_weight: b = .* is not allowed: above 0"):
+            class_weights({"b": wrong}, labels, ("a", "b", "c"))
     with pytest.raises(ConfigError, match=r"names 'd', which is no class. Classes: a, b, c\."):
         class_weights({"d": 3.0}, labels, ("a", "b", "c"))
 

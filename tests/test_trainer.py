@@ -26,6 +26,7 @@ from tlkit import (
 )
 from tlkit.builtin.heads.dense import Dense
 from tlkit.builtin.heads.linear import Linear
+from tlkit.builtin.heads.logistic import Logistic
 from tlkit.builtin.heads.mlp import MLP
 from tlkit.builtin.workflows.freeze_and_train import FreezeAndTrain
 from tlkit.calibration import fit_temperature
@@ -535,11 +536,6 @@ def test_a_closed_form_head_is_where_fine_tuning_begins(make_trainer):
     assert tuned.phase.trainable_parameters > solved.phase.trainable_parameters
 
 
-def test_a_head_without_weights_to_train_is_not_fine_tuned(make_trainer):
-    with pytest.raises(ConfigError, match="'knn' has no weights that fine-tuning could train"):
-        make_trainer(head="knn", workflow=FreezeAndTrain(fine_tune_epochs=1)).run()
-
-
 def test_nothing_is_chosen_by_the_test_set(make_trainer):
     with pytest.raises(ConfigError, match="'logistic' would choose its settings by the test set"):
         make_trainer(head="logistic", validation="test").run()
@@ -605,18 +601,104 @@ def test_stored_views_of_the_frozen_blocks(make_trainer):
     workflow = FreezeAndTrain(epochs=1, fine_tune_epochs=2, unfreeze=2, fine_tune_views=2)
     result = make_trainer(workflow=workflow).run()
     assert set(result.feature_cache) >= {f"train, 2 blocks, view {view}" for view in (1, 2)}
-    for wrong in ({"unfreeze": "all"}, {"mixup": 0.2}):
-        changed = {"unfreeze": 2, **wrong}
-        workflow = FreezeAndTrain(fine_tune_epochs=1, fine_tune_views=2, **changed)
-        with pytest.raises(ConfigError, match="needs frozen blocks and unmixed images"):
-            make_trainer(workflow=workflow).run()
+    assert result.warnings == ()
+
+
+@pytest.mark.parametrize("unfreeze", [0, 4])
+def test_where_the_network_cannot_be_cut_new_views_are_drawn(make_trainer, unfreeze):
+    workflow = FreezeAndTrain(
+        epochs=1, fine_tune_epochs=1, unfreeze=unfreeze, fine_tune_views=2, augment=False
+    )
+    result = make_trainer(workflow=workflow).run()
+    assert "New views are drawn each epoch instead of 2 stored ones" in result.warnings[0]
 
 
 def test_where_the_disk_is_too_small_the_frozen_blocks_run_each_epoch(make_trainer, monkeypatch):
-    monkeypatch.setattr("tlkit.session.free_bytes", lambda folder: 1000)
     workflow = FreezeAndTrain(epochs=1, fine_tune_epochs=1, unfreeze=2, augment=False)
+    free = [1000]
+    monkeypatch.setattr("tlkit.session.free_bytes", lambda folder: free[0])
     result = make_trainer(workflow=workflow).run()
     assert any("computed anew each epoch" in warning for warning in result.warnings)
+    free[0] = 10**9
+    assert make_trainer(workflow=workflow).run().warnings == ()
+    free[0] = 1000  # what is there already takes no more room
+    assert make_trainer(workflow=workflow).run().warnings == ()
+
+
+def test_what_fine_tuning_cannot_do_is_said_before_anything_is_computed(make_trainer):
+    for workflow, head, message in (
+        (FreezeAndTrain(fine_tune_epochs=1, unfreeze=9), "dense", "Cannot unfreeze 9 blocks"),
+        (FreezeAndTrain(fine_tune_epochs=1), "knn", "no weights that fine-tuning could train"),
+    ):
+        recorder = Recorder()
+        with pytest.raises(ConfigError, match=message):
+            make_trainer(workflow=workflow, head=head, reporters=[recorder]).run()
+        assert recorder.names() == ["on_run_begin", "on_error"]
+
+
+def test_an_optimizer_that_scales_the_loss_is_refused(make_trainer):
+    class Scaled(Workflow):
+        name = "scaled"
+
+        def run(self, session):
+            session.train_head(epochs=1, optimizer=keras.optimizers.SGD(loss_scale_factor=8.0))
+
+    with pytest.raises(ConfigError, match="SGD scales the loss, which is not supported"):
+        make_trainer(workflow=Scaled()).run()
+
+
+def test_what_a_head_chose_may_be_a_number_of_numpy(make_trainer):
+    class Odd(Logistic):
+        name = "odd"
+
+        def solve(self, train, validation, class_weight):
+            return super().solve(train, validation, class_weight)[0], {"k": np.int64(3)}
+
+    result = make_trainer(head=Odd()).run()
+    assert load_run(result.folder).phases[0].chosen == {"k": 3}
+
+
+def test_a_solved_head_needs_two_classes_in_training(make_trainer):
+    class One(Colours):
+        def load(self, seed):
+            data = super().load(seed)
+            labels = np.zeros_like(data.train.labels)
+            return dataclasses.replace(data, train=dataclasses.replace(data.train, labels=labels))
+
+    with pytest.raises(DataError, match="All training images are of one class"):
+        make_trainer(dataset=One(), head="logistic").run()
+
+
+def test_fine_tuning_again_goes_on_from_where_it_was(make_trainer):
+    class Twice(Workflow):
+        name = "twice"
+
+        def run(self, session):
+            session.train_head(epochs=2, optimizer=keras.optimizers.Adam(1e-2))
+            for blocks in (1, "all"):
+                session.fine_tune(
+                    epochs=2,
+                    optimizer=keras.optimizers.AdamW(1e-2, use_ema=True),
+                    unfreeze_blocks=blocks,
+                    layer_decay=0.9,
+                )
+
+    result = make_trainer(workflow=Twice()).run()
+    assert [phase.phase.name for phase in result.phases] == ["frozen", "fine-tune", "fine-tune"]
+    again = load_model(result.folder).predict(Colours().load(0).test.images, verbose=0)
+    np.testing.assert_allclose(again, result.test.probabilities, atol=1e-5)
+
+
+def test_pictures_of_mixed_sizes_are_fine_tuned(make_trainer):
+    class Mixed(Colours):
+        def load(self, seed):
+            data = super().load(seed)
+            images = [np.asarray(image)[: 8 + i % 4] for i, image in enumerate(data.train.images)]
+            return dataclasses.replace(data, train=dataclasses.replace(data.train, images=images))
+
+    for options in ({"mixup": 0.2, "cutmix": 1.0}, {"augment": False}):
+        workflow = FreezeAndTrain(epochs=1, fine_tune_epochs=2, **options)
+        assert len(make_trainer(dataset=Mixed(), workflow=workflow).run().phases) == 2
 
 
 def test_all_options_work_together(make_trainer):
@@ -754,3 +836,23 @@ def test_a_file_that_is_cut_short_ends_the_run_with_its_name_and_what_to_do(make
     assert "dog/3.jpg,broken,left out: " in (result.folder / "pictures.csv").read_text()
     info = result.info
     assert info.num_train + info.num_validation + info.num_test == 19
+
+
+def test_a_keras_callback_may_move_the_learning_rate(make_trainer):
+    weights = []
+
+    class Slows(Workflow):
+        name = "slows"
+
+        def run(self, session):
+            stop = keras.callbacks.LearningRateScheduler(lambda epoch, rate: 0.0 if epoch else rate)
+            keep = keras.callbacks.LambdaCallback(
+                on_epoch_end=lambda epoch, logs: weights.append(session.model.head.get_weights())
+            )
+            session.train_head(
+                epochs=3, optimizer=keras.optimizers.Adam(1e-2), callbacks=[stop, keep]
+            )
+
+    make_trainer(workflow=Slows()).run()
+    for first, last in zip(weights[0], weights[2], strict=True):
+        np.testing.assert_array_equal(first, last)

@@ -107,10 +107,12 @@ class FeatureSource:
         self._found[key] = found
         return found
 
-    def bytes_of(self, images: int) -> int:
-        """Return how many bytes the features of so many images take."""
-        values = int(np.prod(self.model.output_shape[1:]))
-        return images * values * np.dtype(self.feature_type).itemsize
+    def missing_bytes(self, split: Split, digest_of_images: str, view: int = 0) -> int:
+        """Return how many bytes the features of a split would take in the store; 0 if there."""
+        wanted = self._wanted(split, digest_of_images, view, "")
+        if self.store.holds(wanted.fingerprint):
+            return 0
+        return int(np.prod(wanted.shape)) * np.dtype(self.feature_type).itemsize
 
     def _label(self, name: str, view: int) -> str:
         parts = [name, self.what, f"view {view}" if view else ""]

@@ -118,6 +118,10 @@ class FeatureStore:
                 ) from err
         return np.load(entry / FEATURES, mmap_mode="r"), True
 
+    def holds(self, fingerprint: str) -> bool:
+        """Return whether an entry is there as a whole."""
+        return (self.folder / fingerprint / FEATURES).exists()
+
     def seconds(self, fingerprint: str) -> float | None:
         """Return how long the extraction of an entry took; None if that is not known.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -109,12 +110,15 @@ def class_weights(
         class_names: The class names in the order of the labels.
 
     Raises:
-        ConfigError: If a name is not that of a class.
+        ConfigError: If a name is not that of a class, or a factor is not above 0.
     """
     if wanted == "none":
         return None
     weights = np.ones(len(class_names))
     if isinstance(wanted, Mapping):
+        wrong = [f"{name} = {value}" for name, value in wanted.items() if not 0 < value < math.inf]
+        if wrong:
+            raise ConfigError(f"[workflow] class_weight: {wrong[0]} is not allowed: above 0.")
         for name, weight in wanted.items():
             if name not in class_names:
                 raise ConfigError(

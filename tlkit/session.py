@@ -15,7 +15,7 @@ from tlkit.backbone import Backbone
 from tlkit.batch_augmentation import make_augment
 from tlkit.block_rates import BlockRates
 from tlkit.engine_choice import EngineChooser
-from tlkit.errors import ConfigError, PluginError
+from tlkit.errors import ConfigError, DataError, PluginError
 from tlkit.events import Events
 from tlkit.extraction import guess_batch_size, resized_batches
 from tlkit.feature_source import ExtractionLog, FeatureSource
@@ -53,7 +53,9 @@ if TYPE_CHECKING:
     import keras
 
 # Images whose features go through the head in one call.
-PREDICTION_BATCH = 4096
+PREDICTION_BATCH = 1024
+# Images that the training figures of a solved head are computed on.
+FIGURES_IMAGES = 10_000
 
 SplitName = Literal["train", "validation", "test"]
 
@@ -217,6 +219,24 @@ class Session:
             callbacks=callbacks,
         )
 
+    def check_fine_tuning(self, unfreeze_blocks: int | Literal["all"]) -> None:
+        """Check what ``fine_tune()`` needs, before anything is computed.
+
+        Raises:
+            ConfigError: If the backbone has fewer blocks, or the head nothing to train.
+        """
+        count = len(self.backbone.blocks(self.model.backbone))
+        if unfreeze_blocks != "all" and not 0 <= unfreeze_blocks <= count:
+            raise ConfigError(
+                f"Cannot unfreeze {unfreeze_blocks} blocks: allowed are 0 to {count} for this "
+                f"backbone, or 'all'."
+            )
+        if not self.model.head.trainable_variables:
+            raise ConfigError(
+                f"The head '{self.head.name}' has no weights that fine-tuning could train. Use "
+                f"another head, such as 'logistic' or 'dense', or set fine_tune_epochs = 0."
+            )
+
     def fine_tune(
         self,
         *,
@@ -254,7 +274,8 @@ class Session:
                 Without it, and without mixing, what the frozen blocks make of each image is stored,
                 and only the others run in each epoch.
             views: In place of new views, so many views of each image are stored in that way beside
-                the image itself, and each epoch takes one of them at random.
+                the image itself, and each epoch takes one of them at random. Where they cannot be
+                stored, new views are drawn, and a warning says so.
             mixup: Strength of MixUp, 0 for none; see ``tlkit.losses.Objective``.
             cutmix: Strength of CutMix, 0 for none.
             mixed_precision: Whether the backbone computes in bfloat16 and keeps float32 weights;
@@ -270,11 +291,7 @@ class Session:
             ConfigError: If the backbone has fewer blocks, or the optimizer has loss scaling.
             TrainingError: If the loss stops being finite.
         """
-        if not self.model.head.trainable_variables:
-            raise ConfigError(
-                f"The head '{self.head.name}' has no weights that fine-tuning could train. Use "
-                f"another head, such as 'logistic' or 'dense', or set fine_tune_epochs = 0."
-            )
+        self.check_fine_tuning(unfreeze_blocks)
         network = self.model.backbone
         blocks = self.backbone.blocks(network)
         unfreeze(network, blocks, unfreeze_blocks)
@@ -286,14 +303,11 @@ class Session:
             rates.set_on(optimizer)
         if mixed_precision == "auto":
             mixed_precision = gains_from_bfloat16()
-        if views and (unfreeze_blocks == "all" or mixup or cutmix):
-            raise ConfigError(
-                f"Storing {views} views for fine-tuning needs frozen blocks and unmixed images: "
-                f"unfreeze a number of blocks, with mixup and cutmix 0; or draw new views."
-            )
         given = None
         if unfreeze_blocks != "all" and not (mixup or cutmix) and (views or not augment):
             given = self._after_frozen_blocks(blocks, unfreeze_blocks, views)
+        # Where views cannot be stored, new ones take their place.
+        augment = augment or views > 0
         model, examples = given if given is not None else self._from_pixels()
         prepare = self._preparation(augment) if given is None else None
         self.fine_tuned = True
@@ -366,6 +380,8 @@ class Session:
             part: LabelledFeatures(*self._labelled_features(part), count)
             for part in ("train", "validation")
         }
+        if len(np.unique(parts["train"].labels)) < 2:
+            raise DataError("All training images are of one class; two are needed at least.")
         weights = self._objective(class_weight=class_weight).class_weight
         phase = Phase(
             name=name,
@@ -383,14 +399,14 @@ class Session:
         )
         metrics: dict[str, float] = {}
         for part, prefix in (("train", ""), ("validation", "val_")):
-            loss, accuracy = _figures(network, parts[part])
+            loss, accuracy = _figures(network, _sample(parts[part], self.seed))
             metrics |= {f"{prefix}loss": loss, f"{prefix}accuracy": accuracy}
         seconds = time.monotonic() - begin
         self.training_seconds += seconds
         phase = replace(phase, trainable_parameters=sum(count_parameters(network)))
         self.events.emit("on_epoch_end", phase, 1, metrics, seconds)
         history = {key: [value] for key, value in metrics.items()}
-        result = PhaseResult(phase, history, seconds, chosen=dict(chosen))
+        result = PhaseResult(phase, history, seconds, chosen=_plain(chosen))
         self.phases.append(result)
         self.events.emit("on_phase_end", result)
         return result
@@ -439,33 +455,47 @@ class Session:
 
         parts = split_network(self.model.backbone, blocks, unfrozen)
         if parts is None:
+            if views:
+                self.events.warnings.append(
+                    f"New views are drawn each epoch instead of {views} stored ones: "
+                    f"{self.backbone.name} cannot be cut in front of its last {unfrozen} blocks."
+                )
             return None
         trunk, tail = parts
         size, count = self.backbone.image_size, len(blocks) - unfrozen
+        place = len(trunk.layers)
         pixels = keras.Input((size, size, 3))
         source = self._make_source(
             keras.Model(pixels, trunk(self.backbone.preprocess(pixels))),
-            fingerprint(digest_model(self.model, self.backbone, self.head), "", blocks=count),
+            fingerprint(digest_model(self.model, self.backbone, self.head), "", layers=place),
             what=f"{count} blocks",
             reference_engine=True,
         )
-        wanted = source.bytes_of((views + 1) * len(self.subsets["train"].split))
-        free = free_bytes(self.store.folder)
-        if wanted > free / 2:
+        numbers: dict[SplitName, range] = {"train": range(views + 1), "validation": range(1)}
+        wanted = {
+            (id(self.subsets[part].split.images), view): source.missing_bytes(
+                self.subsets[part].split, self.digest_of(part), view
+            )
+            for part in numbers
+            for view in numbers[part]
+        }
+        missing, free = sum(wanted.values()), free_bytes(self.store.folder)
+        if missing > free / 2:
+            instead = f" New views are drawn instead of {views} stored ones." if views else ""
             self.events.warnings.append(
                 f"What the frozen blocks give is computed anew each epoch: storing it would take "
-                f"{wanted / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free in {self.store.folder}."
+                f"{missing / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free in {self.store.folder}."
+                f"{instead}"
             )
             return None
         maps = keras.Input(trunk.output_shape[1:])
         x = tail(maps)
         pooling = pool(self.head)
         model = keras.Model(maps, self.model.head(pooling(x) if pooling else x))
-        examples = {}
-        for part in ("train", "validation"):
+        examples: dict[str, Examples] = {}
+        for part in numbers:
             subset, digest = self.subsets[part], self.digest_of(part)
-            numbers = range(views + 1 if part == "train" else 1)
-            found = [source.get(part, subset.split, digest, view) for view in numbers]
+            found = [source.get(part, subset.split, digest, view) for view in numbers[part]]
             inputs = Stacked(found) if len(found) > 1 else found[0]
             examples[part] = Examples(inputs, subset.split.labels, subset.rows)
         return model, examples
@@ -506,6 +536,11 @@ class Session:
                 f"A phase needs epochs and batch_size of 1 or more; received epochs={epochs}, "
                 f"batch_size={batch_size}."
             )
+        if optimizer.loss_scale_factor or hasattr(optimizer, "inner_optimizer"):
+            raise ConfigError(
+                f"{type(optimizer).__name__} scales the loss, which is not supported: bfloat16 "
+                f"needs none. Give an optimizer without loss_scale_factor."
+            )
         train = examples["train"]
         trainable, _ = count_parameters(model)
         phase = Phase(
@@ -519,7 +554,7 @@ class Session:
         self.events.emit("on_phase_begin", phase)
         begin = time.monotonic()
         fitter = Fitter(model, optimizer, batch_size, objective, prepare)
-        model.stop_training = False
+        model.stop_training, model.optimizer = False, optimizer
         followers = keras.callbacks.CallbackList(
             list(callbacks), model=model, epochs=epochs, steps=phase.steps, verbose=0
         )
@@ -570,6 +605,14 @@ class Session:
         return metrics
 
 
+def _sample(examples: LabelledFeatures, seed: int) -> LabelledFeatures:
+    """Return at most ``FIGURES_IMAGES`` of the examples: a vote over all images takes long."""
+    if len(examples.labels) <= FIGURES_IMAGES:
+        return examples
+    rows = np.random.default_rng(seed).choice(len(examples.labels), FIGURES_IMAGES, replace=False)
+    return replace(examples, features=examples.features[rows], labels=examples.labels[rows])
+
+
 def _figures(head: Any, examples: LabelledFeatures) -> tuple[float, float]:
     """Return the mean cross-entropy in nats and the accuracy of a head."""
     import keras
@@ -585,11 +628,20 @@ def _figures(head: Any, examples: LabelledFeatures) -> tuple[float, float]:
     return loss / len(examples.labels), right / len(examples.labels)
 
 
+def _plain(chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn numpy's numbers into Python's, which JSON can write."""
+    return {
+        key: value.item() if isinstance(value, np.generic) else value
+        for key, value in chosen.items()
+    }
+
+
 def _kept_epoch(callbacks: Sequence[Any]) -> int | None:
     """Return the epoch whose weights an EarlyStopping has put back, from 1."""
     import keras
 
     for callback in callbacks:
-        if isinstance(callback, keras.callbacks.EarlyStopping) and callback.restore_best_weights:
+        stopping = isinstance(callback, keras.callbacks.EarlyStopping)
+        if stopping and callback.restore_best_weights and callback.best_weights is not None:
             return int(callback.best_epoch) + 1
     return None

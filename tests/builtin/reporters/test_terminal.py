@@ -114,10 +114,10 @@ def test_a_solved_head_has_no_epochs_and_says_what_was_chosen():
 def test_the_epoch_that_was_kept_is_said():
     screen = Screen()
     screen.reporter.on_phase_end(PhaseResult(PHASE, {"val_loss": [0.3, 0.2, 0.25]}, 1.0, 2))
-    assert "Kept the weights of epoch 2, which has the lowest validation loss" in screen.text
+    assert "Kept the weights of the best epoch, 2" in screen.text
     assert "Stopped early" not in screen.text
     screen.reporter.on_phase_end(PhaseResult(PHASE, {"val_loss": [0.2, 0.3]}, 1.0, 1))
-    assert "Stopped early. Kept the weights of epoch 1" in screen.text
+    assert "Stopped early. Kept the weights of the best epoch, 1" in screen.text
 
 
 @pytest.mark.parametrize("width", [80, 120])

@@ -22,6 +22,8 @@ from tlkit.builtin.workflows.freeze_and_train import FreezeAndTrain
         ({"label_smoothing": -0.1}, "label_smoothing = -0.1"),
         ({"mixup": 1.5}, "mixup = 1.5 is not allowed: 0 to 1"),
         ({"cutmix": -1.0}, "cutmix = -1.0"),
+        ({"fine_tune_views": 2}, "fine_tune_views = 2 needs frozen blocks and unmixed images"),
+        ({"fine_tune_views": 2, "unfreeze": 3, "mixup": 0.1}, "needs frozen blocks"),
         ({"layer_decay": 0.0}, "layer_decay = 0.0 is not allowed: above 0, up to 1"),
     ],
 )

@@ -150,8 +150,8 @@ class Views:
         if result.kept_epoch is not None:
             stopped = epochs < result.phase.epochs
             yield Text(
-                f"{'Stopped early. ' if stopped else ''}Kept the weights of epoch "
-                f"{result.kept_epoch}, which has the lowest validation loss"
+                f"{'Stopped early. ' if stopped else ''}Kept the weights of the best epoch, "
+                f"{result.kept_epoch}"
             )
 
     def result(self, result: RunResult) -> Iterator[RenderableType]:

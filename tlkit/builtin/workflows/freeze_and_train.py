@@ -111,6 +111,12 @@ class FreezeAndTrain(Workflow):
         for key, strength in (("mixup", mixup), ("cutmix", cutmix)):
             if not 0 <= strength <= 1:
                 raise ConfigError(f"[workflow] {key} = {strength} is not allowed: 0 to 1.")
+        if fine_tune_views and (unfreeze == "all" or mixup or cutmix):
+            raise ConfigError(
+                f"[workflow] fine_tune_views = {fine_tune_views} needs frozen blocks and unmixed "
+                f"images: a number in unfreeze, and mixup and cutmix 0. Without it, augment = true "
+                f"draws new views each epoch."
+            )
         if not 0 < layer_decay <= 1:
             raise ConfigError(
                 f"[workflow] layer_decay = {layer_decay} is not allowed: above 0, up to 1."
@@ -152,6 +158,8 @@ class FreezeAndTrain(Workflow):
         """
         import keras
 
+        if self.fine_tunes:
+            session.check_fine_tuning(self.unfreeze)
         stops = {"early_stopping": self.early_stopping}
         if self.fine_tunes:
             stops["fine_tune_early_stopping"] = self.fine_tune_early_stopping

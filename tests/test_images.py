@@ -1,4 +1,6 @@
 import io
+import threading
+import warnings
 
 import numpy as np
 import pytest
@@ -7,6 +9,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tlkit import DataError, EncodedPictures, PictureFiles, images, list_pictures, read_picture
+from tlkit.images import without_warnings
+from tlkit.threads import map_in_threads
 
 PIXELS = np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3)
 
@@ -63,6 +67,51 @@ def test_too_many_pixels_are_refused_before_decoding(tmp_path, monkeypatch):
     monkeypatch.setattr(images, "MAX_PIXELS", 23)
     with pytest.raises(DataError, match="6 x 4 pixels; allowed are 23"):
         read_picture(tmp_path / "a.png")
+
+
+def test_two_threads_that_overlap_leave_the_warning_filters_alone(tmp_path, monkeypatch):
+    Image.fromarray(PIXELS).save(tmp_path / "a.png")
+    first_began, second_began, first_ended = (threading.Event() for _ in range(3))
+    convert = images._to_rgb
+
+    def slow(picture):
+        if threading.current_thread().name == "first":
+            first_began.set()
+            second_began.wait(10)
+        else:
+            second_began.set()
+            first_ended.wait(10)
+        return convert(picture)
+
+    monkeypatch.setattr(images, "_to_rgb", slow)
+    before = list(warnings.filters)
+    first, second = (
+        threading.Thread(target=read_picture, args=(tmp_path / "a.png",), name=name)
+        for name in ("first", "second")
+    )
+    first.start()
+    assert first_began.wait(10)
+    second.start()
+    first.join(10)
+    first_ended.set()
+    second.join(10)
+    assert warnings.filters == before
+
+
+def test_many_pictures_in_threads_warn_of_nothing_and_leave_the_filters_alone(
+    tmp_path, monkeypatch
+):
+    Image.fromarray(PIXELS).save(tmp_path / "a.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 20)  # 24 of them: Pillow warns
+    before = list(warnings.filters)
+    with pytest.warns(Image.DecompressionBombWarning):
+        read_picture(tmp_path / "a.png")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with without_warnings():
+            found = map_in_threads(lambda _: read_picture(tmp_path / "a.png"), 600)
+    assert len(found) == 600
+    assert warnings.filters == before
 
 
 @settings(max_examples=200, deadline=None)

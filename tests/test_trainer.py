@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import tomllib
+import warnings
 
 import keras
 import numpy as np
@@ -15,6 +16,7 @@ from tlkit import (
     DatasetSource,
     Engine,
     ImageData,
+    PictureFiles,
     PictureNote,
     PluginError,
     Registry,
@@ -748,6 +750,24 @@ def test_keras_callbacks_follow_the_training_of_the_head(make_trainer):
     make_trainer(workflow=Follow()).run()
     metrics = ["accuracy", "loss", "val_accuracy", "val_loss"]
     assert seen == ["begin", (0, metrics), (1, metrics), "end"]
+
+
+def test_a_run_on_pictures_holds_back_what_pillow_warns_of(make_trainer, monkeypatch, tmp_path):
+    class Pictures(Colours):
+        def load(self, seed):
+            data = super().load(seed)
+            paths = [tmp_path / f"{number}.png" for number in range(len(data.train))]
+            for path, pixels in zip(paths, data.train.images, strict=True):
+                Image.fromarray(pixels).save(path)
+            return dataclasses.replace(data, train=Split(PictureFiles(paths), data.train.labels))
+
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)  # 144 of them: Pillow warns
+    before = list(warnings.filters)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        make_trainer(dataset=Pictures()).run()
+    assert not [item for item in caught if item.category is Image.DecompressionBombWarning]
+    assert warnings.filters == before
 
 
 class Leaky(Colours):

@@ -23,7 +23,8 @@ def read_picture(source: Path | str | bytes, name: str | None = None) -> UInt8Ar
     """Read the first frame of a picture.
 
     Its EXIF orientation is applied, transparency is laid on white, and any colour mode becomes
-    RGB. 16-bit greys keep their upper eight bits.
+    RGB. 16-bit greys keep their upper eight bits. What Pillow warns of is not held back here, since
+    Python's warning filters belong to all threads; see ``without_warnings()``.
 
     Args:
         source: The file's path, or its content.
@@ -39,15 +40,25 @@ def read_picture(source: Path | str | bytes, name: str | None = None) -> UInt8Ar
     from PIL import ImageOps
 
     try:
-        with warnings.catch_warnings():
-            # The size is checked below, before any pixel is decoded.
-            warnings.simplefilter("ignore")
-            with open_picture(source, name) as picture:
-                return np.asarray(_to_rgb(ImageOps.exif_transpose(picture)))
+        with open_picture(source, name) as picture:
+            return np.asarray(_to_rgb(ImageOps.exif_transpose(picture)))
     except DataError:
         raise
     except Exception as err:  # Pillow's decoders raise many kinds of error on broken files
         raise _unreadable(source, name, err) from err
+
+
+@contextmanager
+def without_warnings() -> Iterator[None]:
+    """Hold back what Pillow warns of, such as odd EXIF data, in this thread and all others.
+
+    Whoever starts the threads enters it, once, around all of their work: entered by each thread,
+    they would put each other's filters back.
+    """
+    with warnings.catch_warnings():
+        # Sizes are checked before any pixel is decoded, so that of Pillow's is not needed either.
+        warnings.filterwarnings("ignore", module=r"PIL\b")
+        yield
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tlkit.errors import ConfigError, DataError
-from tlkit.images import open_picture, read_picture
+from tlkit.images import open_picture, read_picture, without_warnings
 from tlkit.records import PictureNote
 from tlkit.text import printable
 from tlkit.threads import map_in_threads
@@ -76,8 +75,7 @@ def check_pictures(
     def look(index: int) -> PictureNote | None:
         return inspect_picture(sources[index], names[index], decode=broken == "skip")
 
-    with warnings.catch_warnings():  # once for all: the filters are shared by the threads
-        warnings.simplefilter("ignore")
+    with without_warnings():
         found = map_in_threads(look, len(names))
     failed = [note for note in found if note is not None and BROKEN in note.kinds]
     if failed and broken == "error":

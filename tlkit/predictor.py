@@ -10,7 +10,7 @@ import numpy as np
 
 from tlkit import run_folder
 from tlkit.errors import DataError, RunFolderError
-from tlkit.images import list_pictures, read_picture
+from tlkit.images import list_pictures, read_picture, without_warnings
 from tlkit.model import RESIZE_LAYER
 from tlkit.resizing import make_resizer, stack_resized
 
@@ -60,7 +60,8 @@ def predict(folder: Path | str, inputs: Sequence[Path | str], top: int = 1) -> I
         raise RunFolderError(f"The model in {folder} was not saved by tlkit: {err}") from err
     for first in range(0, len(paths), BATCH_SIZE):
         chunk = paths[first : first + BATCH_SIZE]
-        pictures = [_read(path) for path in chunk]
+        with without_warnings():
+            pictures = [_read(path) for path in chunk]
         readable = [item for item in pictures if isinstance(item, np.ndarray)]
         rows: Iterator[np.ndarray] = iter(())
         if readable:

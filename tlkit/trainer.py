@@ -34,6 +34,7 @@ from tlkit.features import FeatureStore, FeatureType
 from tlkit.few_shot import take_few
 from tlkit.fingerprint import KnownDigests, digest_weights
 from tlkit.head import Head
+from tlkit.images import without_warnings
 from tlkit.leakage import DuplicatesChoice, find_leakage, settle
 from tlkit.model import with_temperature
 from tlkit.picture_check import summarize_pictures
@@ -184,7 +185,9 @@ class Trainer:
         """
         events = Events([*self.reporters, *self.listeners])
         try:
-            return self._run(events, self._engines())
+            # Around all threads that read pictures: the filters are the whole process's.
+            with without_warnings():
+                return self._run(events, self._engines())
         except BaseException as err:
             events.emit("on_error", err)
             raise

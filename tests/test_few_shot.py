@@ -11,7 +11,7 @@ def make_subsets(labels, shared=False):
     labels = np.asarray(labels, np.int64)
     split = Split(np.zeros((len(labels), 2, 2, 3), np.uint8), labels)
     rows = np.arange(len(labels))
-    test = Subset(split, rows)
+    test = Subset(Split(split.images, labels), rows)
     return {
         "train": Subset(split, rows[::2]),
         "validation": test if shared else Subset(split, rows[1::2]),
@@ -35,6 +35,13 @@ def test_k_images_of_each_class_are_kept():
 def test_validation_on_the_test_set_stays_whole():
     kept, _ = take_few(make_subsets(np.arange(60) % 3, shared=True), 4, 0, ("a", "b", "c"))
     assert kept["validation"] is kept["test"]
+
+
+def test_one_split_for_validation_and_test_is_validation_on_the_test_set():
+    subsets = make_subsets(np.arange(60) % 3)
+    subsets["validation"] = Subset(subsets["test"].split, subsets["test"].rows)
+    kept, _ = take_few(subsets, 4, 0, ("a", "b", "c"))
+    assert kept["validation"] is subsets["validation"]
 
 
 def test_small_classes_are_named():

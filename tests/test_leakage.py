@@ -44,7 +44,9 @@ def test_test_images_that_are_training_images_are_found(leaky):
         (2, 3, 1),
     ]
     assert [item.label_conflict for item in found.duplicates] == [False, True]
-    assert found.counts == {"test": 2, "validation": 0, "train": 1, "label_conflicts": 1}
+    assert found.counts == {
+        "test": 2, "validation": 0, "train": 1, "label_conflicts": 1, "validation_in_test": 0
+    }  # fmt: skip
     assert found.train_rows.tolist() == [0, 2, 5]
 
 
@@ -98,7 +100,7 @@ def test_one_picture_with_two_labels_in_training_is_a_conflict():
     train = split_of(numbered([1, 1, 1, 2]), [0, 1, 1, 2])
     test = split_of(numbered([9]), [0])
     found = find_leakage(whole(train), Subset(train, np.array([], np.int64)), whole(test))
-    assert found.counts == {"test": 0, "validation": 0, "train": 2, "label_conflicts": 2}
+    assert (found.counts["train"], found.counts["label_conflicts"]) == (2, 2)
     _, notes = settle(found, {}, "report", CLASSES)
     assert "LABEL CONFLICTS (2)" in notes[-1]
 
@@ -129,6 +131,63 @@ def test_the_choices(leaky):
     assert "Dropped: 4 training images and 1 validation images." in notes
     with pytest.raises(DataError, match=r"2 of 3 test(.|\n)*test image 0 = train image 1"):
         settle(found, subsets, "error", CLASSES)
+
+
+@pytest.fixture
+def shared():
+    """Two of four validation images of the data set's own are test images; training is apart."""
+    train, test = split_of(numbered([1, 2]), [0, 1]), split_of(numbered([7, 8, 9]), [0, 1, 2])
+    validation = split_of(numbered([8, 5, 6, 7]), [1, 0, 0, 2], ("a", "b", "c", "d"))
+    return {"train": whole(train), "validation": whole(validation), "test": whole(test)}
+
+
+def test_validation_images_that_are_test_images_are_found(shared):
+    found = find_leakage(*shared.values())
+    assert found.duplicates == ()
+    pairs = [(item.split, item.index, item.equals, item.train_index) for item in found.pairs]
+    assert pairs == [("validation", 0, "test", 1), ("validation", 3, "test", 0)]
+    assert found.counts == {
+        "test": 0, "validation": 0, "train": 0, "label_conflicts": 0, "validation_in_test": 2
+    }  # fmt: skip
+    kept, notes = settle(found, shared, "report", CLASSES)
+    assert kept == shared
+    assert notes[0].startswith("LEAKAGE: 2 of 4 validation images are also test images.")
+    assert "out of training and validation" in notes[1]
+
+
+def test_validation_images_that_are_test_images_are_refused_or_dropped(shared):
+    found = find_leakage(*shared.values())
+    with pytest.raises(DataError, match=r"2 of 4 validation(.|\n)*  a = test image 1\n"):
+        settle(found, shared, "error", CLASSES)
+    kept, notes = settle(found, shared, "drop", CLASSES)
+    assert kept["validation"].rows.tolist() == [1, 2]
+    assert kept["train"].rows.tolist() == [0, 1]
+    assert kept["test"] is shared["test"]
+    assert "Dropped: 0 training images and 2 validation images." in notes
+
+
+@pytest.mark.parametrize("same_subset", [True, False])
+def test_dropping_leaves_validation_on_the_test_set_as_it_is(leaky, same_subset):
+    train, test = leaky
+    subsets = {"train": whole(train), "validation": whole(test), "test": whole(test)}
+    if same_subset:
+        subsets["validation"] = subsets["test"]
+    kept, notes = settle(find_leakage(*subsets.values()), subsets, "drop", CLASSES)
+    assert kept["validation"] is subsets["validation"]
+    assert kept["train"].rows.tolist() == [0, 2, 5]
+    assert "Dropped: 3 training images and 0 validation images." in notes
+
+
+def test_with_few_shot_the_notes_say_of_which_images_they_are(leaky):
+    train, test = leaky
+    subsets = {"train": whole(train), "validation": whole(test), "test": whole(test)}
+    found = find_leakage(*subsets.values())
+    plain, few = (settle(found, subsets, "report", CLASSES, few_shot=few)[1] for few in (0, 1))
+    assert "before few_shot" not in " ".join(plain)
+    assert few[0].startswith(
+        "LEAKAGE: 2 of 3 test images are also training images (counted before few_shot)."
+    )
+    assert sum("(counted before few_shot)" in note for note in few) == 3
 
 
 def test_nothing_left_after_dropping_is_an_error():

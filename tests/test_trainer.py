@@ -786,7 +786,7 @@ def test_leakage_is_reported_and_changes_nothing(make_trainer):
     assert "LEAKAGE: 4 of 34 test images" in result.info.notes[0]
     assert any("LABEL CONFLICTS (1)" in note for note in result.info.notes)
     assert result.info.duplicates == {
-        "test": 4, "validation": 0, "train": 0, "label_conflicts": 1
+        "test": 4, "validation": 0, "train": 0, "label_conflicts": 1, "validation_in_test": 0
     }  # fmt: skip
     assert result.info.num_train + result.info.num_validation == 90
     assert len(recorder.events[0][1][1]["duplicates"]) == 4
@@ -807,6 +807,17 @@ def test_duplicates_are_dropped_from_training_when_asked_and_features_stay(make_
     assert set(result.feature_cache.values()) == {"stored"}
     assert result.info.config["run"]["duplicates"] == "drop"
     assert result.phases[0].phase.num_images < reported.phases[0].phase.num_images
+
+
+def test_nothing_is_chosen_by_the_test_set_after_duplicates_were_dropped(make_trainer):
+    settings = {"dataset": Leaky(), "validation": "test", "duplicates": "drop"}
+    with pytest.raises(ConfigError, match="would choose its settings by the test set"):
+        make_trainer(head="logistic", **settings).run()
+    with pytest.raises(ConfigError, match="would choose the weights by the test set"):
+        make_trainer(workflow=FreezeAndTrain(early_stopping=3), **settings).run()
+    few = make_trainer(few_shot=2, **settings).run().info
+    assert (few.num_train, few.num_validation, few.num_test) == (6, 34, 34)
+    assert "(counted before few_shot)" in few.notes[1]
 
 
 def test_duplicates_end_the_run_before_any_work_when_asked(make_trainer, tmp_path):

@@ -30,7 +30,8 @@ def take_few(
         The subsets, and notes on what was kept.
     """
     kept = dict(subsets)
-    parts = ["train"] if subsets["validation"] is subsets["test"] else ["train", "validation"]
+    on_test = subsets["validation"].split is subsets["test"].split
+    parts = ["train"] if on_test else ["train", "validation"]
     for part in parts:
         subset = subsets[part]
         labels = subset.split.labels[subset.rows]

@@ -1,10 +1,10 @@
-"""Leakage: test and validation images that are also training images."""
+"""Leakage: images that stand in more than one of training, validation and test."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -31,6 +31,9 @@ class Leakage:
         repeats: Number of training images that equal an earlier one.
         label_conflicts: Number of images, of any split, that equal a training image with another
             label; of two training images the later one counts.
+        validation_in_test: One for each validation image of the data set's own that is also a test
+            image. A validation image that was drawn from the training images is none of these: the
+            test image that equals it is among the duplicates.
         train_rows: int64 array: the rows to train on that no test or validation image equals.
         validation_rows: int64 array: the rows to validate on that no test image equals.
     """
@@ -38,6 +41,7 @@ class Leakage:
     duplicates: tuple[Duplicate, ...]
     repeats: int
     label_conflicts: int
+    validation_in_test: tuple[Duplicate, ...]
     train_rows: Int64Array
     validation_rows: Int64Array
 
@@ -53,7 +57,13 @@ class Leakage:
             "validation": self.count("validation"),
             "train": self.repeats,
             "label_conflicts": self.label_conflicts,
+            "validation_in_test": len(self.validation_in_test),
         }
+
+    @property
+    def pairs(self) -> tuple[Duplicate, ...]:
+        """All that was found, for the reporters."""
+        return (*self.duplicates, *self.validation_in_test)
 
 
 def find_leakage(
@@ -80,9 +90,15 @@ def find_leakage(
     copies = _copies(digests[id(train.split)], train.rows)
     all_copies = _copies(digests[id(train.split)], np.sort(known)) if drawn else copies
 
+    on_test = validation.split is test.split
     duplicates = list(_duplicates("test", test, digests, train.split, all_copies))
-    if validation.split is not test.split:
+    if not on_test:
         duplicates += _duplicates("validation", validation, digests, train.split, copies)
+    in_test: list[Duplicate] = []
+    if not on_test and not drawn:
+        test_copies = _copies(digests[id(test.split)], test.rows)
+        found = _duplicates("validation", validation, digests, test.split, test_copies)
+        in_test = [replace(item, equals="test") for item in found]
     labels = train.split.labels
     repeated = [rows for rows in all_copies.values() if len(rows) > 1]
     conflicts = sum(int((labels[rows[1:]] != labels[rows[0]]).sum()) for rows in repeated)
@@ -95,9 +111,10 @@ def find_leakage(
         # Validation images drawn from the training images are counted among these already.
         label_conflicts=conflicts
         + sum(item.label_conflict for item in duplicates if item.split == "test" or not drawn),
+        validation_in_test=tuple(in_test),
         train_rows=_without(train.rows, digests[id(train.split)], tested | validated),
         validation_rows=validation.rows
-        if validation.split is test.split
+        if on_test
         else _without(validation.rows, digests[id(validation.split)], tested),
     )
 
@@ -107,8 +124,10 @@ def settle(
     subsets: Mapping[SplitName, Subset],
     choice: DuplicatesChoice,
     class_names: Sequence[str],
+    *,
+    few_shot: bool = False,
 ) -> tuple[dict[SplitName, Subset], list[str]]:
-    """Do what was chosen about images that are in training and in test or validation.
+    """Do what was chosen about images that stand in more than one place.
 
     Args:
         leakage: What was found.
@@ -117,6 +136,8 @@ def settle(
             training that are also test or validation images, and out of validation those that are
             also test images.
         class_names: The class names in the order of the labels.
+        few_shot: Whether a few of the images are drawn afterwards: the notes then say that they
+            are about the images before that.
 
     Returns:
         The images to use, and what the user should know.
@@ -126,30 +147,37 @@ def settle(
             left to train or to validate on.
     """
     kept = dict(subsets)
+    when = " (counted before few_shot)" if few_shot else ""
+    numbers: list[tuple[SplitName, int, str]] = [
+        ("test", leakage.count("test"), "training"),
+        ("validation", leakage.count("validation"), "training"),
+        ("validation", len(leakage.validation_in_test), "test"),
+    ]
     found = [
-        f"LEAKAGE: {leakage.count(name):,} of {len(subsets[name].rows):,} {name} images are also "
-        f"training images."
-        for name in ("test", "validation")
-        if leakage.count(name)
+        f"LEAKAGE: {count:,} of {len(subsets[name].rows):,} {name} images are also {other} "
+        f"images{when}."
+        for name, count, other in numbers
+        if count
     ]
     if found and choice == "error":
         pairs = [
             f"  {_describe(item.split, item.index, item.name)} = "
-            f"{_describe('train', item.train_index, item.train_name)}"
-            for item in leakage.duplicates[:MAX_NAMED]
+            f"{_describe(item.equals, item.train_index, item.train_name)}"
+            for item in leakage.pairs[:MAX_NAMED]
         ]
-        more = len(leakage.duplicates) - MAX_NAMED
+        more = len(leakage.pairs) - MAX_NAMED
         pairs += [f"  and {more:,} more"] if more > 0 else []
         raise DataError(
             "\n".join([*found, *pairs])
             + "\nTake them out of the data, or set [run] duplicates = 'report', or 'drop' to leave "
-            "them out of training."
+            "them out of training, and test images out of validation."
         )
     notes = [f"{text} The reporter files lists them in leakage.csv." for text in found]
     if notes and choice == "drop":
         train, validation = subsets["train"], subsets["validation"]
         kept["train"] = Subset(train.split, leakage.train_rows)
-        kept["validation"] = Subset(validation.split, leakage.validation_rows)
+        if validation.split is not subsets["test"].split:
+            kept["validation"] = Subset(validation.split, leakage.validation_rows)
         for name in ("train", "validation"):
             if not len(kept[name].rows):
                 raise DataError(
@@ -161,12 +189,13 @@ def settle(
             f"{len(validation.rows) - len(leakage.validation_rows):,} validation images."
         )
     elif notes:
-        notes.append("[run] duplicates = 'drop' leaves them out of training, 'error' refuses them.")
+        where = "training and validation" if leakage.validation_in_test else "training"
+        notes.append(f"[run] duplicates = 'drop' leaves them out of {where}, 'error' refuses them.")
     if leakage.repeats:
         count = leakage.repeats
-        notes.append(f"Training images that repeat an earlier one: {count:,}.")
+        notes.append(f"Training images that repeat an earlier one{when}: {count:,}.")
     if leakage.label_conflicts:
-        notes.append(_conflicts(leakage, class_names))
+        notes.append(_conflicts(leakage, class_names, when))
     return kept, notes
 
 
@@ -257,9 +286,9 @@ def _without(rows: Int64Array, digests: Sequence[bytes], taken: set[bytes]) -> I
     return np.array(kept, dtype=np.int64)
 
 
-def _conflicts(leakage: Leakage, class_names: Sequence[str]) -> str:
+def _conflicts(leakage: Leakage, class_names: Sequence[str], when: str) -> str:
     count = leakage.label_conflicts
-    text = f"LABEL CONFLICTS ({count:,}): images that equal a training image of another class"
+    text = f"LABEL CONFLICTS ({count:,}): images that equal a training image of another class{when}"
     item = next((item for item in leakage.duplicates if item.label_conflict), None)
     if item is None:
         return f"{text}."

@@ -76,6 +76,8 @@ class PictureNote:
 class Duplicate:
     """A test or validation image that is also a training image, byte for byte.
 
+    Or a validation image that is also a test image; ``equals`` says which.
+
     Attributes:
         split: ``"test"`` or ``"validation"``.
         index: The image's index in its split's images, from 0; where tlkit drew the validation
@@ -87,6 +89,8 @@ class Duplicate:
         train_name: The name of that training image.
         train_label: The class number of that training image.
         copies: How many training images equal it, 1 or more.
+        equals: ``"train"``; or ``"test"`` for a validation image that is also a test image: the
+            four fields above are then those of test images.
     """
 
     split: str
@@ -97,6 +101,7 @@ class Duplicate:
     train_name: str
     train_label: int
     copies: int
+    equals: str = "train"
 
     @property
     def label_conflict(self) -> bool:
@@ -157,8 +162,9 @@ class RunInfo:
         idle_options: For each kind of plugin the options that change nothing in this run.
         class_counts: Number of images trained on of each class, in the order of the labels.
         duplicates: Number of ``test`` and of ``validation`` images that are also training images,
-            of ``train`` images that repeat an earlier one, and of images with two labels
-            (``label_conflicts``).
+            of ``train`` images that repeat an earlier one, of images with two labels
+            (``label_conflicts``), and of the data set's own validation images that are also test
+            images (``validation_in_test``); all counted before ``few_shot``.
     """
 
     name: str

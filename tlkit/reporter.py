@@ -26,7 +26,8 @@ class Reporter(Plugin):
             run: What is known of the run.
             kwargs: ``pictures``: a ``PictureNote`` for each picture that is changed when it is
                 read, or was left out. ``duplicates``: a ``Duplicate`` for each test or validation
-                image that is also a training image.
+                image that is also a training image, or a validation image that is also a test
+                image.
         """
 
     def on_extract_progress(

@@ -160,7 +160,7 @@ class Session:
     @property
     def validates_on_test(self) -> bool:
         """Whether the validation images are the test images, so that nothing may be chosen."""
-        return self.subsets["validation"] is self.subsets["test"]
+        return self.subsets["validation"].split is self.subsets["test"].split
 
     @property
     def seconds(self) -> dict[str, float]:

@@ -212,7 +212,9 @@ class Trainer:
             leakage = find_leakage(
                 subsets["train"], subsets["validation"], subsets["test"], self.digests
             )
-            subsets, more = settle(leakage, subsets, self.duplicates, data.class_names)
+            subsets, more = settle(
+                leakage, subsets, self.duplicates, data.class_names, few_shot=self.few_shot > 0
+            )
             notes += [*summarize_pictures(data.pictures), *more]
             if self.few_shot:
                 subsets, more = take_few(subsets, self.few_shot, self.seed, data.class_names)
@@ -237,7 +239,7 @@ class Trainer:
             class_counts=_class_counts(subsets["train"], len(data.class_names)),
             duplicates=leakage.counts,
         )
-        events.emit("on_run_begin", info, pictures=data.pictures, duplicates=leakage.duplicates)
+        events.emit("on_run_begin", info, pictures=data.pictures, duplicates=leakage.pairs)
         with _timed(seconds, "model"):
             session = self._session(data.class_names, subsets, events, engines, digests)
             weights_digest = digest_weights(session.model.backbone)
@@ -464,7 +466,7 @@ def _table(plugin: Plugin) -> dict[str, Any]:
 
 def _fit_temperature(session: Session) -> tuple[float | None, str]:
     """Return the temperature of the validation images, or None and why there is none."""
-    if session.subsets["validation"].split is session.subsets["test"].split:
+    if session.validates_on_test:
         return None, "validation is the test set"
     logits, labels = session.logits("validation")
     temperature = fit_temperature(labels, logits)

@@ -209,6 +209,7 @@ def test_pictures_and_leakage_are_listed_when_the_run_begins(fake_result, tmp_pa
     duplicates = (
         Duplicate("test", 3, "t/a.png", 0, 7, "@b.png", 1, 2),
         Duplicate("validation", 5, "", 2, 9, "", 2, 1),
+        Duplicate("validation", 6, "", 2, 8, "", 2, 1, equals="test"),
     )
     info = fake_result(folder=tmp_path).info
     FilesReporter().on_run_begin(info, pictures=pictures, duplicates=duplicates)
@@ -218,9 +219,11 @@ def test_pictures_and_leakage_are_listed_when_the_run_begins(fake_result, tmp_pa
         ["'=cmd().png", "broken", "left out: it is empty"],
     ]
     rows = read(tmp_path / "leakage.csv")
-    assert rows[1] == ["test", "3", "t/a.png", "airplane", "7", "'@b.png", "automobile", "2", "yes"]
-    assert rows[2] == ["validation", "5", "", "bird", "9", "", "bird", "1", "no"]
-    assert len(rows[0]) == 9
+    first = ["test", "3", "t/a.png", "airplane", "7", "'@b.png", "automobile", "2", "yes", "train"]
+    assert rows[1] == first
+    assert rows[2] == ["validation", "5", "", "bird", "9", "", "bird", "1", "no", "train"]
+    assert rows[3] == ["validation", "6", "", "bird", "8", "", "bird", "1", "no", "test"]
+    assert len(rows[0]) == 10
 
 
 def test_nothing_is_listed_where_there_is_nothing(fake_result, tmp_path, monkeypatch):

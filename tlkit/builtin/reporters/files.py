@@ -167,13 +167,14 @@ def _pictures(pictures: Sequence[PictureNote]) -> Iterable[Sequence[object]]:
 def _leakage(duplicates: Sequence[Duplicate], classes: Sequence[str]) -> Iterable[Sequence[object]]:
     yield (
         *("split", "index", "name", "class", "training index", "training name"),
-        *("training class", "copies in training", "label conflict"),
+        # Of a pair of validation and test the columns about training tell of the test image.
+        *("training class", "copies in training", "label conflict", "equals"),
     )
     for item in duplicates:
         yield (
             *(item.split, item.index, item.name, classes[item.label]),
             *(item.train_index, item.train_name, classes[item.train_label]),
-            *(item.copies, "yes" if item.label_conflict else "no"),
+            *(item.copies, "yes" if item.label_conflict else "no", item.equals),
         )
 
 

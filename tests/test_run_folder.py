@@ -71,4 +71,4 @@ def test_a_run_of_before_the_calibration_was_measured_still_reads(folder):
 def test_the_record_is_json(folder):
     record = json.loads((folder / "run.json").read_text())
     assert record["environment"]["python"]
-    assert set(record["fingerprints"]) == {"train", "test", "weights"}
+    assert set(record["fingerprints"]) == {"train", "test", "labels", "weights"}

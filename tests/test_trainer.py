@@ -32,6 +32,7 @@ from tlkit.builtin.heads.logistic import Logistic
 from tlkit.builtin.heads.mlp import MLP
 from tlkit.builtin.workflows.freeze_and_train import FreezeAndTrain
 from tlkit.calibration import fit_temperature
+from tlkit.compare.reading import figures_of
 from tlkit.features import FeatureStore
 from tlkit.fitting import Examples, Fitter
 from tlkit.model import assemble
@@ -739,6 +740,10 @@ def test_keras_callbacks_follow_the_training_of_the_head(make_trainer):
     class Follow(Workflow):
         name = "follow"
 
+    history = {**phase.history, "val_accuracy": list(range(len(losses)))}
+    changed = dataclasses.replace(phase, history=history)
+    figures = figures_of(dataclasses.replace(result, phases=(changed,)))
+    assert figures.validation_accuracy == phase.kept_epoch - 1
         def run(self, session):
             callback = keras.callbacks.LambdaCallback(
                 on_train_begin=lambda logs: seen.append("begin"),

@@ -11,7 +11,7 @@ import numpy as np
 
 from tlkit.errors import PluginError
 from tlkit.model import is_built_of_named_layers
-from tlkit.records import ImageSequence
+from tlkit.records import ImageData, ImageSequence
 
 if TYPE_CHECKING:
     from tlkit.backbone import Backbone
@@ -67,6 +67,22 @@ def digest_images(images: ImageSequence) -> str:
             digest.update(f"{image.shape}{image.dtype}".encode())
             digest.update(np.ascontiguousarray(image).data)
     return digest.hexdigest()
+
+
+def digest_labels(data: ImageData) -> str:
+    """Return the SHA-256 of a data set's class names and of the labels of its splits, in order."""
+    digest = hashlib.sha256(json.dumps(list(data.class_names)).encode())
+    for split in (data.train, data.validation, data.test):
+        labels = np.asarray([] if split is None else split.labels, dtype="<i8")
+        digest.update(f"{split is None}{labels.shape}".encode())
+        digest.update(labels.tobytes())
+    return digest.hexdigest()
+
+
+def digest_splits(data: ImageData, known: KnownDigests) -> dict[str, str]:
+    """Return the SHA-256 of the images of each split that a data set brings, by its name."""
+    splits = {"train": data.train, "validation": data.validation, "test": data.test}
+    return {name: known.of(split.images) for name, split in splits.items() if split is not None}
 
 
 def digest_weights(network: Any) -> str:

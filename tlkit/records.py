@@ -416,7 +416,9 @@ class RunResult:
         seconds: Wall-clock seconds by part: ``start`` (importing TensorFlow), ``data``, ``model``,
             ``features``, ``training``, ``evaluation``, ``saving``, ``reports`` (what reporters did
             in ``on_run_end``, which is not told to them), and ``total``.
-        fingerprints: SHA-256 digests of the data and of the backbone's weights.
+        fingerprints: SHA-256 digests: of the images, ``train``, ``test`` and, where the data set
+            brings its own, ``validation``; of the class names and all labels, ``labels``; of the
+            backbone's pretrained weights, ``weights``. Older runs have no ``labels``.
         environment: Versions of Python, tlkit and the libraries, and the machine.
         feature_cache: For each split, ``"stored"`` if its features were already on disk,
             ``"extracted"`` if this run computed them.

@@ -32,7 +32,7 @@ from tlkit.events import Events
 from tlkit.extraction import MAX_WORKERS
 from tlkit.features import FeatureStore, FeatureType
 from tlkit.few_shot import take_few
-from tlkit.fingerprint import KnownDigests, digest_weights
+from tlkit.fingerprint import KnownDigests, digest_labels, digest_splits, digest_weights
 from tlkit.head import Head
 from tlkit.images import without_warnings
 from tlkit.leakage import DuplicatesChoice, find_leakage, settle
@@ -209,6 +209,8 @@ class Trainer:
             data = self.dataset.load(self.seed)
             _check_data(data, self.dataset)
             subsets, notes = self._split(data)
+            # Now, as a workflow may change labels.
+            labels_digest = digest_labels(data)
             leakage = find_leakage(
                 subsets["train"], subsets["validation"], subsets["test"], self.digests
             )
@@ -256,8 +258,8 @@ class Trainer:
             test=test,
             seconds=seconds | session.seconds,
             fingerprints={
-                "train": session.digest_of("train"),
-                "test": session.digest_of("test"),
+                **digest_splits(data, digests),
+                "labels": labels_digest,
                 "weights": weights_digest,
             },
             environment=environment(),

@@ -157,6 +157,47 @@ def test_a_data_set_that_changed_at_the_same_place_runs_again(grid, monkeypatch)
     assert not any(cell.reused for cell in grid(heads=["linear", "dense"]).cells)
 
 
+def swap_labels(split):
+    split.labels[:2] = split.labels[[1, 0]]
+
+
+def new_names(data):
+    object.__setattr__(data, "class_names", ("red", "blue", "green"))
+
+
+def test_a_data_set_with_other_labels_or_validation_images_runs_again(grid, monkeypatch):
+    load = Colours.load
+    changes = {
+        "nothing": lambda data: None,
+        "train": lambda data: swap_labels(data.train),
+        "test": lambda data: swap_labels(data.test),
+        "validation": lambda data: swap_labels(data.validation),
+        "validation images": lambda data: data.validation.images.__ixor__(1),
+        "class names": new_names,
+    }
+    reused = {}
+
+    def changed(self, seed):
+        data = dataclasses.replace(load(self, seed), validation=Split(*make_images(12, 9)))
+        changes[what](data)
+        return data
+
+    monkeypatch.setattr(Colours, "load", changed)
+    what = "nothing"
+    grid(heads=["linear", "dense"])
+    for what in changes:
+        reused[what] = [cell.reused for cell in grid(heads=["linear", "dense"]).cells]
+    assert reused == {what: [what == "nothing"] * 2 for what in changes}
+
+
+def test_a_run_of_before_labels_had_a_fingerprint_runs_again(grid):
+    first, _ = grid(heads=["linear", "dense"]).cells
+    record = json.loads((first.folder / "run.json").read_text())
+    del record["fingerprints"]["labels"]
+    (first.folder / "run.json").write_text(json.dumps(record))
+    assert [cell.reused for cell in grid(heads=["linear", "dense"]).cells] == [False, True]
+
+
 def test_a_damaged_or_unfinished_run_is_left_alone_and_runs_again(grid, tmp_path):
     first, second = grid(heads=["linear", "dense"]).cells
     (first.folder / "run.json").unlink()
@@ -193,6 +234,9 @@ def test_cells_of_one_seed_must_have_the_same_test_images(grid):
         _check_test_images([first, dataclasses.replace(second, figures=figures)])
     notes = _check_test_images([first, dataclasses.replace(second, figures=figures, seed=1)])
     assert "test images of its own" in notes[0]
+    relabelled = dataclasses.replace(second.figures, labels_fingerprint="other")
+    with pytest.raises(RunFolderError, match="did not have the same labels"):
+        _check_test_images([first, dataclasses.replace(second, figures=relabelled)])
     assert _check_test_images([first, second]) == ()
 
 

@@ -18,6 +18,7 @@ FIGURES = Figures(
     validation_accuracy=0.82,
     test_images=1000,
     test_fingerprint="a",
+    labels_fingerprint="b",
     features_seconds=33.1,
     features_stored=False,
     training_seconds=3.2,

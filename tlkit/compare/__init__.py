@@ -162,16 +162,23 @@ def _test_best_two(comparison: Comparison) -> Comparison:
 
 
 def _check_test_images(cells: Sequence[Cell]) -> tuple[str, ...]:
-    """Refuse cells of one seed with different test images; return what to say of several seeds."""
+    """Refuse cells of one seed with different data; return what to say of several seeds."""
     found: dict[int, set[str]] = {}
+    labels: dict[int, set[str]] = {}
     for cell in cells:
         if cell.figures is not None:
             found.setdefault(cell.seed, set()).add(cell.figures.test_fingerprint)
+            labels.setdefault(cell.seed, set()).add(cell.figures.labels_fingerprint)
     for seed, fingerprints in found.items():
         if len(fingerprints) > 1:
             raise RunFolderError(
                 f"The cells of seed {seed} were not tested on the same images: the data set "
                 f"changed while they ran. Give the same command again: it runs what no longer fits."
+            )
+        if len(labels[seed]) > 1:
+            raise RunFolderError(
+                f"The cells of seed {seed} did not have the same labels: the data set changed "
+                f"while they ran. Give the same command again: it runs what no longer fits."
             )
     if len(set().union(*found.values())) > 1:
         return ("Each seed has test images of its own, as the data set is split by the seed.",)

@@ -32,6 +32,7 @@ def figures_of(result: RunResult) -> Figures:
         validation_accuracy=_validation_accuracy(result),
         test_images=len(result.test.labels),
         test_fingerprint=str(result.fingerprints.get("test", "")),
+        labels_fingerprint=str(result.fingerprints.get("labels", "")),
         features_seconds=_features_seconds(folder, result),
         features_stored=bool(result.feature_cache) and stored,
         training_seconds=result.seconds.get("training", 0.0),
@@ -119,8 +120,9 @@ def _not_the_same_test(first: RunResult, second: RunResult) -> str:
 def _validation_accuracy(result: RunResult) -> float | None:
     if result.info.config.get("run", {}).get("validation") == "test":
         return None
-    values = result.phases[-1].history.get("val_accuracy")
-    return float(values[-1]) if values else None
+    phase = result.phases[-1]
+    values = phase.history.get("val_accuracy")
+    return float(values[(phase.kept_epoch or len(values)) - 1]) if values else None
 
 
 def _features_seconds(folder: Path, result: RunResult) -> float | None:

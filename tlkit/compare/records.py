@@ -20,10 +20,11 @@ class Figures:
     Attributes:
         accuracy: On the test set, 0 to 1.
         interval: 95 % confidence interval of the accuracy; None if it was not computed.
-        validation_accuracy: After the last epoch, 0 to 1; None where nothing was held out, or the
-            test set served for validation.
+        validation_accuracy: After the epoch whose weights were kept, 0 to 1; None where nothing
+            was held out, or the test set served for validation.
         test_images: Number of test images.
         test_fingerprint: SHA-256 of the test images.
+        labels_fingerprint: SHA-256 of the class names and all labels; empty if unknown.
         features_seconds: Seconds that the extraction of its features took when they were made,
             whether by this run or an earlier one; None if that is not known.
         features_stored: Whether all its features were on disk already.
@@ -41,6 +42,7 @@ class Figures:
     validation_accuracy: float | None
     test_images: int
     test_fingerprint: str
+    labels_fingerprint: str
     features_seconds: float | None
     features_stored: bool
     training_seconds: float

@@ -17,7 +17,7 @@ from tlkit.compare.reading import CELL, finished_runs, load_figures
 from tlkit.compare.records import Cell
 from tlkit.errors import RunFolderError, TlkitError
 from tlkit.features import Features, FeatureStore, Progress, Wanted
-from tlkit.fingerprint import KnownDigests
+from tlkit.fingerprint import KnownDigests, digest_labels, digest_splits
 from tlkit.records import ImageData, Phase, RunInfo, RunResult
 from tlkit.reporter import Reporter
 from tlkit.trainer import Trainer
@@ -93,12 +93,12 @@ class _Shared:
         self._network: Any = None
 
     def fingerprints(self, trainer: Trainer) -> dict[str, str]:
-        """Return those of the images that a cell would use now."""
+        """Return those of the images and labels that a cell would use now."""
         if trainer.seed not in self._fingerprints:
             data = self._load(trainer)
             self._fingerprints[trainer.seed] = {
-                "train": self._digests.of(data.train.images),
-                "test": self._digests.of(data.test.images),
+                **digest_splits(data, self._digests),
+                "labels": digest_labels(data),
             }
         return self._fingerprints[trainer.seed]
 
@@ -135,8 +135,9 @@ def run_grid(
 ) -> Iterator[Cell]:
     """Run the cells that are not finished; yield each cell when it is known.
 
-    A finished cell is one with the same resolved config, whose images had the fingerprints that
-    the data set has now. A cell that fails is yielded with its error, and the next one runs.
+    A finished cell is one with the same resolved config, whose images, labels and class names had
+    the fingerprints that the data set has now; a run of before labels had one is none. A cell that
+    fails is yielded with its error, and the next one runs.
 
     Args:
         grid: What ``plan()`` returned.

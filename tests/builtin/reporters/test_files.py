@@ -1,4 +1,5 @@
 import csv
+import dataclasses
 import json
 import tempfile
 from dataclasses import replace
@@ -65,6 +66,17 @@ def test_metrics(fake_result, tmp_path):
     assert [item["epochs"] for item in figures["phases"]] == [5, 3]
     assert figures["phases"][0]["last_epoch"]["val_accuracy"] == pytest.approx(0.72)
     assert figures["seconds"]["total"] == 48.9
+
+
+def test_the_figures_of_the_epoch_whose_weights_were_kept(fake_result, tmp_path):
+    result = fake_result(folder=tmp_path)
+    first = dataclasses.replace(result.phases[0], kept_epoch=2)
+    FilesReporter().on_run_end(dataclasses.replace(result, phases=(first, result.phases[1])))
+    first, second = json.loads((tmp_path / "metrics.json").read_text())["phases"]
+    assert first["kept_epoch"]["epoch"] == 2
+    assert first["kept_epoch"]["val_accuracy"] == pytest.approx(0.6)
+    assert first["last_epoch"]["val_accuracy"] == pytest.approx(0.72)
+    assert second["kept_epoch"] == {"epoch": 3, **second["last_epoch"]}
 
 
 def test_a_loss_that_is_no_number_is_null(fake_result, tmp_path):

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 from tlkit import (
     Duplicate,
     Evaluation,
+    PhaseResult,
     PictureNote,
     Reporter,
     RunInfo,
@@ -82,7 +83,12 @@ def metrics(result: RunResult) -> dict[str, Any]:
             "trainable_parameters": item.phase.trainable_parameters,
             "frozen_parameters": item.phase.frozen_parameters,
             "seconds": item.seconds,
-            "last_epoch": {key: item.history[key][-1] for key in METRICS if item.history.get(key)},
+            "last_epoch": _epoch(item, None),
+            # Of the weights that the phase ended with: early stopping puts the best ones back.
+            "kept_epoch": {
+                "epoch": item.kept_epoch or _epochs(item),
+                **_epoch(item, item.kept_epoch),
+            },
         }
         for item in result.phases
     ]
@@ -110,6 +116,16 @@ def metrics(result: RunResult) -> dict[str, Any]:
     }
     plain: dict[str, Any] = _without_nan(figures)
     return plain
+
+
+def _epochs(result: PhaseResult) -> int:
+    return max(map(len, result.history.values()), default=0)
+
+
+def _epoch(result: PhaseResult, number: int | None) -> dict[str, float]:
+    """Return the figures of one epoch, counted from 1; of the last for None."""
+    index = -1 if number is None else number - 1
+    return {key: result.history[key][index] for key in METRICS if result.history.get(key)}
 
 
 def _train(info: RunInfo) -> dict[str, Any]:

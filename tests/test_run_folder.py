@@ -68,6 +68,16 @@ def test_a_run_of_before_the_calibration_was_measured_still_reads(folder):
     assert test.accuracy_interval is test.balanced_accuracy is test.calibration is None
 
 
+def test_an_older_run_says_in_its_config_whether_it_was_validated_on_the_test_set(folder):
+    record = json.loads((folder / "run.json").read_text())
+    assert record["info"].pop("validates_on_test") is False
+    del record["fingerprints"]["labels"]
+    for validation, expected in ((0.1, False), ("test", True)):
+        record["info"]["config"]["run"]["validation"] = validation
+        (folder / "run.json").write_text(json.dumps(record))
+        assert load_run(folder).info.validates_on_test is expected
+
+
 def test_the_record_is_json(folder):
     record = json.loads((folder / "run.json").read_text())
     assert record["environment"]["python"]

@@ -486,14 +486,37 @@ def test_the_temperature_is_that_of_the_validation_images(make_trainer):
         assert result.test.calibration.temperature == pytest.approx(expected[0], rel=1e-3)
 
 
-def test_no_temperature_is_fitted_on_the_test_set(make_trainer):
+def test_no_temperature_is_fitted_on_the_test_set(make_trainer, tmp_path):
     result = make_trainer(dataset=Doubtful(), validation="test").run()
     calibration = result.test.calibration
     assert (calibration.temperature, calibration.calibrated) == (None, None)
     assert calibration.reason == "validation is the test set"
     assert load_run(result.folder).test.calibration == calibration
+    assert result.info.validates_on_test
     with pytest.raises(ConfigError, match="calibrate = true is not allowed with validation"):
-        make_trainer(calibrate=True, validation="test")
+        make_trainer(calibrate=True, validation="test", runs=tmp_path / "none").run()
+    assert not (tmp_path / "none").exists()
+
+
+class WithValidation(Doubtful):
+    """Brings validation images of its own."""
+
+    def load(self, seed):
+        images, labels = make_images(60, seed=9)
+        labels[::3] = np.random.default_rng(1).integers(0, 3, 20)
+        return dataclasses.replace(super().load(seed), validation=Split(images, labels))
+
+
+def test_validation_images_of_the_dataset_are_no_test_set_whatever_the_config_says(make_trainer):
+    trainer = make_trainer(
+        dataset=WithValidation(300), validation="test", calibrate=True, workflow=LONG
+    )
+    result = trainer.run()
+    assert result.test.calibration.applied
+    assert not result.info.validates_on_test
+    assert not load_run(result.folder).info.validates_on_test
+    assert figures_of(result).validation_accuracy is not None
+    assert set(result.fingerprints) == {"train", "validation", "test", "labels", "weights"}
 
 
 def test_a_model_that_cannot_be_calibrated_is_said(make_trainer):
@@ -717,6 +740,10 @@ def test_early_stopping_puts_the_best_weights_back(make_trainer):
     assert len(losses) < 40
     assert phase.kept_epoch == 1 + int(np.argmin(losses))
     assert len(losses) == phase.kept_epoch + 2
+    history = {**phase.history, "val_accuracy": list(range(len(losses)))}
+    changed = dataclasses.replace(phase, history=history)
+    figures = figures_of(dataclasses.replace(result, phases=(changed,)))
+    assert figures.validation_accuracy == phase.kept_epoch - 1
 
 
 def test_validation_and_the_final_weights_are_those_of_the_moving_average(make_trainer):
@@ -740,10 +767,6 @@ def test_keras_callbacks_follow_the_training_of_the_head(make_trainer):
     class Follow(Workflow):
         name = "follow"
 
-    history = {**phase.history, "val_accuracy": list(range(len(losses)))}
-    changed = dataclasses.replace(phase, history=history)
-    figures = figures_of(dataclasses.replace(result, phases=(changed,)))
-    assert figures.validation_accuracy == phase.kept_epoch - 1
         def run(self, session):
             callback = keras.callbacks.LambdaCallback(
                 on_train_begin=lambda logs: seen.append("begin"),

@@ -165,6 +165,8 @@ class RunInfo:
             of ``train`` images that repeat an earlier one, of images with two labels
             (``label_conflicts``), and of the data set's own validation images that are also test
             images (``validation_in_test``); all counted before ``few_shot``.
+        validates_on_test: Whether the validation images are the test images. The config's
+            ``validation = "test"`` does not say so where the data set brings validation images.
     """
 
     name: str
@@ -178,6 +180,7 @@ class RunInfo:
     idle_options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     class_counts: tuple[int, ...] = ()
     duplicates: Mapping[str, int] = field(default_factory=dict)
+    validates_on_test: bool = False
 
     @property
     def imbalance(self) -> float:

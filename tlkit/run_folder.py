@@ -196,6 +196,8 @@ def _from_json(folder: Path, record: dict[str, Any], labels: Any, probabilities:
     return RunResult(
         info=RunInfo(
             **{
+                # Runs of earlier versions say it in their config alone.
+                "validates_on_test": info["config"].get("run", {}).get("validation") == "test",
                 **info,
                 "folder": folder,
                 "class_names": tuple(info["class_names"]),

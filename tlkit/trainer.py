@@ -110,7 +110,8 @@ class Trainer:
             save: Formats to save the model in.
             calibrate: Whether the saved model divides its logits by the temperature that is fitted
                 on the validation images, so that its probabilities can be believed more; the test
-                figures are then those of that model. Not with ``validation="test"``.
+                figures are then those of that model. Where validation is the test set ``run()``
+                refuses it once the data is loaded.
             few_shot: Train on so many images of each class, and validate on as many, drawn with the
                 seed; 0 for all.
             feature_type: Number type of stored features; ``"float16"`` takes half the space.
@@ -208,9 +209,16 @@ class Trainer:
         with _timed(seconds, "data"):
             data = self.dataset.load(self.seed)
             _check_data(data, self.dataset)
-            subsets, notes = self._split(data)
             # Now, as a workflow may change labels.
             labels_digest = digest_labels(data)
+            subsets, notes = self._split(data)
+            on_test = subsets["validation"].split is subsets["test"].split
+            if self.calibrate and on_test:
+                raise ConfigError(
+                    "[run] calibrate = true is not allowed with validation = 'test': a temperature "
+                    "fitted on the test images would flatter the test figures. Set validation to a "
+                    "share of the training images, such as 0.1."
+                )
             leakage = find_leakage(
                 subsets["train"], subsets["validation"], subsets["test"], self.digests
             )
@@ -240,6 +248,7 @@ class Trainer:
             },
             class_counts=_class_counts(subsets["train"], len(data.class_names)),
             duplicates=leakage.counts,
+            validates_on_test=on_test,
         )
         events.emit("on_run_begin", info, pictures=data.pictures, duplicates=leakage.pairs)
         with _timed(seconds, "model"):
@@ -437,12 +446,6 @@ class Trainer:
             raise ConfigError(
                 f"validation = {self.validation!r} is not allowed: a share of the training images "
                 f"above 0 and below 1, or 'test'."
-            )
-        if self.calibrate and self.validation == "test":
-            raise ConfigError(
-                "[run] calibrate = true is not allowed with validation = 'test': a temperature "
-                "fitted on the test images would flatter the test figures. Set validation to a "
-                "share of the training images, such as 0.1."
             )
         if self.duplicates not in ("report", "error", "drop"):
             raise ConfigError(

@@ -118,7 +118,7 @@ def _not_the_same_test(first: RunResult, second: RunResult) -> str:
 
 
 def _validation_accuracy(result: RunResult) -> float | None:
-    if result.info.config.get("run", {}).get("validation") == "test":
+    if result.info.validates_on_test:
         return None
     phase = result.phases[-1]
     values = phase.history.get("val_accuracy")

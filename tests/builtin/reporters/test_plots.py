@@ -65,8 +65,11 @@ def test_curves_go_on_over_the_phases_with_a_named_boundary(fake_result):
 
 
 def test_validation_on_the_test_set_is_said(fake_result):
-    figure = curves(fake_result(config={"run": {"validation": "test"}}))
+    figure = curves(fake_result(validates_on_test=True))
     assert "test set as validation" in texts(figure)
+    # The data set brought validation images, so that the config's word was ignored.
+    own = curves(fake_result(config={"run": {"validation": "test"}}, validates_on_test=False))
+    assert "test set as validation" not in texts(own)
 
 
 def test_one_epoch_has_markers(fake_result):

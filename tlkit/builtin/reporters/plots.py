@@ -96,8 +96,7 @@ def draw_curves(result: RunResult, rows: Sequence[EpochRow]) -> Figure:
     figure = _figure(10, 4.6)
     _as_written(figure.suptitle(_title(result)), _LARGE)
     loss, accuracy = figure.subplots(1, 2)
-    run = result.info.config.get("run", {})
-    held_out = "test set as validation" if run.get("validation") == "test" else "validation"
+    held_out = "test set as validation" if result.info.validates_on_test else "validation"
     _draw_metric(loss, rows, "loss", 1.0, held_out)
     _draw_metric(accuracy, rows, "accuracy", 100.0, held_out)
     loss.set_ylabel("Cross-entropy loss (nats)", fontsize=_MEDIUM)

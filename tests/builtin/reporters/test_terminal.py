@@ -146,7 +146,7 @@ def test_even_classes_have_one_line(fake_result):
     text = shown(fake_result(class_counts=(4500,) * 10))
     assert "Balance     4,500 training images in each class\n" in text
     assert "Fewer than" not in text
-    assert "Balance" not in shown(fake_result())
+    assert "Balance  " not in shown(fake_result())
     text = " ".join(shown(fake_result(class_counts=(9,) * 10)).split())
     assert "9 training images in each class" in text
     assert "Fewer than 10 training images: airplane (9), automobile (9)," in text

@@ -10,16 +10,16 @@ import pytest
 pytestmark = [pytest.mark.real_data, pytest.mark.slow]
 
 
-def run(folder, *arguments):
+def run(folder, *arguments, runs="runs"):
     done = subprocess.run(
-        [sys.executable, "-m", "tlkit", "run", *arguments],
+        [sys.executable, "-m", "tlkit", "run", *arguments, "--runs", str(folder / runs)],
         cwd=folder,
         env={**os.environ, "TLKIT_CACHE": str(folder / "cache")},
         capture_output=True,
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    record = json.loads(next((folder / "runs").glob("*/run.json")).read_text())
+    record = json.loads(next((folder / runs).glob("*/run.json")).read_text())
     return record, done.stdout
 
 
@@ -46,3 +46,25 @@ def test_cifar10_reaches_79_percent_on_lossless_pictures(real_data_home, tmp_pat
         "--set", f"backbone.name={backbone}",
     )  # fmt: skip
     assert record["test"]["accuracy"] >= 0.79
+
+
+def test_a_solved_head_and_fine_tuning_beat_the_dense_head_at_96_pixels(real_data_home, tmp_path):
+    accuracies = []
+    for number, changes in enumerate(
+        (
+            (),
+            ("head.name=logistic",),
+            ("head.name=logistic", "workflow.fine_tune_epochs=3"),
+        )
+    ):
+        record, _ = run(
+            tmp_path,
+            "cifar10",
+            "--set", f"dataset.path={real_data_home / 'cifar10-lossless.npz'}",
+            *(part for change in changes for part in ("--set", change)),
+            runs=f"runs-{number}",
+        )  # fmt: skip
+        accuracies.append(record["test"]["accuracy"])
+    dense, logistic, tuned = accuracies
+    assert logistic >= dense - 0.01
+    assert tuned >= max(dense, logistic) + 0.03

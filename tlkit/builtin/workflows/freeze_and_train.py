@@ -26,7 +26,7 @@ class FreezeAndTrain(Workflow):
         early_stopping: int = 0,
         class_weight: Literal["none", "balanced"] | dict[str, float] = "none",
         fine_tune_epochs: int = 0,
-        fine_tune_learning_rate: float = 5e-4,
+        fine_tune_learning_rate: float = 3e-4,
         fine_tune_early_stopping: int = 5,
         unfreeze: int | Literal["all"] = "all",
         unfreeze_every: int = 0,

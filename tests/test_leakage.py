@@ -128,7 +128,7 @@ def test_the_choices(leaky):
     assert kept["train"].rows.tolist() == [0, 5]
     assert kept["validation"].rows.tolist() == [0, 2]
     assert kept["test"].rows.tolist() == [0, 1, 2]
-    assert "Dropped: 4 training images and 1 validation images." in notes
+    assert "Dropped for that: 4 training and 1 validation images." in notes
     with pytest.raises(DataError, match=r"2 of 3 test(.|\n)*test image 0 = train image 1"):
         settle(found, subsets, "error", CLASSES)
 
@@ -163,7 +163,7 @@ def test_validation_images_that_are_test_images_are_refused_or_dropped(shared):
     assert kept["validation"].rows.tolist() == [1, 2]
     assert kept["train"].rows.tolist() == [0, 1]
     assert kept["test"] is shared["test"]
-    assert "Dropped: 0 training images and 2 validation images." in notes
+    assert "Dropped for that: 0 training and 2 validation images." in notes
 
 
 @pytest.mark.parametrize("same_subset", [True, False])
@@ -175,7 +175,7 @@ def test_dropping_leaves_validation_on_the_test_set_as_it_is(leaky, same_subset)
     kept, notes = settle(find_leakage(*subsets.values()), subsets, "drop", CLASSES)
     assert kept["validation"] is subsets["validation"]
     assert kept["train"].rows.tolist() == [0, 2, 5]
-    assert "Dropped: 3 training images and 0 validation images." in notes
+    assert "Dropped for that: 3 training and 0 validation images." in notes
 
 
 def test_with_few_shot_the_notes_say_of_which_images_they_are(leaky):

@@ -15,6 +15,7 @@ class Sample(Head):
         rate: float = 0.1,
         sizes: tuple[int, ...] = (),
         mode: Literal["a", "b"] = "a",
+        mixed: bool | Literal["auto"] = "auto",
     ) -> None: ...
 
     def build(self, feature_shape, num_classes):
@@ -34,6 +35,7 @@ def test_good_options_pass_and_lists_become_tuples():
         ({"units": 3.5}, "received 3.5"),
         ({"units": True}, "received True"),
         ({"units": 1, "mode": "c"}, "allowed: 'a' or 'b'"),
+        ({"units": 1, "mixed": "on"}, "allowed: bool or 'auto'"),
         ({}, "Missing key 'units'"),
     ],
 )

@@ -917,3 +917,13 @@ def test_a_keras_callback_may_move_the_learning_rate(make_trainer):
     make_trainer(workflow=Slows()).run()
     for first, last in zip(weights[0], weights[2], strict=True):
         np.testing.assert_array_equal(first, last)
+
+
+def test_fine_tuning_that_made_it_worse_is_said(make_trainer):
+    good = FreezeAndTrain(epochs=30, learning_rate=1e-2)
+    assert make_trainer(workflow=good).run().warnings == ()
+    wild = FreezeAndTrain(
+        epochs=30, learning_rate=1e-2, fine_tune_epochs=1, fine_tune_learning_rate=5.0, warmup=0.0
+    )
+    warnings = make_trainer(workflow=wild).run().warnings
+    assert any("left the validation loss higher than it was" in text for text in warnings)

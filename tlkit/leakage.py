@@ -185,7 +185,7 @@ def settle(
                     f"also in another split. Split the data anew."
                 )
         notes.append(
-            f"Dropped: {len(train.rows) - len(leakage.train_rows):,} training images and "
+            f"Dropped for that: {len(train.rows) - len(leakage.train_rows):,} training and "
             f"{len(validation.rows) - len(leakage.validation_rows):,} validation images."
         )
     elif notes:

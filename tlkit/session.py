@@ -325,6 +325,7 @@ class Session:
                 rates=rates,
                 callbacks=callbacks,
             )
+        self._warn_if_worse(result)
         after = batch_normalisation_state(network)
         if not all(np.array_equal(old, new) for old, new in zip(before, after, strict=True)):
             raise PluginError(
@@ -418,6 +419,19 @@ class Session:
         features = np.concatenate(parts) if len(parts) > 1 else parts[0]
         labels = np.tile(subset.split.labels[subset.rows], len(parts))
         return features.astype(np.float32, copy=False), labels
+
+    def _warn_if_worse(self, result: PhaseResult) -> None:
+        if len(self.phases) < 2:
+            return
+        before, now = (
+            item.history["val_loss"][(item.kept_epoch or 0) - 1] for item in self.phases[-2:]
+        )
+        if now > before:
+            self.events.warnings.append(
+                f"The phase {result.phase.name} left the validation loss higher than it was: "
+                f"{before:.3f} before, {now:.3f} after. Train longer, at a lower learning rate, or "
+                f"unfreeze fewer blocks."
+            )
 
     def _objective(
         self,

@@ -1,3 +1,4 @@
+import dataclasses
 import io
 import itertools
 import re
@@ -140,6 +141,15 @@ def test_the_ratio_of_the_classes_is_shown_and_mild_ones_give_no_warning(fake_re
     text = shown(fake_result(class_counts=(*[200] * 9, 100)), width=120)
     assert "2.0 times as many" in text
     assert "Unbalanced" in text
+
+
+def test_weighed_classes_are_no_warning(fake_result):
+    result = fake_result(class_counts=(*[5000] * 9, 100))
+    config = {**result.info.config, "workflow": {"name": "x", "class_weight": "balanced"}}
+    info = dataclasses.replace(result.info, config=config)
+    text = " ".join(shown(dataclasses.replace(result, info=info)).split())
+    assert "Note Unbalanced classes, weighed by class_weight." in text
+    assert "gives every class" not in text
 
 
 def test_even_classes_have_one_line(fake_result):

@@ -42,6 +42,8 @@ def test_options_of_a_phase_that_does_not_run_are_idle():
     assert {"fine_tune_epochs", "mixup", "unfreeze"} <= set(idle)
     assert not {"epochs", "class_weight", "early_stopping"} & set(idle)
     assert FreezeAndTrain(fine_tune_epochs=1).idle_options() == ()
+    stored = FreezeAndTrain(fine_tune_epochs=1, unfreeze=3, fine_tune_views=2)
+    assert stored.idle_options() == ("augment",)
 
 
 def rates(workflow, steps_per_epoch, steps):

@@ -88,7 +88,7 @@ class RichReporter(Reporter):
         self, split: str, done: int, total: int, seconds: float, **kwargs: Any
     ) -> None:
         """Draw a bar; leave one line when the split is finished."""
-        title = f"Features of {self._views.text.fit(split, 20)}"
+        title = f"Features of {self._views.text.fit(split, 40)}"
         self._activity = f"extracting features of {split} ({done:,} of {total:,})"
         if done < total:
             if done == 0 and not self._live:

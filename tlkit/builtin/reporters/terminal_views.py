@@ -96,8 +96,14 @@ class Views:
             text += f", {run.imbalance:.1f} times as many"
         rows = [("Balance", text)]
         if run.imbalance >= UNBALANCED:
+            weighed = run.config.get("workflow", {}).get("class_weight", "none") != "none"
             advice = '[workflow] class_weight = "balanced" gives every class the same weight.'
-            rows.append(("Warning", f"Unbalanced classes. {advice}"))
+            text = f"Unbalanced classes. {advice}"
+            rows.append(
+                ("Note", "Unbalanced classes, weighed by class_weight.")
+                if weighed
+                else ("Warning", text)
+            )
         few = sorted(item for item in counts if item[0] < FEW_IMAGES)
         if few:
             named = [f"{self.text.fit(name, 30)} ({count})" for count, name in few[:MAX_NAMED]]

@@ -146,9 +146,11 @@ class FreezeAndTrain(Workflow):
         self.mixed_precision: bool | Literal["auto"] = mixed_precision
 
     def idle_options(self) -> tuple[str, ...]:
-        """Return those of the fine-tune phase if there is none."""
+        """Return those of the fine-tune phase if there is none, and what stored views replace."""
         names = list(self.options)
-        return () if self.fine_tunes else tuple(names[names.index("fine_tune_epochs") :])
+        if not self.fine_tunes:
+            return tuple(names[names.index("fine_tune_epochs") :])
+        return ("augment",) if self.fine_tune_views else ()
 
     def run(self, session: Session) -> None:
         """Run the frozen phase and, if it has epochs, the fine-tune phase.

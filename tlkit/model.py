@@ -150,11 +150,7 @@ def unfreeze(network: keras.Model, blocks: list[Any], count: int | Literal["all"
     """
     import keras
 
-    if count != "all" and not 0 <= count <= len(blocks):
-        raise ConfigError(
-            f"Cannot unfreeze {count} blocks: allowed are 0 to {len(blocks)} for this backbone, "
-            f"or 'all'."
-        )
+    check_block_count(blocks, count)
     network.trainable = True
     leaves = list(_leaves(network))
     for layer in leaves:
@@ -171,6 +167,19 @@ def unfreeze(network: keras.Model, blocks: list[Any], count: int | Literal["all"
     for layer in leaves:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.trainable = False
+
+
+def check_block_count(blocks: list[Any], count: int | Literal["all"]) -> None:
+    """Check that a backbone has so many blocks.
+
+    Raises:
+        ConfigError: If it does not.
+    """
+    if count != "all" and not 0 <= count <= len(blocks):
+        raise ConfigError(
+            f"Cannot unfreeze {count} blocks: allowed are 0 to {len(blocks)} for this backbone, "
+            f"or 'all'."
+        )
 
 
 def split_network(

@@ -29,6 +29,7 @@ from tlkit.model import (
     AssembledModel,
     assemble,
     batch_normalisation_state,
+    check_block_count,
     computing_in,
     count_parameters,
     freeze,
@@ -225,12 +226,7 @@ class Session:
         Raises:
             ConfigError: If the backbone has fewer blocks, or the head nothing to train.
         """
-        count = len(self.backbone.blocks(self.model.backbone))
-        if unfreeze_blocks != "all" and not 0 <= unfreeze_blocks <= count:
-            raise ConfigError(
-                f"Cannot unfreeze {unfreeze_blocks} blocks: allowed are 0 to {count} for this "
-                f"backbone, or 'all'."
-            )
+        check_block_count(self.backbone.blocks(self.model.backbone), unfreeze_blocks)
         if not self.model.head.trainable_variables:
             raise ConfigError(
                 f"The head '{self.head.name}' has no weights that fine-tuning could train. Use "

@@ -1,4 +1,4 @@
-"""Splitting labelled images into training and test rows."""
+"""Splitting labelled images into rows to train on and rows held out."""
 
 from __future__ import annotations
 
@@ -25,20 +25,37 @@ def split_rows(
     Raises:
         DataError: If a class is too small, or the fraction is not allowed.
     """
-    import numpy as np
-    from sklearn.model_selection import train_test_split
-
     if not 0 < test_fraction < 1:
         raise DataError(
             f"[dataset] test_fraction = {test_fraction} is not allowed: above 0 and below 1."
         )
     try:
-        train, test = train_test_split(
-            np.arange(len(labels)), test_size=test_fraction, random_state=seed, stratify=labels
-        )
+        return draw_rows(labels, test_fraction, seed, labels)
     except ValueError as err:
         raise DataError(
             f"Cannot split {where} into training and test images: {err} Add images to the "
             f"smallest class, change test_fraction, or split the images yourself."
         ) from err
-    return np.sort(train), np.sort(test)
+
+
+def draw_rows(
+    labels: NDArray[np.int64], share: float, seed: int, stratify: NDArray[np.int64] | None
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the rows that are left and those that are held out, each sorted.
+
+    Args:
+        labels: The class numbers (N,).
+        share: Share of the rows that is held out.
+        seed: Seed of the draw.
+        stratify: The labels to keep the shares of each class; None for a draw without regard.
+
+    Raises:
+        ValueError: If scikit-learn cannot split them so.
+    """
+    import numpy as np
+    from sklearn.model_selection import train_test_split
+
+    kept, held_out = train_test_split(
+        np.arange(len(labels)), test_size=share, random_state=seed, stratify=stratify
+    )
+    return np.sort(kept), np.sort(held_out)

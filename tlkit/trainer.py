@@ -44,6 +44,7 @@ from tlkit.registry import Registry
 from tlkit.reporter import Reporter
 from tlkit.runtime import environment, number_of_cores, require_tensorflow_backend
 from tlkit.session import Session, Subset
+from tlkit.splitting import draw_rows
 from tlkit.workflow import Workflow
 
 Format = Literal["keras", "h5"]
@@ -521,20 +522,15 @@ def _class_counts(train: Subset, num_classes: int) -> tuple[int, ...]:
 
 
 def _stratified(labels: Any, share: float, seed: int) -> tuple[Any, Any]:
-    from sklearn.model_selection import train_test_split
-
     counts = np.bincount(labels)
     stratify = labels if counts[counts > 0].min() > 1 else None
     try:
-        train, held_out = train_test_split(
-            np.arange(len(labels)), test_size=share, random_state=seed, stratify=stratify
-        )
+        return draw_rows(labels, share, seed, stratify)
     except ValueError as err:
         raise DataError(
             f"Cannot take {share:.0%} of {len(labels)} training images in {len(counts)} classes "
             f"for validation: {err} Set [run] validation to a larger share, or add images."
         ) from err
-    return np.sort(train), np.sort(held_out)
 
 
 @contextmanager

@@ -2,7 +2,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tlkit import ConfigError, Registry, TlkitError, UnknownPluginError, config
+from tlkit import (
+    ConfigError,
+    Registry,
+    TestTimeAugmentation,
+    TlkitError,
+    UnknownPluginError,
+    config,
+)
 from tlkit.run_folder import config_text
 
 
@@ -59,6 +66,23 @@ def test_left_out_tables_name_the_defaults(registry, write):
     assert [item.name for item in trainer.reporters] == ["plots", "files", "rich"]
 
 
+def test_a_table_without_a_name_is_of_the_default_plugin(registry, write):
+    text = "[dataset]\nname = 'digits'\n[workflow]\nepochs = 7\n[head]\nunits = 5"
+    trainer = config.build_trainer(write(text), ["backbone.alpha=0.5"], registry=registry)
+    assert trainer.config["workflow"]["name"] == "freeze_and_train"
+    assert trainer.workflow.epochs == 7
+    assert trainer.config["head"] == {"name": "dense", "units": 5, "dropout": 0.3}
+    assert trainer.backbone.options["alpha"] == 0.5
+
+
+def test_test_time_augmentation_is_a_table(registry, write):
+    text = "[dataset]\nname = 'digits'\n[test_time_augmentation]\nmirror = true\nscales = [0.8]"
+    trainer = config.build_trainer(write(text), registry=registry)
+    assert trainer.test_time_augmentation == TestTimeAugmentation(True, (0.8,))
+    again = config.build_trainer(write(config_text(trainer.config)), registry=registry)
+    assert again.test_time_augmentation == trainer.test_time_augmentation
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -68,6 +92,14 @@ def test_left_out_tables_name_the_defaults(registry, write):
         ("[dataset]\nname = 'digits'\n[run]\nsede = 1", "Did you mean 'seed'?"),
         ("[dataset]\nname = 'digits'\n[run]\nseed = '1'", "Wrong value for 'run.seed'"),
         ("[dataset]\nname = 'digits'\n[run]\nname = '/'", "Run name '/'"),
+        (
+            "[dataset]\nname = 'digits'\n[test_time_augmentation]\nmiror = true",
+            "Did you mean 'mirror'?",
+        ),
+        (
+            "[dataset]\nname = 'digits'\n[test_time_augmentation]\nscales = [3.0]",
+            "scales = [3.0] is not allowed",
+        ),
         ("[dataset]\nname = 'digits'\n[hed]\nname = 'dense'", "Did you mean 'head'?"),
         ("[dataset]\nname = 'digits'\n[head]\nname = 'dense'\nunit = 1", "Did you mean 'units'?"),
         ("[dataset]\nname = 'digits'\n[head]\nname = 'mlp'\nunits = [0]", "widths of 1 or more"),

@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from tlkit import Split
 from tlkit.few_shot import take_few
-from tlkit.session import Subset
+from tlkit.subsets import Subset
 
 
 def make_subsets(labels, shared=False):

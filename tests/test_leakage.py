@@ -9,7 +9,7 @@ from PIL import Image
 from tests.tiny import make_images
 from tlkit import DataError, PictureFiles, Split
 from tlkit.leakage import digest_each, find_leakage, settle
-from tlkit.session import Subset
+from tlkit.subsets import Subset
 
 CLASSES = ("red", "green", "blue")
 

@@ -13,6 +13,7 @@ from tlkit.model import (
     unfreeze,
     with_temperature,
 )
+from tlkit.test_time_augmentation import PLAIN, FixedView
 
 
 @pytest.fixture
@@ -38,6 +39,23 @@ def test_the_saved_model_needs_keras_alone_and_takes_raw_pixels(model, tmp_path,
     np.testing.assert_array_equal(
         loaded.predict(images, verbose=0), model.model.predict(images, verbose=0)
     )
+
+
+def test_the_logits_of_the_views_are_averaged_in_the_saved_model_too(tmp_path):
+    views = (PLAIN, FixedView(mirrored=True), FixedView(scale=0.75))
+    model = assemble(TinyBackbone(), Linear(), 3, views=views)
+    images, _ = make_images(5, seed=0)
+    resized = model.resize(images.astype(np.float32))
+    logits = [
+        model.head(model.features(view.of(resized, "bilinear"), training=False)) for view in views
+    ]
+    expected = keras.ops.softmax(sum(logits) / 3)
+    assert np.abs(np.asarray(logits[0]) - np.asarray(logits[2])).max() > 1e-3
+    np.testing.assert_allclose(model.model.predict(images, verbose=0), expected, rtol=1e-4)
+    model.model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras", compile=False)
+    np.testing.assert_allclose(loaded.predict(images, verbose=0), expected, rtol=1e-4)
+    assert not fits_h5(model.model)
 
 
 @pytest.mark.parametrize("suffix", ["keras", "h5"])

@@ -51,3 +51,5 @@ def test_keeping_freed_memory_works_where_glibc_is():
 def test_the_environment_names_the_versions():
     found = runtime.environment()
     assert {"python", "tlkit", "keras", "numpy", "platform", "processor", "cpu_count"} <= set(found)
+    assert "pytest" not in found
+    assert runtime.environment(["tlkit.trainer", "_pytest.runner"])["pytest"] == pytest.__version__

@@ -22,6 +22,7 @@ from tlkit import (
     Registry,
     Reporter,
     Split,
+    TestTimeAugmentation,
     Trainer,
     Workflow,
     load_run,
@@ -342,6 +343,31 @@ def test_views_are_stored_beside_the_plain_features_and_used_for_training_alone(
     other = make_trainer(views=1, augmentation=Augmentation(seed=1)).run()
     assert other.feature_cache["train"] == "stored"
     assert other.feature_cache["train, view 1"] == "extracted"
+
+
+@pytest.mark.parametrize(
+    ("head", "fine_tune_epochs"), [(Dense(8), 0), (Logistic(), 0), (Linear(), 1)]
+)
+def test_the_model_averages_over_the_views_that_its_head_was_trained_on(
+    make_trainer, head, fine_tune_epochs
+):
+    looks = TestTimeAugmentation(mirror=True, scales=(0.75,))
+    workflow = FreezeAndTrain(epochs=2, learning_rate=1e-2, fine_tune_epochs=fine_tune_epochs)
+    plain = make_trainer(head=head, workflow=workflow).run()
+    result = make_trainer(head=head, workflow=workflow, test_time_augmentation=looks).run()
+    predicted = load_model(result.folder).predict(np.asarray(result.test_images), verbose=0)
+    np.testing.assert_allclose(predicted, result.test.probabilities, atol=1e-5)
+    assert np.abs(result.test.probabilities - plain.test.probabilities).max() > 1e-4
+    views = ["", ", mirrored", ", scale 0.75", ", scale 0.75, mirrored"]
+    parts = ["train"] if fine_tune_epochs else ["train", "test"]
+    assert list(result.feature_cache) == [part + view for part in parts for view in views]
+    assert result.info.config["test_time_augmentation"] == {"mirror": True, "scales": [0.75]}
+
+
+def test_h5_is_refused_before_training_with_test_time_augmentation(make_trainer):
+    looks = TestTimeAugmentation(mirror=True)
+    with pytest.raises(ConfigError, match="test_time_augmentation"):
+        make_trainer(test_time_augmentation=looks, save=["h5"]).run()
 
 
 def test_float16_features_are_stored_apart(make_trainer):

@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     from tlkit.run_folder import load_run
     from tlkit.session import Session
     from tlkit.splitting import split_rows
+    from tlkit.test_time_augmentation import TestTimeAugmentation
     from tlkit.trainer import Trainer
 
 __version__ = _version("tlkit")
@@ -106,6 +107,7 @@ __all__ = [
     "RunResult",
     "Session",
     "Split",
+    "TestTimeAugmentation",
     "TlkitError",
     "Trainer",
     "TrainingError",
@@ -139,6 +141,7 @@ _LAZY = {
     "Registry": "tlkit.registry",
     "SKIP_HINT": "tlkit.picture_check",
     "Session": "tlkit.session",
+    "TestTimeAugmentation": "tlkit.test_time_augmentation",
     "Trainer": "tlkit.trainer",
     "check_pictures": "tlkit.picture_check",
     "compare_grid": "tlkit.compare",

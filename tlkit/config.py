@@ -20,6 +20,7 @@ from tlkit.head import Head
 from tlkit.options import accepts
 from tlkit.registry import Registry
 from tlkit.reporter import Reporter
+from tlkit.test_time_augmentation import TestTimeAugmentation
 from tlkit.trainer import Trainer
 from tlkit.workflow import Workflow
 
@@ -67,6 +68,17 @@ class FeaturesTable(BaseModel):
     seed: int = Field(default=0, description="Seed of the views.")
 
 
+class TestTimeAugmentationTable(BaseModel):
+    """The ``[test_time_augmentation]`` table: the views whose logits the model averages."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    mirror: bool = Field(default=False, description="Also mirrored left to right.")
+    scales: list[float] = Field(
+        default=[], description="Also enlarged (1.25) or shrunk (0.8), each 0.5 to 2."
+    )
+
+
 class Table(BaseModel):
     """A plugin's table: its name, and the keywords of its constructor."""
 
@@ -100,6 +112,7 @@ class Config(BaseModel):
     workflow: Table = Table(name="freeze_and_train")
     engine: Table = Table(name="auto")
     features: FeaturesTable = FeaturesTable()
+    test_time_augmentation: TestTimeAugmentationTable = TestTimeAugmentationTable()
     reporters: list[Table] = [Table(name="plots"), Table(name="files"), Table(name="rich")]
     compare: CompareTable = CompareTable()
 
@@ -245,6 +258,9 @@ def build_trainer(
             feature_type=config.features.dtype,
             views=config.features.views,
             augmentation=Augmentation(**config.features.model_dump(exclude={"dtype", "views"})),
+            test_time_augmentation=TestTimeAugmentation(
+                config.test_time_augmentation.mirror, tuple(config.test_time_augmentation.scales)
+            ),
             runs=runs,
             store=store,
             registry=registry,
@@ -300,8 +316,9 @@ def _lengthen(tables: dict[str, Any]) -> None:
     engine = tables.get("engine")
     if isinstance(engine, str):
         tables["engine"] = {"name": engine}
-    elif isinstance(engine, dict):
-        engine.setdefault("name", "auto")
+    for kind, field in Config.model_fields.items():
+        if isinstance(field.default, Table) and isinstance(tables.get(kind), dict):
+            tables[kind].setdefault("name", field.default.name)
     compare = tables.get("compare")
     lists = [(tables, "reporters")]
     if isinstance(compare, dict):
@@ -326,6 +343,7 @@ def _explain(problem: Any, location: list[str]) -> str:
     closed: dict[str, type[BaseModel]] = {
         "run": RunTable,
         "features": FeaturesTable,
+        "test_time_augmentation": TestTimeAugmentationTable,
         "compare": CompareTable,
     }
     model = closed.get(parent[0], Config) if parent else Config

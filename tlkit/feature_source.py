@@ -19,6 +19,7 @@ from tlkit.fingerprint import fingerprint
 from tlkit.records import Extraction, Float32Array, ImageSequence, Split
 from tlkit.resizing import Resizer, stack_resized
 from tlkit.rows import take_rows
+from tlkit.test_time_augmentation import PLAIN, FixedView, resizer_of_view
 
 if TYPE_CHECKING:
     import keras
@@ -72,10 +73,18 @@ class FeatureSource:
     feature_type: FeatureType = "float32"
     what: str = ""
     reference_engine: bool = False
-    _pipeline: Pipeline | None = None
-    _found: dict[tuple[int, int], Features] = field(default_factory=dict)
+    _engine: Forward | None = None
+    _pipelines: dict[FixedView, Pipeline] = field(default_factory=dict)
+    _found: dict[tuple[int, int, FixedView], Features] = field(default_factory=dict)
 
-    def get(self, name: str, split: Split, digest_of_images: str, view: int = 0) -> Features:
+    def get(
+        self,
+        name: str,
+        split: Split,
+        digest_of_images: str,
+        view: int = 0,
+        fixed: FixedView = PLAIN,
+    ) -> Features:
         """Return the features of all images of a split, (N, ...), as they are stored.
 
         Args:
@@ -83,16 +92,17 @@ class FeatureSource:
             split: The images.
             digest_of_images: Their SHA-256.
             view: 0 for the images as they are, else the number of an augmented view.
+            fixed: The view of these that the model averages over.
         """
-        key = id(split.images), view
+        key = id(split.images), view, fixed
         if key in self._found:
             return self._found[key]
         begin = time.monotonic()
-        label = self._label(name, view)
+        label = self._label(name, view, fixed)
         total = len(split)
         self.events.emit("on_extract_progress", label, 0, total, 0.0, stored=False)
         found, stored = self.store.get(
-            self._wanted(split, digest_of_images, view, label),
+            self._wanted(split, digest_of_images, view, label, fixed),
             lambda done, all_, seconds: self.events.emit(
                 "on_extract_progress", label, done, all_, seconds, stored=False
             ),
@@ -101,7 +111,7 @@ class FeatureSource:
         if stored:
             self.events.emit("on_extract_progress", label, total, total, seconds, stored=True)
         else:
-            self._note_extraction(label, total, seconds)
+            self._note_extraction(label, total, seconds, fixed)
         self.log.feature_cache[label] = "stored" if stored else "extracted"
         self.log.seconds += seconds
         self._found[key] = found
@@ -114,11 +124,18 @@ class FeatureSource:
             return 0
         return int(np.prod(wanted.shape)) * np.dtype(self.feature_type).itemsize
 
-    def _label(self, name: str, view: int) -> str:
-        parts = [name, self.what, f"view {view}" if view else ""]
+    def _label(self, name: str, view: int, fixed: FixedView) -> str:
+        parts = [name, self.what, f"view {view}" if view else "", fixed.label]
         return ", ".join(part for part in parts if part)
 
-    def _wanted(self, split: Split, digest_of_images: str, view: int, label: str) -> Wanted:
+    def _wanted(
+        self,
+        split: Split,
+        digest_of_images: str,
+        view: int,
+        label: str,
+        fixed: FixedView = PLAIN,
+    ) -> Wanted:
         settings: dict[str, Any] = {
             "dtype": self.feature_type,
             "precision": "float32" if self.reference_engine else self.engines.precision,
@@ -133,22 +150,26 @@ class FeatureSource:
                 self.backbone.image_size,
                 self.backbone.interpolation,
             )
+        if fixed != PLAIN:
+            settings |= {"fixed_view": asdict(fixed)}
         return Wanted(
             fingerprint(self.digest, digest_of_images, **settings),
             (len(images), *self.model.output_shape[1:]),
             self.backbone.name,
-            lambda start: self._run_pipeline(images, start, split),
+            lambda start: self._run_pipeline(images, start, split, fixed),
             self.feature_type,
             label,
         )
 
     def _run_pipeline(
-        self, images: ImageSequence, start: int, split: Split
+        self, images: ImageSequence, start: int, split: Split, fixed: FixedView
     ) -> Iterator[Float32Array]:
-        if self._pipeline is None:
-            forward = self._forward(images, split, len(images) - start)
-            self._pipeline = Pipeline(forward, self.resizer, self.backbone.image_size)
-        return self._pipeline.run(images, start)
+        if fixed not in self._pipelines:
+            if self._engine is None:
+                self._engine = self._forward(images, split, len(images) - start)
+            resize = resizer_of_view(fixed, self.backbone.interpolation, self.resizer)
+            self._pipelines[fixed] = Pipeline(self._engine, resize, self.backbone.image_size)
+        return self._pipelines[fixed].run(images, start)
 
     def _forward(self, images: ImageSequence, split: Split, total: int) -> Forward:
         if self.reference_engine:
@@ -163,10 +184,10 @@ class FeatureSource:
         self.events.emit("on_engine_chosen", self.engines.name, tuple(self.engines.trials))
         return forward
 
-    def _note_extraction(self, label: str, total: int, seconds: float) -> None:
-        if self._pipeline is None:
+    def _note_extraction(self, label: str, total: int, seconds: float, fixed: FixedView) -> None:
+        if fixed not in self._pipelines:
             return
-        profile = self._pipeline.take_profile()
+        profile = self._pipelines[fixed].take_profile()
         engine = "tensorflow" if self.reference_engine else self.engines.name
         self.log.extractions.append(
             Extraction(label, engine, total, profile.batch_size, seconds, profile.seconds)

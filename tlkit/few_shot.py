@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tlkit.records import Int64Array
-from tlkit.session import Subset
+from tlkit.subsets import Subset
 
 
 def take_few(

@@ -13,7 +13,7 @@ from tlkit.errors import DataError
 from tlkit.fingerprint import KnownDigests
 from tlkit.records import Duplicate, ImageSequence, Int64Array, Split
 from tlkit.rows import release_pages
-from tlkit.session import SplitName, Subset
+from tlkit.subsets import SplitName, Subset
 from tlkit.text import printable
 from tlkit.threads import map_in_threads
 

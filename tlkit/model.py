@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from tlkit.backbone import Backbone
 from tlkit.errors import ConfigError, PluginError
 from tlkit.head import Head
+from tlkit.test_time_augmentation import PLAIN, FixedView
 
 if TYPE_CHECKING:
     import keras
@@ -25,8 +26,8 @@ class AssembledModel:
         model: What is saved: RGB pixels 0 to 255, float32 or uint8 (N, any, any, 3), to
             probabilities (N, number of classes).
         logits: The same up to the logits; fine-tuning trains this one.
-        features: Resized pixels (N, image_size, image_size, 3) to what the head receives; the
-            feature store runs this one.
+        features: Resized pixels (N, image_size, image_size, 3) to what the head receives of one
+            view; the feature store runs this one.
         resize: Pixels of any size to (N, image_size, image_size, 3).
         backbone: What the backbone built.
         head: What the head built.
@@ -47,6 +48,7 @@ def assemble(
     *,
     network: keras.Model | None = None,
     classifier: keras.Model | None = None,
+    views: Sequence[FixedView] = (PLAIN,),
 ) -> AssembledModel:
     """Join a backbone and a head; the backbone comes frozen.
 
@@ -56,6 +58,7 @@ def assemble(
         num_classes: Number of classes, 2 or more.
         network: What ``backbone.build()`` returned, if it was built already.
         classifier: What the head built, if it was built already.
+        views: The views of each image whose logits are averaged.
 
     Raises:
         PluginError: If one of them built something of the wrong shape.
@@ -73,27 +76,34 @@ def assemble(
         size, size, interpolation=backbone.interpolation, antialias=True, name=RESIZE_LAYER
     )
     pooling = pool(head)
-    maps = network(backbone.preprocess(resize(pixels)))
+    maps = network(backbone.preprocess(resized))
     if len(maps.shape) != 4:
         raise PluginError(
             f"Backbone '{backbone.name}' built a model with output shape {tuple(maps.shape)}; "
             f"allowed: feature maps (N, height, width, channels). Leave its top off."
         )
     features = pooling(maps) if pooling else maps
-    resized_maps = network(backbone.preprocess(resized))
     if classifier is None:
         classifier = head.build(tuple(features.shape[1:]), num_classes)
-    logits = classifier(features)
-    if tuple(logits.shape) != (None, num_classes):
+    shape = classifier.compute_output_shape(tuple(features.shape))
+    if tuple(shape) != (None, num_classes):
         raise PluginError(
-            f"Head '{head.name}' built a model with output shape {tuple(logits.shape)}; "
+            f"Head '{head.name}' built a model with output shape {tuple(shape)}; "
             f"allowed: logits (N, {num_classes}), one for each class."
         )
+    image = resize(pixels)
+    looks = [view.of(image, backbone.interpolation) for view in views]
+    # One call for all views: some preprocess() make layers whose names may be there once only.
+    batch = keras.ops.concatenate(looks, axis=0) if len(looks) > 1 else image
+    maps = network(backbone.preprocess(batch))
+    logits = classifier(pooling(maps) if pooling else maps)
+    if len(looks) > 1:
+        logits = keras.ops.mean(keras.ops.reshape(logits, (len(looks), -1, num_classes)), axis=0)
     probabilities = keras.layers.Softmax(name="probabilities")(logits)
     return AssembledModel(
         model=keras.Model(pixels, probabilities, name=f"{backbone.name}_{head.name}"),
         logits=keras.Model(pixels, logits),
-        features=keras.Model(resized, pooling(resized_maps) if pooling else resized_maps),
+        features=keras.Model(resized, features),
         resize=resize,
         backbone=network,
         head=classifier,

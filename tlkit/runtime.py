@@ -7,9 +7,9 @@ import os
 import platform
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from pathlib import Path
 
 from tlkit.errors import TlkitError
@@ -111,10 +111,19 @@ def _held_back_stderr() -> Iterator[None]:
             os.close(original)
 
 
-def environment() -> dict[str, str]:
-    """Return the versions and the machine that a run is made with."""
+def environment(modules: Iterable[str] = ()) -> dict[str, str]:
+    """Return the versions and the machine that a run is made with.
+
+    Args:
+        modules: Modules whose distributions are listed too, such as those of the plugins.
+    """
     found = {"python": platform.python_version()}
-    for package in ("tlkit", "tensorflow", "keras", "numpy", "scikit-learn", "openvino"):
+    packages = ["tlkit", "tensorflow", "keras", "numpy", "scikit-learn", "openvino"]
+    others = {module.partition(".")[0] for module in modules} - {"tlkit", "sklearn"}
+    if others:
+        owners = packages_distributions()
+        packages += sorted({name for module in others for name in owners.get(module, ())})
+    for package in packages:
         try:
             found[package] = version(package)
         except PackageNotFoundError:  # TensorFlow has several distributions, such as tensorflow-cpu

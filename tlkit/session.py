@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from tlkit.augmentation import Augmentation
-from tlkit.averaging import averaged_weights
 from tlkit.backbone import Backbone
 from tlkit.batch_augmentation import make_augment
 from tlkit.block_rates import BlockRates
 from tlkit.engine_choice import EngineChooser
-from tlkit.errors import ConfigError, DataError, PluginError
+from tlkit.errors import ConfigError, PluginError
 from tlkit.events import Events
 from tlkit.extraction import guess_batch_size, resized_batches
 from tlkit.feature_source import ExtractionLog, FeatureSource
 from tlkit.features import Features, FeatureStore, FeatureType, free_bytes
 from tlkit.fingerprint import KnownDigests, digest_model, fingerprint
-from tlkit.fitting import Examples, Fitter, Prepare
+from tlkit.fitting import Examples, Prepare
 from tlkit.folded_normalisation import folded_normalisation
 from tlkit.head import ClosedFormHead, Head
+from tlkit.head_solving import PREDICTION_BATCH, solve_head
 from tlkit.losses import ClassWeight, Objective, class_weights
 from tlkit.model import (
     AssembledModel,
@@ -38,35 +37,21 @@ from tlkit.model import (
     split_network,
     unfreeze,
 )
+from tlkit.phase_fitting import PhaseFitting
 from tlkit.records import (
     Float32Array,
     Int64Array,
     LabelledFeatures,
-    Phase,
     PhaseResult,
-    Split,
 )
 from tlkit.resizing import Resizer, make_resizer
 from tlkit.rows import Stacked, take_rows
 from tlkit.runtime import gains_from_bfloat16
+from tlkit.subsets import SplitName, Subset
+from tlkit.test_time_augmentation import PLAIN, FixedView, TestTimeAugmentation
 
 if TYPE_CHECKING:
     import keras
-
-# Images whose features go through the head in one call.
-PREDICTION_BATCH = 1024
-# Images that the training figures of a solved head are computed on.
-FIGURES_IMAGES = 10_000
-
-SplitName = Literal["train", "validation", "test"]
-
-
-@dataclass(frozen=True)
-class Subset:
-    """Some rows of a split; the training and validation images often share one split."""
-
-    split: Split
-    rows: Int64Array
 
 
 @dataclass
@@ -86,6 +71,7 @@ class Session:
         feature_type: The number type of stored features.
         views: How many augmented views of each training image are stored beside the plain one.
         augmentation: How the views differ from the image.
+        test_time_augmentation: The views of each image that the model averages over.
         phases: What has been trained so far.
         log: Where features came from, and how long that took.
         training_seconds: Wall-clock seconds spent on training.
@@ -105,6 +91,7 @@ class Session:
     feature_type: FeatureType = "float32"
     views: int = 0
     augmentation: Augmentation = field(default_factory=Augmentation)
+    test_time_augmentation: TestTimeAugmentation = field(default_factory=TestTimeAugmentation)
     phases: list[PhaseResult] = field(default_factory=list)
     log: ExtractionLog = field(default_factory=ExtractionLog)
     training_seconds: float = 0.0
@@ -113,7 +100,7 @@ class Session:
     _source: FeatureSource | None = None
     _resizer: Resizer | None = None
 
-    def features(self, name: SplitName, view: int = 0) -> Features:
+    def features(self, name: SplitName, view: int = 0, fixed: FixedView = PLAIN) -> Features:
         """Return the features of all images of a subset's split: (N, ...), as they are stored.
 
         They come from the store, or are computed and stored.
@@ -121,6 +108,7 @@ class Session:
         Args:
             name: The subset.
             view: 0 for the images as they are, else the number of an augmented view.
+            fixed: The view of these that the model averages over.
         """
         if self.fine_tuned:
             raise PluginError("Stored features belong to the frozen backbone; it was fine-tuned.")
@@ -128,7 +116,7 @@ class Session:
             self._source = self._make_source(
                 self.model.features, digest_model(self.model, self.backbone, self.head)
             )
-        return self._source.get(name, self.subsets[name].split, self.digest_of(name), view)
+        return self._source.get(name, self.subsets[name].split, self.digest_of(name), view, fixed)
 
     def _make_source(self, model: keras.Model, digest: str, **changes: Any) -> FeatureSource:
         settings: dict[str, Any] = {
@@ -355,16 +343,26 @@ class Session:
             return np.concatenate([self.model.logits.predict_on_batch(b) for b in batches]), labels
         import keras
 
-        stored = self.features(name)
         starts = range(0, len(subset.rows), PREDICTION_BATCH)
         rows = [subset.rows[first : first + PREDICTION_BATCH] for first in starts]
-        parts = (take_rows(stored, part).astype(np.float32, copy=False) for part in rows)
-        found = [self.model.head(chunk, training=False) for chunk in parts]
-        return np.concatenate([keras.ops.convert_to_numpy(part) for part in found]), labels
+        total: Any = np.float32(0)
+        for fixed in self.test_time_augmentation.views:
+            stored = self.features(name, fixed=fixed)
+            parts = (take_rows(stored, part).astype(np.float32, copy=False) for part in rows)
+            found = [self.model.head(chunk, training=False) for chunk in parts]
+            total += np.concatenate([keras.ops.convert_to_numpy(part) for part in found])
+        return total / np.float32(len(self.test_time_augmentation.views)), labels
+
+    def _training_views(self) -> list[Features]:
+        return [
+            self.features("train", view, fixed)
+            for view in range(self.views + 1)
+            for fixed in self.test_time_augmentation.views
+        ]
 
     def _training_features(self) -> Features | Stacked:
-        views = [self.features("train", view) for view in range(self.views + 1)]
-        return Stacked(views) if self.views else views[0]
+        views = self._training_views()
+        return Stacked(views) if len(views) > 1 else views[0]
 
     def _solve(self, head: ClosedFormHead, name: str, class_weight: ClassWeight) -> PhaseResult:
         if head.chooses and self.validates_on_test:
@@ -372,46 +370,34 @@ class Session:
                 f"The head '{head.name}' would choose its settings by the test set: [run] "
                 f"validation = 'test'. Set them all in [head], or validation to a share like 0.1."
             )
-        count = len(self.class_names)
         parts = {
-            part: LabelledFeatures(*self._labelled_features(part), count)
+            part: LabelledFeatures(*self._labelled_features(part), len(self.class_names))
             for part in ("train", "validation")
         }
-        if len(np.unique(parts["train"].labels)) < 2:
-            raise DataError("All training images are of one class; two are needed at least.")
-        weights = self._objective(class_weight=class_weight).class_weight
-        phase = Phase(
-            name=name,
-            epochs=1,
-            steps=0,
-            num_images=len(self.subsets["train"].rows),
-            trainable_parameters=0,
-            frozen_parameters=sum(count_parameters(self.model.backbone)),
+        network, result = solve_head(
+            head,
+            name,
+            parts,
+            self._objective(class_weight=class_weight).class_weight,
+            len(self.subsets["train"].rows),
+            sum(count_parameters(self.model.backbone)),
+            self.events,
+            self.seed,
         )
-        self.events.emit("on_phase_begin", phase)
-        begin = time.monotonic()
-        network, chosen = head.solve(parts["train"], parts["validation"], weights)
         self.model = assemble(
-            self.backbone, head, count, network=self.model.backbone, classifier=network
+            self.backbone,
+            head,
+            len(self.class_names),
+            network=self.model.backbone,
+            classifier=network,
+            views=self.test_time_augmentation.views,
         )
-        metrics: dict[str, float] = {}
-        for part, prefix in (("train", ""), ("validation", "val_")):
-            loss, accuracy = _figures(network, _sample(parts[part], self.seed))
-            metrics |= {f"{prefix}loss": loss, f"{prefix}accuracy": accuracy}
-        seconds = time.monotonic() - begin
-        self.training_seconds += seconds
-        phase = replace(phase, trainable_parameters=sum(count_parameters(network)))
-        self.events.emit("on_epoch_end", phase, 1, metrics, seconds)
-        history = {key: [value] for key, value in metrics.items()}
-        result = PhaseResult(phase, history, seconds, chosen=_plain(chosen))
-        self.phases.append(result)
-        self.events.emit("on_phase_end", result)
-        return result
+        return self._note(result)
 
     def _labelled_features(self, name: SplitName) -> tuple[Float32Array, Int64Array]:
         subset = self.subsets[name]
-        views = range(self.views + 1 if name == "train" else 1)
-        parts = [take_rows(self.features(name, view), subset.rows) for view in views]
+        views = self._training_views() if name == "train" else [self.features(name)]
+        parts = [take_rows(view, subset.rows) for view in views]
         features = np.concatenate(parts) if len(parts) > 1 else parts[0]
         labels = np.tile(subset.split.labels[subset.rows], len(parts))
         return features.astype(np.float32, copy=False), labels
@@ -533,125 +519,25 @@ class Session:
         epochs: int,
         batch_size: int,
         examples: Mapping[str, Examples],
-        *,
-        objective: Objective,
-        prepare: Prepare | None = None,
-        rates: BlockRates | None = None,
-        callbacks: Sequence[Any] = (),
+        **settings: Any,
     ) -> PhaseResult:
-        import keras
+        fitting = PhaseFitting(
+            name,
+            model,
+            optimizer,
+            epochs,
+            batch_size,
+            examples,
+            events=self.events,
+            seed=self.seed,
+            epochs_before=sum(result.phase.epochs for result in self.phases),
+            parameters=sum(count_parameters(self.model.model)),
+            **settings,
+        )
+        return self._note(fitting.run())
 
-        if epochs < 1 or batch_size < 1:
-            raise ConfigError(
-                f"A phase needs epochs and batch_size of 1 or more; received epochs={epochs}, "
-                f"batch_size={batch_size}."
-            )
-        if optimizer.loss_scale_factor or hasattr(optimizer, "inner_optimizer"):
-            raise ConfigError(
-                f"{type(optimizer).__name__} scales the loss, which is not supported: bfloat16 "
-                f"needs none. Give an optimizer without loss_scale_factor."
-            )
-        train = examples["train"]
-        trainable, _ = count_parameters(model)
-        phase = Phase(
-            name=name,
-            epochs=epochs,
-            steps=self.steps_per_epoch(batch_size),
-            num_images=len(train.rows),
-            trainable_parameters=trainable,
-            frozen_parameters=sum(count_parameters(self.model.model)) - trainable,
-        )
-        self.events.emit("on_phase_begin", phase)
-        begin = time.monotonic()
-        fitter = Fitter(model, optimizer, batch_size, objective, prepare)
-        model.stop_training, model.optimizer = False, optimizer
-        followers = keras.callbacks.CallbackList(
-            list(callbacks), model=model, epochs=epochs, steps=phase.steps, verbose=0
-        )
-        followers.on_train_begin()
-        history: dict[str, list[float]] = {}
-        for epoch in range(1, epochs + 1):
-            if rates is not None:
-                rates.begin_epoch(epoch)
-            followers.on_epoch_begin(epoch - 1)
-            metrics = self._epoch(fitter, phase, epoch, examples, followers)
-            for key, value in metrics.items():
-                history.setdefault(key, []).append(value)
-            if model.stop_training:
-                break
-        optimizer.finalize_variable_values(model.trainable_variables)
-        followers.on_train_end()
-        seconds = time.monotonic() - begin
-        self.training_seconds += seconds
-        result = PhaseResult(phase, history, seconds, _kept_epoch(callbacks))
+    def _note(self, result: PhaseResult) -> PhaseResult:
+        self.training_seconds += result.seconds
         self.phases.append(result)
         self.events.emit("on_phase_end", result)
         return result
-
-    def _epoch(
-        self,
-        fitter: Fitter,
-        phase: Phase,
-        epoch: int,
-        examples: Mapping[str, Examples],
-        followers: Any,
-    ) -> dict[str, float]:
-        begin = time.monotonic()
-        first_epoch = sum(result.phase.epochs for result in self.phases)
-        metrics = fitter.train_epoch(
-            examples["train"],
-            self.seed,
-            first_epoch + epoch,
-            lambda done, seconds: self.events.emit(
-                "on_epoch_progress", phase, epoch, done, phase.num_images, seconds
-            ),
-        )
-        # Callbacks that keep weights, such as EarlyStopping, keep the averages.
-        with averaged_weights(fitter.optimizer, fitter.model.trainable_variables):
-            held_out = fitter.evaluate(examples["validation"])
-            metrics |= {f"val_{key}": value for key, value in held_out.items()}
-            followers.on_epoch_end(epoch - 1, metrics)
-        self.events.emit("on_epoch_end", phase, epoch, metrics, time.monotonic() - begin)
-        return metrics
-
-
-def _sample(examples: LabelledFeatures, seed: int) -> LabelledFeatures:
-    """Return at most ``FIGURES_IMAGES`` of the examples: a vote over all images takes long."""
-    if len(examples.labels) <= FIGURES_IMAGES:
-        return examples
-    rows = np.random.default_rng(seed).choice(len(examples.labels), FIGURES_IMAGES, replace=False)
-    return replace(examples, features=examples.features[rows], labels=examples.labels[rows])
-
-
-def _figures(head: Any, examples: LabelledFeatures) -> tuple[float, float]:
-    """Return the mean cross-entropy in nats and the accuracy of a head."""
-    import keras
-
-    loss = right = 0.0
-    for first in range(0, len(examples.labels), PREDICTION_BATCH):
-        rows = slice(first, first + PREDICTION_BATCH)
-        labels = examples.labels[rows]
-        logits = head(examples.features[rows], training=False)
-        losses = keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)
-        loss += float(keras.ops.sum(losses))
-        right += float(np.sum(keras.ops.convert_to_numpy(logits).argmax(axis=1) == labels))
-    return loss / len(examples.labels), right / len(examples.labels)
-
-
-def _plain(chosen: Mapping[str, Any]) -> dict[str, Any]:
-    """Turn numpy's numbers into Python's, which JSON can write."""
-    return {
-        key: value.item() if isinstance(value, np.generic) else value
-        for key, value in chosen.items()
-    }
-
-
-def _kept_epoch(callbacks: Sequence[Any]) -> int | None:
-    """Return the epoch whose weights an EarlyStopping has put back, from 1."""
-    import keras
-
-    for callback in callbacks:
-        stopping = isinstance(callback, keras.callbacks.EarlyStopping)
-        if stopping and callback.restore_best_weights and callback.best_weights is not None:
-            return int(callback.best_epoch) + 1
-    return None

@@ -43,8 +43,10 @@ from tlkit.records import Evaluation, ImageData, RunInfo, RunResult, Split
 from tlkit.registry import Registry
 from tlkit.reporter import Reporter
 from tlkit.runtime import environment, number_of_cores, require_tensorflow_backend
-from tlkit.session import Session, Subset
+from tlkit.session import Session
 from tlkit.splitting import draw_rows
+from tlkit.subsets import Subset
+from tlkit.test_time_augmentation import TestTimeAugmentation
 from tlkit.workflow import Workflow
 
 Format = Literal["keras", "h5"]
@@ -87,6 +89,7 @@ class Trainer:
         feature_type: FeatureType = "float32",
         views: int = 0,
         augmentation: Augmentation | None = None,
+        test_time_augmentation: TestTimeAugmentation | None = None,
         runs: Path | str | None = "runs",
         store: FeatureStore | None = None,
         registry: Registry | None = None,
@@ -119,6 +122,8 @@ class Trainer:
             views: Augmented views of each training image that are stored beside the plain one, 0
                 or more; an epoch takes one of them at random.
             augmentation: How the views differ from the image.
+            test_time_augmentation: Fixed views of each image that the head is trained on as well,
+                and whose logits the saved model averages; by default the image alone.
             runs: Where run folders are made; None to save nothing.
             store: Where features are kept; by default the user's cache folder.
             registry: Where names are looked up; by default the built-in and installed plugins.
@@ -137,6 +142,7 @@ class Trainer:
         self.feature_type: FeatureType = feature_type
         self.views = views
         self.augmentation = augmentation if augmentation is not None else Augmentation()
+        self.test_time_augmentation = test_time_augmentation or TestTimeAugmentation()
         self.name, self.seed, self.validation = name, seed, validation
         self.duplicates: DuplicatesChoice = duplicates
         self.save = tuple(save)
@@ -172,6 +178,10 @@ class Trainer:
                 "dtype": self.feature_type,
                 "views": self.views,
                 **asdict(self.augmentation),
+            },
+            "test_time_augmentation": {
+                "mirror": self.test_time_augmentation.mirror,
+                "scales": list(self.test_time_augmentation.scales),
             },
             "reporters": [_table(reporter) for reporter in self.reporters],
         }
@@ -259,7 +269,8 @@ class Trainer:
         if not session.phases:
             raise PluginError(f"Workflow '{self.workflow.name}' trained nothing.")
         if not session.fine_tuned:
-            session.features("test")  # timed with the features, not with the evaluation
+            for view in session.test_time_augmentation.views:
+                session.features("test", fixed=view)  # timed with the features
         with _timed(seconds, "evaluation"):
             test, model = self._test(session, data.class_names)
         result = RunResult(
@@ -272,7 +283,7 @@ class Trainer:
                 "labels": labels_digest,
                 "weights": weights_digest,
             },
-            environment=environment(),
+            environment=environment(self._modules()),
             feature_cache=dict(session.log.feature_cache),
             extractions=tuple(session.log.extractions),
             engine_trials=tuple(session.engines.trials),
@@ -294,6 +305,12 @@ class Trainer:
         )
         test = evaluate(labels, softmax(logits, applied or 1.0), class_names, calibration)
         return test, with_temperature(session.model, applied) if applied else session.model.model
+
+    def _modules(self) -> set[str]:
+        plugins = (self.backbone, self.head, self.dataset, self.workflow, *self.reporters)
+        return {
+            module for plugin in plugins for module in (type(plugin).__module__, *plugin.modules)
+        }
 
     def _import_modules(self) -> None:
         for plugin in (self.backbone, self.head, self.dataset, self.workflow, *self.reporters):
@@ -343,12 +360,19 @@ class Trainer:
         network = self.backbone.build()
         # A head starts from the same weights whatever the backbone drew before it.
         keras.utils.set_random_seed(self.seed)
-        model = assemble(self.backbone, self.head, len(class_names), network=network)
+        model = assemble(
+            self.backbone,
+            self.head,
+            len(class_names),
+            network=network,
+            views=self.test_time_augmentation.views,
+        )
         if "h5" in self.save and not fits_h5(model.model):
             raise ConfigError(
                 f"[run] save = 'h5' is not allowed for {self.backbone.name} with {self.head.name}: "
-                f"Keras cannot read operations without a layer, or networks of other libraries, "
-                f"back from .h5. Use save = ['keras']."
+                f"Keras cannot read operations without a layer, such as those of "
+                f"[test_time_augmentation], or networks of other libraries, back from .h5. Use "
+                f"save = ['keras']."
             )
         return Session(
             model=model,
@@ -363,6 +387,7 @@ class Trainer:
             feature_type=self.feature_type,
             views=self.views,
             augmentation=self.augmentation,
+            test_time_augmentation=self.test_time_augmentation,
             digests=digests,
         )
 

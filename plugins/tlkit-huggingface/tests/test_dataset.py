@@ -9,7 +9,7 @@ from PIL import Image
 from tlkit import DataError, PluginError, Registry, Trainer
 from tlkit.leakage import find_leakage
 from tlkit.options import validate_options
-from tlkit.session import Subset
+from tlkit.subsets import Subset
 
 datasets = pytest.importorskip("datasets", reason="pip install tlkit-huggingface")
 

@@ -8,7 +8,7 @@ from PIL import Image
 from tlkit import ConfigError, DataError, PluginError, Registry, Trainer
 from tlkit.leakage import find_leakage
 from tlkit.options import validate_options
-from tlkit.session import Subset
+from tlkit.subsets import Subset
 
 tfds = pytest.importorskip("tensorflow_datasets", reason="pip install tlkit-tfds")
 

@@ -59,7 +59,7 @@ def test_extraction_takes_the_view_after_resizing():
     def resize(pixels):
         return np.repeat(np.repeat(pixels, 2, axis=1), 2, axis=2)
 
-    assert resizer_of_view(PLAIN, "bilinear", resize) is resize
-    mirrored = resizer_of_view(FixedView(True), "bilinear", resize)
+    assert resizer_of_view(PLAIN, 40, "bilinear", resize) is resize
+    mirrored = resizer_of_view(FixedView(True), 40, "bilinear", resize)
     pixels = IMAGES.astype(np.uint8)
     np.testing.assert_array_equal(mirrored(pixels), resize(pixels)[:, :, ::-1])

@@ -359,8 +359,8 @@ def test_the_model_averages_over_the_views_that_its_head_was_trained_on(
     np.testing.assert_allclose(predicted, result.test.probabilities, atol=1e-5)
     assert np.abs(result.test.probabilities - plain.test.probabilities).max() > 1e-4
     views = ["", ", mirrored", ", scale 0.75", ", scale 0.75, mirrored"]
-    parts = ["train"] if fine_tune_epochs else ["train", "test"]
-    assert list(result.feature_cache) == [part + view for part in parts for view in views]
+    expected = [part + view for part in ("train", "test") for view in views]
+    assert list(result.feature_cache) == (["train"] if fine_tune_epochs else expected)
     assert result.info.config["test_time_augmentation"] == {"mirror": True, "scales": [0.75]}
 
 

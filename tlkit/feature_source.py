@@ -167,8 +167,9 @@ class FeatureSource:
         if fixed not in self._pipelines:
             if self._engine is None:
                 self._engine = self._forward(images, split, len(images) - start)
-            resize = resizer_of_view(fixed, self.backbone.interpolation, self.resizer)
-            self._pipelines[fixed] = Pipeline(self._engine, resize, self.backbone.image_size)
+            size, interpolation = self.backbone.image_size, self.backbone.interpolation
+            resize = resizer_of_view(fixed, size, interpolation, self.resizer)
+            self._pipelines[fixed] = Pipeline(self._engine, resize, size)
         return self._pipelines[fixed].run(images, start)
 
     def _forward(self, images: ImageSequence, split: Split, total: int) -> Forward:

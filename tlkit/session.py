@@ -164,6 +164,7 @@ class Session:
         batch_size: int = 32,
         class_weight: ClassWeight = "none",
         callbacks: Sequence[keras.callbacks.Callback] = (),
+        all_views: bool = True,
         name: str = "frozen",
     ) -> PhaseResult:
         """Train the head on stored features; the same as training through the frozen backbone.
@@ -178,6 +179,8 @@ class Session:
             class_weight: Factors of the loss by class; see ``tlkit.losses.class_weights()``.
             callbacks: Keras callbacks; they are told of the beginning and end of the training and
                 of each epoch. The model that they see is the head.
+            all_views: Whether to train on the views of the test-time augmentation too; not worth
+                their extraction where fine-tuning follows.
             name: Name of the phase.
 
         Returns:
@@ -188,10 +191,10 @@ class Session:
         """
         freeze(self.model.backbone)
         if isinstance(self.head, ClosedFormHead):
-            return self._solve(self.head, name, class_weight)
+            return self._solve(self.head, name, class_weight, all_views)
         examples = {
             part: Examples(
-                self._training_features() if part == "train" else self.features(part),
+                self._training_features(all_views) if part == "train" else self.features(part),
                 self.subsets[part].split.labels,
                 self.subsets[part].rows,
             )
@@ -353,25 +356,27 @@ class Session:
             total += np.concatenate([keras.ops.convert_to_numpy(part) for part in found])
         return total / np.float32(len(self.test_time_augmentation.views)), labels
 
-    def _training_views(self) -> list[Features]:
+    def _training_views(self, all_views: bool) -> list[Features]:
         return [
             self.features("train", view, fixed)
             for view in range(self.views + 1)
-            for fixed in self.test_time_augmentation.views
+            for fixed in (self.test_time_augmentation.views if all_views else (PLAIN,))
         ]
 
-    def _training_features(self) -> Features | Stacked:
-        views = self._training_views()
+    def _training_features(self, all_views: bool) -> Features | Stacked:
+        views = self._training_views(all_views)
         return Stacked(views) if len(views) > 1 else views[0]
 
-    def _solve(self, head: ClosedFormHead, name: str, class_weight: ClassWeight) -> PhaseResult:
+    def _solve(
+        self, head: ClosedFormHead, name: str, class_weight: ClassWeight, all_views: bool
+    ) -> PhaseResult:
         if head.chooses and self.validates_on_test:
             raise ConfigError(
                 f"The head '{head.name}' would choose its settings by the test set: [run] "
                 f"validation = 'test'. Set them all in [head], or validation to a share like 0.1."
             )
         parts = {
-            part: LabelledFeatures(*self._labelled_features(part), len(self.class_names))
+            part: LabelledFeatures(*self._labelled_features(part, all_views), len(self.class_names))
             for part in ("train", "validation")
         }
         network, result = solve_head(
@@ -394,9 +399,11 @@ class Session:
         )
         return self._note(result)
 
-    def _labelled_features(self, name: SplitName) -> tuple[Float32Array, Int64Array]:
+    def _labelled_features(
+        self, name: SplitName, all_views: bool
+    ) -> tuple[Float32Array, Int64Array]:
         subset = self.subsets[name]
-        views = self._training_views() if name == "train" else [self.features(name)]
+        views = self._training_views(all_views) if name == "train" else [self.features(name)]
         parts = [take_rows(view, subset.rows) for view in views]
         features = np.concatenate(parts) if len(parts) > 1 else parts[0]
         labels = np.tile(subset.split.labels[subset.rows], len(parts))

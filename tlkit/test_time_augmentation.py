@@ -100,12 +100,13 @@ class TestTimeAugmentation:
 
 
 def resizer_of_view(
-    view: FixedView, interpolation: str, resize: Callable[[Any], Any]
+    view: FixedView, size: int, interpolation: str, resize: Callable[[Any], Any]
 ) -> Callable[[Any], Any]:
     """Return a function that resizes pixels and then takes a view of them, as the model does.
 
     Args:
         view: The view.
+        size: The side that images are resized to, in pixels.
         interpolation: The backbone's.
         resize: What ``tlkit.resizing.make_resizer()`` returned.
     """
@@ -113,8 +114,10 @@ def resizer_of_view(
         return resize
     import tensorflow as tf
 
-    @tf.function(jit_compile=False, reduce_retracing=True)  # type: ignore[untyped-decorator]
+    @tf.function(  # type: ignore[untyped-decorator]
+        jit_compile=False, input_signature=[tf.TensorSpec((None, size, size, 3), tf.float32)]
+    )
     def look(pixels: Any) -> Any:
-        return view.of(tf.cast(pixels, tf.float32), interpolation)
+        return view.of(pixels, interpolation)
 
-    return lambda pixels: look(tf.convert_to_tensor(resize(pixels))).numpy()
+    return lambda pixels: look(tf.cast(resize(pixels), tf.float32)).numpy()

@@ -177,6 +177,7 @@ class FreezeAndTrain(Workflow):
             optimizer=keras.optimizers.Adam(self.learning_rate),
             class_weight=self.class_weight,
             callbacks=_stopping(self.early_stopping),
+            all_views=not self.fine_tunes,
         )
         if self.fine_tunes:
             session.fine_tune(

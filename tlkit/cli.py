@@ -6,7 +6,7 @@ import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -289,6 +289,31 @@ def predict(
         print(f"{printable(item.path)}  {text}")
     failed = any(item.error is not None for item in found)
     return Predictions(run=run_folder, predictions=found, status="failed" if failed else "ok")
+
+
+@app.command()
+@answers
+def card(
+    run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run.")],
+    kind: Annotated[
+        Literal["model-card", "lab-report"], typer.Option(help="What to write.")
+    ] = "model-card",
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Where; by default README.md or lab_report.md in the run folder."
+        ),
+    ] = None,
+    json_: JsonOption = False,
+) -> documents.Card:
+    """Write a model card or a lab report of a finished run, as Markdown."""
+    from tlkit.card import write_card
+    from tlkit.documents import Card
+
+    document = Card(run=run_folder, kind=kind, file=write_card(run_folder, kind, out))
+    if not json_:
+        _echo(f"Written: {document.file}")
+    return document
 
 
 @app.command()

@@ -81,6 +81,20 @@ def test_where_a_card_cannot_be_written(write_run, tmp_path):
         write_card(tmp_path)
 
 
+def test_other_pictures_in_plots_do_not_stand_for_these(write_run):
+    folder = write_run(make_result())
+    (folder / "plots").mkdir()
+    (folder / "plots" / "another.png").write_bytes(b"")
+    assert write_card(folder).read_text().count("](plots/") == 3
+
+
+def test_pictures_that_cannot_be_drawn(write_run):
+    folder = write_run(make_result())
+    (folder / "plots").write_text("a file")
+    with pytest.raises(RunFolderError, match="Cannot draw the pictures into"):
+        write_card(folder)
+
+
 def test_the_hub_reads_the_metadata(write_run):
     result = make_result(config={"dataset": {"name": "cifar10"}, "backbone": {"name": "vgg16"}})
     card = huggingface_hub.ModelCard.load(write_card(write_run(result)))

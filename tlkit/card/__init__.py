@@ -53,7 +53,8 @@ def write_card(
     registry = registry if registry is not None else Registry()
     path = folder / FILES[kind] if out is None else Path(out).expanduser()
     _check(path)
-    if not (folder / PLOTS).is_dir():
+    # Every run has this one.
+    if not (folder / PLOTS / "confusion_matrix.png").is_file():
         _draw(folder, registry)
     text = _WRITERS[kind](Facts(result, registry), path.parent)
     try:
@@ -93,4 +94,9 @@ def _draw(folder: Path, registry: Registry) -> None:
         plots = cast(Reporter, registry.create("reporter", "plots", "the card"))
     except UnknownPluginError:
         return
-    plots.on_run_end(load_run(folder))
+    try:
+        plots.on_run_end(load_run(folder))
+    except OSError as err:
+        raise RunFolderError(
+            f"Cannot draw the pictures into {folder / PLOTS}: {err.strerror or err}."
+        ) from err

@@ -39,7 +39,7 @@ def test_plugins_as_table_and_json(call):
     assert code == 0
     assert "freeze_and_train" in out
     found = json.loads(call("plugins", "--json")[1])
-    assert found["schema_version"] == 1
+    assert found["schema"] == "tlkit.plugins/1"
     assert {"kind", "name", "distribution", "version", "summary"} <= set(found["plugins"][0])
 
 

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import functools
-import json
 import os
-import sys
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, ParamSpec
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from tlkit import __version__
-from tlkit.errors import TlkitError
+from tlkit.answering import JsonOption, answers, call
+from tlkit.errors import ConfigError
 
-P = ParamSpec("P")
-EXIT_FAILED, EXIT_INTERRUPTED = 1, 130
+if TYPE_CHECKING:
+    from tlkit import documents
 
 app = typer.Typer(
     name="tlkit",
@@ -32,29 +29,6 @@ recipes_app = typer.Typer(help="List the recipes that ship with tlkit, or print 
 cache_app = typer.Typer(help="List or delete stored features.", no_args_is_help=True)
 app.add_typer(recipes_app, name="recipes")
 app.add_typer(cache_app, name="cache")
-
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
-
-
-def _with_exit_codes(command: Callable[P, None]) -> Callable[P, None]:
-    """Turn what a command raises into one message and an exit code."""
-
-    @functools.wraps(command)
-    def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
-        try:
-            command(*args, **kwargs)
-        except TlkitError as err:
-            print(f"error: {err}", file=sys.stderr)
-            raise typer.Exit(err.exit_code) from err
-        except KeyboardInterrupt as err:
-            print(
-                "Interrupted. Kept: the features computed so far (the next run goes on from there) "
-                "and the run folder with its config. Give the same command to start again.",
-                file=sys.stderr,
-            )
-            raise typer.Exit(EXIT_INTERRUPTED) from err
-
-    return wrapped
 
 
 def _print_version(value: bool) -> None:
@@ -73,7 +47,7 @@ def _options(
 
 
 @app.command()
-@_with_exit_codes
+@answers
 def run(
     recipe: Annotated[str, typer.Argument(help="Name of a recipe, or path of a TOML file.")],
     set_: Annotated[
@@ -83,38 +57,55 @@ def run(
         ),
     ] = None,
     runs: Annotated[Path, typer.Option(help="Folder to make the run folder in.")] = Path("runs"),
-) -> None:
+    json_: JsonOption = False,
+) -> documents.Run:
     """Train, test and save a classifier."""
     from tlkit.config import build_trainer
+    from tlkit.documents import Run
 
     trainer = build_trainer(recipe, set_ or [], runs=runs)
     trainer.one_thread_per_operation = not trainer.workflow.fine_tunes
-    trainer.run()
+    return Run.of(trainer.run())
 
 
 @recipes_app.callback(invoke_without_command=True)
-@_with_exit_codes
-def recipes_list(context: typer.Context) -> None:
+@answers
+def recipes_list(context: typer.Context, json_: JsonOption = False) -> documents.Recipes | None:
     """List the recipes that ship with tlkit."""
-    if context.invoked_subcommand is None:
-        from tlkit.config import recipes
+    if context.invoked_subcommand is not None:
+        if json_:
+            raise ConfigError("Give --json at the end: tlkit recipes show NAME --json.")
+        return None
+    from tlkit.config import recipes
+    from tlkit.documents import Recipes, RecipeSummary
 
-        for name, text in recipes().items():
-            lines = [line[1:].strip() for line in text.splitlines() if line.startswith("#")]
-            print(f"{name:<12} {' '.join(lines).split(': ')[0].rstrip('.')}.")
+    found = []
+    for name, text in recipes().items():
+        lines = [line[1:].strip() for line in text.splitlines() if line.startswith("#")]
+        summary = f"{' '.join(lines).split(': ')[0].rstrip('.')}."
+        found.append(RecipeSummary(name=name, summary=summary))
+        if not json_:
+            print(f"{name:<12} {summary}")
+    return Recipes(recipes=found)
 
 
 @recipes_app.command("show")
-@_with_exit_codes
-def recipes_show(name: Annotated[str, typer.Argument(help="Name of a recipe.")]) -> None:
+@answers
+def recipes_show(
+    name: Annotated[str, typer.Argument(help="Name of a recipe.")], json_: JsonOption = False
+) -> documents.Recipe:
     """Print a recipe, to copy and change."""
     from tlkit.config import recipe
+    from tlkit.documents import Recipe
 
-    print(recipe(name), end="")
+    document = Recipe(name=name, toml=recipe(name))
+    if not json_:
+        print(document.toml, end="")
+    return document
 
 
 @app.command()
-@_with_exit_codes
+@answers
 def bench(
     data: Annotated[
         Path, typer.Argument(help="CIFAR-10 as .npz with x_train, y_train, x_test, y_test.")
@@ -131,22 +122,25 @@ def bench(
         int | None, typer.Option(help="Use so many training images only, and a fifth to test.")
     ] = None,
     output: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("bench"),
-) -> None:
+    json_: JsonOption = False,
+) -> documents.Bench:
     """Time whole jobs against plain Keras; continue an interrupted bench."""
     from tlkit.bench import run_bench
+    from tlkit.documents import Bench
 
     try:
-        run_bench(case or [], data, rounds, output, images, lambda line: print(line, flush=True))
-    except KeyboardInterrupt:
-        print(
-            f"Interrupted. What was measured is kept in {output}; give the same command to go on.",
-            file=sys.stderr,
+        found = run_bench(
+            case or [], data, rounds, output, images, lambda line: print(line, flush=True)
         )
-        raise typer.Exit(EXIT_INTERRUPTED) from None
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(
+            f"Interrupted. What was measured is kept in {output}; give the same command to go on."
+        ) from None
+    return Bench.model_validate({**found, **found["summary"], "folder": output, "images": images})
 
 
 @app.command()
-@_with_exit_codes
+@answers
 def compare(
     sources: Annotated[
         list[str],
@@ -172,7 +166,7 @@ def compare(
         typer.Option(help="Folder for the results; of a grid by default ./comparison."),
     ] = None,
     json_: JsonOption = False,
-) -> None:
+) -> documents.ComparisonDocument:
     """Compare backbones, heads and few images in a grid, or finished runs side by side."""
     from tlkit.compare.command import compare_sources
 
@@ -182,64 +176,57 @@ def compare(
         "--few-shot": few_shot,
         "--seeds": seeds,
     }
-    failed = compare_sources(sources, grid, set_ or [], output, json_)
-    if failed:
-        raise typer.Exit(EXIT_FAILED)
+    return compare_sources(sources, grid, set_ or [], output, quiet=json_)
 
 
 @app.command()
-@_with_exit_codes
-def plugins(json_: JsonOption = False) -> None:
+@answers
+def plugins(json_: JsonOption = False) -> documents.Plugins:
     """List plugins: kind, name, where they come from; and packages that failed to load."""
+    from tlkit.documents import BrokenPlugin, PluginEntry, Plugins
     from tlkit.registry import Registry
 
     registry = Registry()
-    if json_:
-        entries = [
-            {
-                "kind": entry.kind,
-                "name": entry.name,
-                "distribution": entry.distribution,
-                "version": entry.version,
-                "summary": entry.plugin.summary(),
-            }
+    document = Plugins(
+        plugins=[
+            PluginEntry(
+                kind=entry.kind,
+                name=entry.name,
+                distribution=entry.distribution,
+                version=entry.version,
+                summary=entry.plugin.summary(),
+            )
             for entry in registry.list()
-        ]
-        broken = [asdict(item) for item in registry.broken]
-        print(json.dumps({"schema_version": 1, "plugins": entries, "broken": broken}, indent=2))
-        return
+        ],
+        broken=[BrokenPlugin.model_validate(item) for item in registry.broken],
+    )
+    if json_:
+        return document
     rows = [
-        (entry.kind, entry.name, f"{entry.distribution} {entry.version}", entry.plugin.summary())
-        for entry in registry.list()
+        (entry.kind, entry.name, f"{entry.distribution} {entry.version}", entry.summary)
+        for entry in document.plugins
     ]
     _print_table(("Kind", "Name", "From", "What"), rows)
-    for item in registry.broken:
+    for item in document.broken:
         source = f"{item.distribution} {item.version}".strip()
         _echo(f"Broken: {source}, entry point {item.entry_point}: {item.reason}")
+    return document
 
 
 @cache_app.command("list")
-@_with_exit_codes
-def cache_list(json_: JsonOption = False) -> None:
+@answers
+def cache_list(json_: JsonOption = False) -> documents.Cache:
     """List stored features: backbone, images, size, age."""
     import time
 
+    from tlkit.documents import Cache, StoredFeatures
     from tlkit.features import FeatureStore
 
     store = FeatureStore()
-    entries = store.entries()
+    entries = [StoredFeatures.model_validate(entry) for entry in store.entries()]
+    document = Cache(folder=store.folder, entries=entries)
     if json_:
-        print(
-            json.dumps(
-                {
-                    "schema_version": 1,
-                    "folder": str(store.folder),
-                    "entries": [asdict(entry) for entry in entries],
-                },
-                indent=2,
-            )
-        )
-        return
+        return document
     rows = [
         (
             entry.fingerprint[:12],
@@ -255,48 +242,99 @@ def cache_list(json_: JsonOption = False) -> None:
     ]
     _print_table(("Key", "Backbone", "Images", "Type", "Shape", "Size", "Written", "State"), rows)
     _echo(f"{sum(entry.bytes for entry in entries) / 1e6:.1f} MB in {store.folder}")
+    return document
 
 
 @cache_app.command("clear")
-@_with_exit_codes
-def cache_clear() -> None:
+@answers
+def cache_clear(json_: JsonOption = False) -> documents.CacheCleared:
     """Delete stored features and what engines were measured at; both are made again when needed."""
+    from tlkit.documents import CacheCleared
     from tlkit.engine_choice import engines_folder, forget
     from tlkit.features import FeatureStore
 
     store = FeatureStore()
-    _echo(f"Freed {store.clear() / 1e6:.1f} MB in {store.folder}")
+    document = CacheCleared(folder=store.folder, freed_bytes=store.clear())
     forget(engines_folder(store.folder))
+    if not json_:
+        _echo(f"Freed {document.freed_bytes / 1e6:.1f} MB in {store.folder}")
+    return document
 
 
 @app.command()
-@_with_exit_codes
+@answers
 def predict(
     run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run.")],
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Files and folders.")],
     top: Annotated[int, typer.Option(min=1, help="How many classes to give.")] = 1,
     json_: JsonOption = False,
-) -> None:
+) -> documents.Predictions:
     """Classify pictures with the model of a finished run."""
+    import sys
+
     from tlkit import printable
+    from tlkit.documents import PredictedPicture, Predictions
     from tlkit.predictor import predict as predict_pictures
 
     found = []
     for item in predict_pictures(run_folder, images, top):
-        found.append(item)
+        found.append(PredictedPicture.model_validate(item))
         if json_:
             continue
         if item.error is not None:
             print(f"error: {printable(item.error)}", file=sys.stderr)
             continue
-        answers = zip(item.classes, item.confidences, strict=True)
-        text = "  ".join(f"{printable(name)} {share:.1%}" for name, share in answers)
+        answer = zip(item.classes, item.confidences, strict=True)
+        text = "  ".join(f"{printable(name)} {share:.1%}" for name, share in answer)
         print(f"{printable(item.path)}  {text}")
-    if json_:
-        predictions = [asdict(item) for item in found]
-        print(json.dumps({"schema_version": 1, "predictions": predictions}, indent=2))
-    if any(item.error is not None for item in found):
-        raise typer.Exit(EXIT_FAILED)
+    failed = any(item.error is not None for item in found)
+    return Predictions(run=run_folder, predictions=found, status="failed" if failed else "ok")
+
+
+@app.command()
+@answers
+def card(
+    run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run.")],
+    kind: Annotated[
+        Literal["model-card", "lab-report"], typer.Option(help="What to write.")
+    ] = "model-card",
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Where; by default README.md or lab_report.md in the run folder."
+        ),
+    ] = None,
+    json_: JsonOption = False,
+) -> documents.Card:
+    """Write a model card or a lab report of a finished run, as Markdown."""
+    from tlkit.card import write_card
+    from tlkit.documents import Card
+
+    document = Card(run=run_folder, kind=kind, file=write_card(run_folder, kind, out))
+    if not json_:
+        _echo(f"Written: {document.file}")
+    return document
+
+
+@app.command()
+@answers
+def schema(
+    name: Annotated[
+        str | None, typer.Argument(help="Such as tlkit.run/1; all if it is left out.")
+    ] = None,
+    json_: JsonOption = False,
+) -> documents.Schemas:
+    """Print the JSON Schemas of what the commands print with --json."""
+    import json
+
+    from tlkit.documents import Schemas, json_schemas
+
+    document = Schemas(schemas=json_schemas(name))
+    if not json_ and name is None:
+        print("\n".join(document.schemas))
+    elif not json_:
+        print(json.dumps(next(iter(document.schemas.values())), indent=2))
+    return document
 
 
 def _print_table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
@@ -329,4 +367,4 @@ def main(arguments: list[str] | None = None) -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     warnings.filterwarnings("ignore", category=RuntimeWarning, message="Reporter '.*")
     keep_freed_memory()
-    app(arguments)
+    call(app, arguments)

@@ -53,7 +53,7 @@ def test_a_grid_trains_every_cell_over_one_feature_store(grid, tmp_path, config,
 def test_the_results_are_written(grid, tmp_path):
     comparison = grid(heads=["linear", "dense"], seeds=[0, 1])
     document = json.loads((tmp_path / "out" / "comparison.json").read_text())
-    assert document["schema_version"] == 1
+    assert document["schema"] == "tlkit.compare/1"
     assert len(document["cells"]) == 4
     assert [row["seeds"] for row in document["rows"]] == [[0, 1], [0, 1]]
     accuracies = [cell.figures.accuracy for cell in comparison.cells if cell.head == "linear"]

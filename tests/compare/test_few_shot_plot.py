@@ -73,12 +73,14 @@ def test_each_line_has_its_own_look_and_the_legend_covers_none(count):
     looks = {(line.get_color(), line.get_marker(), line.get_linestyle()) for line in lines}
     assert len(looks) == count
     assert len({line.get_marker() for line in lines}) >= min(count, 10)
-    legend = axes.get_legend()
-    found = boxes(figure, [axes, legend])
-    panel = axes.get_window_extent(figure.canvas.get_renderer())
-    assert found[1].x0 > panel.x1
-    assert found[1].x1 <= figure.bbox.x1
-    assert found[1].y0 >= 0
+    (legend,) = figure.legends
+    (found,) = boxes(figure, [legend])
+    # Below the number axis and its name, and within the picture.
+    assert found.y1 <= axes.get_tightbbox(figure.canvas.get_renderer()).y0
+    assert found.x0 >= 0
+    assert found.x1 <= figure.bbox.x1
+    assert found.y0 >= 0
+    assert figure.bbox.width <= 1000
     ends = [line.get_ydata()[-1] for line in lines]
     assert ends == sorted(ends, reverse=True)
     # No point may be taken for that of the number beside it.
@@ -88,9 +90,9 @@ def test_each_line_has_its_own_look_and_the_legend_covers_none(count):
 
 def test_what_the_lines_share_is_said_once():
     def words(rows):
-        axes = draw_few_shot(rows).axes[0]
-        legend = axes.get_legend()
-        found = [text.get_text() for text in legend.get_texts()] if legend else []
+        figure = draw_few_shot(rows)
+        axes = figure.axes[0]
+        found = [text.get_text() for legend in figure.legends for text in legend.get_texts()]
         return axes.get_title(loc="left"), found
 
     assert words(make_rows()) == ("Accuracy with few images: a, b", [])

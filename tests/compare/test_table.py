@@ -3,11 +3,10 @@ import dataclasses
 import io
 
 import pytest
-from matplotlib.text import Text
 from rich.console import Console
 
 from tlkit.compare.files import write
-from tlkit.compare.plot import draw, spread
+from tlkit.compare.plot import draw, shorten
 from tlkit.compare.records import Cell, Comparison, Figures, PairedTest
 from tlkit.compare.summary import best_two, summarise, with_most_images
 from tlkit.compare.table import sentence, show
@@ -112,9 +111,19 @@ def test_the_largest_few_shot_stands_for_the_others():
     failed = Cell("mobilenet_v2", "dense", 0, "", error="x", few_shot=0)
     assert [row.few_shot for row in with_most_images(summarise([*cells, failed]))] == [20]
     assert [row.few_shot for row in with_most_images(summarise([*cells, cell()]))] == [0]
-    assert draw(summarise(cells)).get_suptitle().startswith("With 20 images per class. Bars: ")
-    assert draw(summarise([*cells, cell()])).get_suptitle().startswith("With all images. Bars: ")
-    assert draw(summarise(cells[:1])).get_suptitle().startswith("Bars: ")
+    assert (
+        draw(summarise(cells))
+        .get_suptitle()
+        .split("\n")[1]
+        .startswith("With 20 images per class. Bars: ")
+    )
+    assert (
+        draw(summarise([*cells, cell()]))
+        .get_suptitle()
+        .split("\n")[1]
+        .startswith("With all images. Bars: ")
+    )
+    assert draw(summarise(cells[:1])).get_suptitle().split("\n")[1].startswith("Bars: ")
     runs = [dataclasses.replace(item, name=str(item.few_shot)) for item in cells]
     assert len(with_most_images(summarise(runs))) == 2
 
@@ -139,40 +148,68 @@ def test_the_best_two_without_validation_are_those_of_the_test_set():
 
 
 @pytest.mark.parametrize("count", [1, 6, 12, 30])
-def test_no_two_labels_of_the_picture_overlap(count):
+@pytest.mark.parametrize("name", ["head", "mlp units=[1024,512,256] dropout=0.5 pooling=max of"])
+def test_labels_and_numbers_of_the_picture_touch_nothing(count, name):
     cells = [
-        cell(f"backbone_{index // 3}", f"head_{index % 3}", accuracy=0.8 + 0.0001 * index)
+        cell(f"backbone_{index // 3}", f"{name}_{index % 3}", accuracy=0.8 + 0.0001 * index)
         for index in range(count)
     ]
     figure = draw(summarise(cells))
     figure.canvas.draw()
     renderer = figure.canvas.get_renderer()
-    boxes = [
-        # Not the annotation's own, which holds its leader too.
-        [Text.get_window_extent(text, renderer) for text in axes.texts]
-        for axes in figure.axes
+    assert figure.bbox.width <= 1000  # or its letters are too small where it is shown at 700 pixels
+    labels = [text.get_window_extent(renderer) for text in figure.axes[0].get_yticklabels()]
+    assert len(labels) == count
+    assert not any(a.overlaps(b) for index, a in enumerate(labels) for b in labels[:index])
+    assert min(box.x0 for box in labels) >= 0
+    for axes in figure.axes:
+        boxes = [text.get_window_extent(renderer) for text in axes.texts]
+        assert len(boxes) == count
+        assert not any(a.overlaps(b) for index, a in enumerate(boxes) for b in boxes[:index])
+        assert max(box.x1 for box in boxes) <= axes.get_window_extent(renderer).x1 + 1
+    title = figure._suptitle.get_window_extent(renderer)
+    assert not any(title.overlaps(text.get_window_extent(renderer)) for text in axes.texts)
+
+
+def test_the_picture_shows_the_figures_the_best_row_first():
+    cells = [
+        cell(head="a", accuracy=0.7, interval=(0.65, 0.74)),
+        cell(head="b", accuracy=0.8, interval=(0.78, 0.83)),
     ]
-    assert [len(item) for item in boxes] == [count] * 3
-    for number, column in enumerate(boxes):
-        assert not any(a.overlaps(b) for index, a in enumerate(column) for b in column[:index])
-        right = max(box.x1 for box in column)
-        limit = figure.bbox.x1
-        if number < 2:
-            limit = figure.axes[number + 1].yaxis.get_tightbbox(renderer).x0
-        assert right < limit
+    rows = summarise(cells)
+    accuracy, seconds, parameters, size = draw(rows).axes
+    assert [text.get_text().split("\n")[1] for text in accuracy.get_yticklabels()] == ["b", "a"]
+    points = [container.lines[0] for container in accuracy.containers]
+    assert [list(line.get_xdata()) for line in points] == [
+        pytest.approx([80.0]), pytest.approx([70.0])
+    ]  # fmt: skip
+    low, high = accuracy.containers[0].lines[1]
+    assert (low.get_xdata()[0], high.get_xdata()[0]) == pytest.approx((78.0, 83.0))
+    for axes, wanted in (
+        (seconds, rows[1].seconds),
+        (parameters, rows[1].parameters / 1e6),
+        (size, rows[1].model_bytes / 1e6),
+    ):
+        assert axes.patches[0].get_width() == pytest.approx(wanted)
+        assert axes.get_xlim()[0] == 0
+        assert "(" in axes.get_xlabel()
+
+
+def test_rows_of_one_backbone_have_one_colour():
+    cells = [cell(backbone, head) for backbone in ("x", "y") for head in ("a", "b")]
+    axes = draw(summarise(cells)).axes[1]
+    colours = [bar.get_facecolor() for bar in axes.patches]
+    assert colours[0] == colours[1] != colours[2] == colours[3]
+
+
+def test_long_names_keep_their_ends():
+    assert shorten("abcdefghij", 10, 4) == "abcdefghij"
+    assert shorten("abcdefghijk", 10, 4) == "abcde…hijk"
 
 
 def test_what_is_not_known_is_said_in_the_picture():
     rows = summarise([cell(), cell(head="linear", features_seconds=None)])
     figure = draw(rows)
-    assert "1 not shown" in figure.axes[0].get_title(loc="left")
+    assert [text.get_text() == "not known" for text in figure.axes[1].texts].count(True) == 1
+    assert not any(text.get_text() == "not known" for text in figure.axes[2].texts)
     assert draw(summarise([Cell("a", "b", 0, "", error="x")])) is None
-
-
-def test_spread_keeps_its_distance_and_its_order():
-    places = spread([0.5, 0.5, 0.5, 0.9], 0.1)
-    assert places == pytest.approx([0.4, 0.5, 0.6, 0.9])
-    crowded = spread([0.0] * 20, 0.1)
-    assert crowded == sorted(crowded)
-    assert crowded[0] >= 0
-    assert crowded[-1] <= 1

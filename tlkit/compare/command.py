@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -15,6 +13,7 @@ from tlkit.compare.grid import FewShot
 from tlkit.compare.records import Comparison
 from tlkit.compare.table import show
 from tlkit.config import recipes
+from tlkit.documents import ComparisonDocument
 from tlkit.errors import ConfigError
 from tlkit.text import printable
 
@@ -26,9 +25,10 @@ def compare_sources(
     grid: Mapping[str, str],
     overrides: Sequence[str],
     output: Path | None,
-    as_json: bool,
-) -> bool:
-    """Run a grid or compare finished runs, and print the result; progress goes to stderr.
+    *,
+    quiet: bool,
+) -> ComparisonDocument:
+    """Run a grid or compare finished runs, and show the result; progress goes to stderr.
 
     Args:
         sources: One recipe or TOML file, or two or more run folders.
@@ -36,10 +36,7 @@ def compare_sources(
             not given.
         overrides: ``TABLE.KEY=VALUE`` each; for a grid only.
         output: Folder for the results.
-        as_json: Print JSON instead of a table.
-
-    Returns:
-        Whether a cell of the grid failed.
+        quiet: Print no table.
 
     Raises:
         TlkitError: If the arguments do not fit together, or the comparison cannot be made.
@@ -60,11 +57,9 @@ def compare_sources(
             f"Cannot compare {', '.join(sources)}. Allowed: one recipe or TOML file, to run a "
             f"grid; or two or more folders of finished runs."
         )
-    if as_json:
-        print(json.dumps(document(comparison), indent=2))
-    else:
+    if not quiet:
         _show(comparison)
-    return bool(comparison.failed)
+    return document(comparison)
 
 
 def _grid(
@@ -94,11 +89,9 @@ def _grid(
             )
     except KeyboardInterrupt:
         cells = "1 cell" if finished == 1 else f"{finished} cells"
-        print(
-            f"Interrupted after {cells}, kept in {output}. Give the same command to go on.",
-            file=sys.stderr,
-        )
-        raise
+        raise KeyboardInterrupt(
+            f"Interrupted after {cells}, kept in {output}. Give the same command to go on."
+        ) from None
 
 
 def _show(comparison: Comparison) -> None:

@@ -7,21 +7,22 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from tlkit.compare.plot import COLOURS, MARKERS, bar
+from tlkit.compare.plot import COLOURS, MARKERS, bar, shorten
 from tlkit.compare.summary import Row
-from tlkit.text import printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_LARGE, _MEDIUM, _SMALL = 14, 13, 11
-_LABEL_LIMIT = 36
-# All in inches: the panel, what is around it, and a letter of the legend and of the ticks.
-_PANEL_WIDTH, _PANEL_HEIGHT = 6.0, 4.2
-_AROUND_WIDTH, _AROUND_HEIGHT = 0.9, 1.3
+_LARGE, _MEDIUM, _SMALL, _TITLE_LIMIT = 14, 13, 11, 40
+# Letters of a line of the legend, of which the last ones are kept where it is cut; from how many
+# letters on the legend has one column.
+_LABEL_LIMIT, _LABEL_TAIL, _ONE_COLUMN_FROM = 70, 30, 31
+# All in inches: the panel, what is around it, a letter of the ticks, and a line of the legend.
+_PANEL_WIDTH, _PANEL_HEIGHT = 6.6, 4.2
+_AROUND_WIDTH, _AROUND_HEIGHT = 0.9, 1.4
 _LETTER, _TICK_GAP = 0.085, 0.12
-_LEGEND_LINE, _LEGEND_HANDLE = 0.22, 0.6
+_LEGEND_LINE, _PAD = 0.24, 0.1
 # Factors on the axis: from the largest number to "all", least width of the axis, its margins.
 _TO_ALL, _LEAST_SPAN, _MARGIN = 2.5, 4.0, 1.25
 # Points of different lines at one number stand so many inches apart, but all of them within this
@@ -56,11 +57,11 @@ def draw_few_shot(rows: Sequence[Row]) -> Figure | None:
     if includes_all:
         places[0] = counts[-1] * _TO_ALL
     lines, shared = _lines(rows)
-    width, height = _PANEL_WIDTH + _AROUND_WIDTH, _PANEL_HEIGHT + _AROUND_HEIGHT
-    if len(lines) > 1:
-        width += _LEGEND_HANDLE + _LETTER * max(len(label) for label, _ in lines)
-        height = max(height, _AROUND_HEIGHT + _LEGEND_LINE * len(lines))
-    figure = Figure(figsize=(width, height), layout="constrained")
+    columns = 1 if max(len(label) for label, _ in lines) >= _ONE_COLUMN_FROM else 2
+    legend_height = _LEGEND_LINE * -(-len(lines) // columns) if len(lines) > 1 else 0.0
+    size = (_PANEL_WIDTH + _AROUND_WIDTH, _PANEL_HEIGHT + _AROUND_HEIGHT + legend_height)
+    figure = Figure(figsize=size, layout="constrained")
+    figure.get_layout_engine().set(w_pad=_PAD, h_pad=_PAD)  # type: ignore[call-arg, union-attr]
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     several = any(row.deviation is not None for row in rows)
@@ -74,8 +75,9 @@ def draw_few_shot(rows: Sequence[Row]) -> Figure | None:
     axes.set_title(shared, fontsize=_LARGE, loc="left", pad=24).set_parse_math(False)
     axes.text(0, 1.02, _bars(rows), fontsize=_SMALL, transform=axes.transAxes)
     if len(lines) > 1:
-        legend = axes.legend(
-            loc="upper left", bbox_to_anchor=(1.02, 1), fontsize=_SMALL, frameon=False
+        # Below: beside the panel long names would make a picture too wide to be read when shrunk.
+        legend = figure.legend(
+            loc="outside lower center", ncols=columns, fontsize=_SMALL, frameon=False
         )
         for text in legend.get_texts():
             text.set_parse_math(False)
@@ -92,11 +94,16 @@ def _lines(rows: Sequence[Row]) -> tuple[list[_Line], str]:
     for (backbone, head), group in groups.items():
         group.sort(key=lambda row: row.few_shot or math.inf)
         own = [backbone] * (len(backbones) > 1) + [head] * (len(heads) > 1)
-        found.append((printable(", ".join(own), _LABEL_LIMIT), group))
+        found.append((shorten(", ".join(own), _LABEL_LIMIT, _LABEL_TAIL), group))
     found.sort(key=lambda line: -(line[1][-1].accuracy or 0.0))
     common = [*backbones] * (len(backbones) == 1) + [*heads] * (len(heads) == 1)
     title = "Accuracy with few images"
-    return found, f"{title}: {printable(', '.join(common), 2 * _LABEL_LIMIT)}" if common else title
+    return (
+        found,
+        f"{title}: {shorten(', '.join(common), _TITLE_LIMIT, _TITLE_LIMIT // 2)}"
+        if common
+        else title,
+    )
 
 
 def _offset(number: int, lines: int, places: dict[int, float], inches: float) -> float:

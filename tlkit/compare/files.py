@@ -5,45 +5,47 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tlkit.atomic import atomic_path, atomic_write_text
 from tlkit.compare.few_shot_plot import draw_few_shot
 from tlkit.compare.plot import draw
-from tlkit.compare.records import Cell, Comparison, Figures
+from tlkit.compare.records import Comparison, Figures
 from tlkit.compare.summary import summarise
 from tlkit.compare.table import sentence
+from tlkit.documents import ComparisonDocument
 from tlkit.errors import RunFolderError
 from tlkit.text import safe_cell
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SCHEMA_VERSION = 1
 JSON, CSV = "comparison.json", "comparison.csv"
 PICTURE, FEW_SHOT_PICTURE = "comparison.png", "few_shot.png"
 
 
-def document(comparison: Comparison) -> dict[str, Any]:
-    """Return a comparison as plain JSON values."""
+def document(comparison: Comparison) -> ComparisonDocument:
+    """Return what is printed and written of a comparison."""
     pairs = comparison.pairs
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "cells": [_plain(cell) for cell in comparison.cells],
-        "rows": [dataclasses.asdict(row) for row in summarise(comparison.cells)],
-        "pairs": [
-            {
-                **dataclasses.asdict(test),
-                "larger_than_chance": test.larger_than_chance,
-                "sentence": sentence(test, len(pairs)),
-            }
-            for test in pairs
-        ],
-        "differences": {key: list(values) for key, values in comparison.differences},
-        "notes": list(comparison.notes),
-    }
+    return ComparisonDocument.model_validate(
+        {
+            "status": "failed" if comparison.failed else "ok",
+            "folder": comparison.folder,
+            "cells": comparison.cells,
+            "rows": summarise(comparison.cells),
+            "pairs": [
+                {
+                    **dataclasses.asdict(test),
+                    "larger_than_chance": test.larger_than_chance,
+                    "sentence": sentence(test, len(pairs)),
+                }
+                for test in pairs
+            ],
+            "differences": dict(comparison.differences),
+            "notes": list(comparison.notes),
+        }
+    )
 
 
 def write(comparison: Comparison, folder: Path, *, picture: bool = True) -> None:
@@ -56,7 +58,7 @@ def write(comparison: Comparison, folder: Path, *, picture: bool = True) -> None
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        atomic_write_text(folder / JSON, json.dumps(document(comparison), indent=2) + "\n")
+        atomic_write_text(folder / JSON, document(comparison).text() + "\n")
         atomic_write_text(folder / CSV, _csv(comparison))
         if picture:
             rows = summarise(comparison.cells)
@@ -101,10 +103,3 @@ def _csv(comparison: Comparison) -> str:
         )
         writer.writerow([safe_cell(item) if isinstance(item, str) else item for item in row])
     return buffer.getvalue()
-
-
-def _plain(cell: Cell) -> dict[str, Any]:
-    return {
-        **dataclasses.asdict(cell),
-        "folder": None if cell.folder is None else str(cell.folder),
-    }

@@ -56,7 +56,10 @@ def test_curves_go_on_over_the_phases_with_a_named_boundary(fake_result):
     figure = curves(result)
     loss, accuracy = figure.axes
     assert [line.get_label() for line in loss.lines[:2]] == ["train", "validation"]
-    assert loss.lines[0].get_xdata().tolist() == list(range(1, 9))
+    places, values = loss.lines[0].get_data()
+    assert [x for x, y in zip(places, values, strict=True) if y == y] == list(range(1, 9))
+    # Between the phases there is a gap, as weights and losses are others.
+    assert [x for x, y in zip(places, values, strict=True) if y != y] == [5.5]
     assert accuracy.lines[0].get_ydata()[0] == pytest.approx(35.0)
     assert list(loss.lines[2].get_xdata()) == [5.5, 5.5]
     named = {"frozen", "fine-tune", "Epoch", "Cross-entropy loss (nats)", "Accuracy (%)"}
@@ -72,9 +75,68 @@ def test_validation_on_the_test_set_is_said(fake_result):
     assert "test set as validation" not in texts(own)
 
 
-def test_one_epoch_has_markers(fake_result):
-    figure = curves(fake_result(epochs=(1,)))
-    assert [line.get_marker() for line in figure.axes[0].lines] == ["o", "s"]
+@pytest.mark.parametrize("validates_on_test", [False, True])
+def test_one_epoch_is_bars_with_their_numbers(fake_result, validates_on_test):
+    result = fake_result(epochs=(1,), validates_on_test=validates_on_test)
+    loss, accuracy = curves(result).axes
+    history = result.phases[0].history
+    assert [bar.get_height() for bar in loss.patches] == [
+        history["loss"][0], history["val_loss"][0]
+    ]  # fmt: skip
+    assert [bar.get_height() for bar in accuracy.patches] == pytest.approx(
+        [100 * history["accuracy"][0], 100 * history["val_accuracy"][0]]
+    )
+    names = [label.get_text() for label in loss.get_xticklabels()]
+    assert names == ["train", "test set as validation" if validates_on_test else "validation"]
+    assert f"{history['loss'][0]:.3f}" in [text.get_text() for text in loss.texts]
+    assert not loss.lines
+
+
+def test_one_epoch_without_numbers_is_said(fake_result):
+    result = fake_result(epochs=(1,), validation=False, loss=float("nan"))
+    assert "no finite values" in texts(curves(result))
+
+
+def test_a_training_loss_on_soft_labels_is_called_so(fake_result):
+    config = {"workflow": {"name": "freeze_and_train", "label_smoothing": 0.1}}
+    loss, accuracy = curves(fake_result(config=config)).axes
+    assert loss.lines[0].get_label() == "train (fine-tune: soft labels)"
+    assert accuracy.lines[0].get_label() == "train"
+    frozen = curves(fake_result(config=config, epochs=(5,)))
+    assert frozen.axes[0].lines[0].get_label() == "train"
+
+
+def test_counts_that_differ_much_have_a_logarithmic_axis(fake_result):
+    result = fake_result()
+    counts = draw_reliability(result).axes[1]
+    assert (counts.get_yscale(), counts.get_ylabel()) == ("linear", "Test images")
+    calibration = result.test.calibration
+    first = calibration.uncalibrated.bins[0]
+    bins = (replace(first, lower=0.0, upper=1 / 15, count=2), replace(first, count=2000))
+    uneven = replace(calibration, uncalibrated=replace(calibration.uncalibrated, bins=bins))
+    test = replace(result.test, calibration=uneven)
+    counts = draw_reliability(replace(result, test=test)).axes[1]
+    assert (counts.get_yscale(), counts.get_ylabel()) == ("log", "Test images\n(log scale)")
+
+
+def test_long_names_keep_their_ends(fake_result):
+    names = tuple(f"a species of birds, number {index}" for index in range(12))
+    figure = draw_confusion_matrix(fake_result(names))
+    labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert len(set(labels)) == 12
+    assert labels[3].startswith("a species")
+    assert labels[3].endswith("er 3")
+
+
+def test_confusions_of_many_classes_are_seen_by_colour(fake_result):
+    few, many = (
+        draw_confusion_matrix(fake_result(tuple(f"c{n}" for n in range(count)), count=2000))
+        for count in (10, 30)
+    )
+    assert few.axes[0].images[0].norm(4.0) == pytest.approx(0.04)
+    assert many.axes[0].images[0].norm(4.0) == pytest.approx(0.2)
+    assert "square-root scale" in many.axes[1].get_ylabel()
+    assert "square-root scale" not in few.axes[1].get_ylabel()
 
 
 def test_without_validation_there_is_one_curve(fake_result):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -32,8 +32,12 @@ if TYPE_CHECKING:
 MAX_CLASSES_WITH_NUMBERS = 20
 MAX_CLASSES_WITH_NAMES = 40
 MAX_EPOCHS_WITH_MARKERS = 40
-_NAME_CELLS, _TITLE_LIMIT = 16, 40
+_NAME_CELLS, _TAIL_CELLS, _TITLE_LIMIT = 16, 6, 40
 _ROOM_FOR_A_NAME = 0.4
+# Inches around what is drawn.
+_PAD = 0.1
+# From this ratio of the fullest bin to the emptiest on, a linear axis hides the latter.
+_LOG_COUNTS_FROM = 50
 _LARGE, _MEDIUM, _SMALL = 15, 13, 11
 # Okabe and Ito's blue and vermilion, which the colour-blind tell apart.
 _TRAIN, _VALIDATION = "#0072B2", "#D55E00"
@@ -92,21 +96,35 @@ class PlotsReporter(Reporter):
 
 
 def draw_curves(result: RunResult, rows: Sequence[EpochRow]) -> Figure:
-    """Return loss and accuracy against the epoch, train and validation, over all phases."""
+    """Return loss and accuracy against the epoch, train and validation, over all phases.
+
+    A single epoch, such as that of a head that is computed, makes no curve: it becomes bars.
+    """
     figure = _figure(10, 4.6)
     _as_written(figure.suptitle(_title(result)), _LARGE)
     loss, accuracy = figure.subplots(1, 2)
     held_out = "test set as validation" if result.info.validates_on_test else "validation"
-    _draw_metric(loss, rows, "loss", 1.0, held_out)
-    _draw_metric(accuracy, rows, "accuracy", 100.0, held_out)
+    draw = _draw_metric if len(rows) > 1 else _draw_bars
+    draw(loss, rows, "loss", 1.0, (_train_name(result), held_out))
+    draw(accuracy, rows, "accuracy", 100.0, ("train", held_out))
     loss.set_ylabel("Cross-entropy loss (nats)", fontsize=_MEDIUM)
     accuracy.set_ylabel("Accuracy (%)", fontsize=_MEDIUM)
     return figure
 
 
+def _train_name(result: RunResult) -> str:
+    """Return what the training loss is of; soft labels keep it above what it would be."""
+    workflow = result.info.config.get("workflow")
+    options = workflow if isinstance(workflow, Mapping) else {}
+    soft = any(options.get(key) for key in ("label_smoothing", "mixup", "cutmix"))
+    tuned = any(item.phase.name == "fine-tune" for item in result.phases)
+    return "train (fine-tune: soft labels)" if soft and tuned else "train"
+
+
 def draw_confusion_matrix(result: RunResult) -> Figure:
     """Return the confusion matrix as a heat map: counts as numbers, row shares as colours."""
     import numpy as np
+    from matplotlib.colors import PowerNorm
 
     matrix = result.test.confusion_matrix
     count = len(matrix)
@@ -115,11 +133,16 @@ def draw_confusion_matrix(result: RunResult) -> Figure:
     _as_written(figure.suptitle(_title(result)), _LARGE)
     axes = figure.subplots()
     shares = 100 * matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-    image = axes.imshow(shares, cmap="cividis", vmin=0, vmax=100, interpolation="nearest")
+    numbers = count <= MAX_CLASSES_WITH_NUMBERS
+    # Without numbers a confusion of a few per cent must be seen by its colour.
+    norm = PowerNorm(1.0 if numbers else 0.5, vmin=0, vmax=100)
+    image = axes.imshow(shares, cmap="cividis", norm=norm, interpolation="nearest")
     bar = figure.colorbar(image, ax=axes, shrink=0.8, pad=0.02)
     bar.ax.tick_params(labelsize=_SMALL)
-    bar.set_label("Share of the true class (%)", fontsize=_MEDIUM)
-    if count <= MAX_CLASSES_WITH_NUMBERS:
+    bar.set_label(
+        f"Share of the true class (%{'' if numbers else ', square-root scale'})", fontsize=_MEDIUM
+    )
+    if numbers:
         axes.set_title("Numbers: test images", fontsize=_SMALL)
         _draw_numbers(axes, matrix, shares)
     unit = "" if count <= MAX_CLASSES_WITH_NAMES else " (number, from 0)"
@@ -150,7 +173,7 @@ def draw_reliability(result: RunResult) -> Figure:
         _draw_line(axes, counts, other.bins, label)
     axes.set_ylabel("Accuracy (%)", fontsize=_MEDIUM)
     axes.set_ylim(0, 100)
-    counts.set_ylabel("Test images", fontsize=_MEDIUM)
+    _set_count_axis(counts, [item.count for item in saved.bins])
     counts.set_xlabel("Confidence: probability of the answer (%)", fontsize=_MEDIUM)
     counts.set_xlim(0, 100)
     for item in (axes, counts):
@@ -160,6 +183,17 @@ def draw_reliability(result: RunResult) -> Figure:
     # Within the axes it would lie on what is drawn, which may be anywhere.
     figure.legend(fontsize=_SMALL, loc="outside lower center", ncols=2)
     return figure
+
+
+def _set_count_axis(axes: Axes, counts: Sequence[int]) -> None:
+    scale = ""
+    if max(counts, default=1) >= _LOG_COUNTS_FROM * min(counts, default=1):
+        scale = "\n(log scale)"
+        axes.set_yscale("log")
+        # Of a bar from 1 to 1 nothing would be seen.
+        axes.set_ylim(bottom=0.5)
+    axes.set_ylabel(f"Test images{scale}", fontsize=_MEDIUM)
+    axes.yaxis.set_major_formatter("{x:,.0f}")
 
 
 def _reliability_label(calibration: Calibration, with_temperature: bool) -> str:
@@ -191,6 +225,7 @@ def _figure(width: float, height: float) -> Figure:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
+    figure.get_layout_engine().set(w_pad=_PAD, h_pad=_PAD)  # type: ignore[call-arg, union-attr]
     FigureCanvasAgg(figure)
     return figure
 
@@ -201,11 +236,16 @@ def _title(result: RunResult) -> str:
 
 
 def _short(name: str) -> str:
-    """Return a name for a label; Chinese characters and the like take the room of two."""
+    """Return a name for a label; Chinese characters and the like take the room of two.
+
+    A long one loses its middle, as names of classes often differ at the end.
+    """
     shown = printable(name)
     if cell_len(shown) <= _NAME_CELLS:
         return shown
-    return set_cell_size(shown, _NAME_CELLS - 1).rstrip() + "…"
+    head = set_cell_size(shown, _NAME_CELLS - _TAIL_CELLS - 1).rstrip()
+    tail = set_cell_size(shown[::-1], _TAIL_CELLS).rstrip()[::-1]
+    return f"{head}…{tail.lstrip()}"
 
 
 def _as_written(text: Text, size: float) -> None:
@@ -219,29 +259,72 @@ def _as_written(text: Text, size: float) -> None:
 
 
 def _draw_metric(
-    axes: Axes, rows: Sequence[EpochRow], key: str, scale: float, held_out: str
+    axes: Axes, rows: Sequence[EpochRow], key: str, scale: float, names: tuple[str, str]
 ) -> None:
     import numpy as np
     from matplotlib.ticker import MaxNLocator
 
-    epochs = [row.epoch for row in rows]
-    lines = ((key, "train", _TRAIN, "o-"), (f"val_{key}", held_out, _VALIDATION, "s--"))
-    for name, label, colour, style in lines:
-        values = [scale * row.metrics.get(name, math.nan) for row in rows]
+    for name, label, colour, style in _series(key, names):
+        places: list[float] = []
+        values: list[float] = []
+        for number, row in enumerate(rows):
+            if number and row.phase != rows[number - 1].phase:
+                # A gap: from phase to phase the weights that move and the loss are others.
+                places, values = [*places, row.epoch - 0.5], [*values, math.nan]
+            places.append(row.epoch)
+            values.append(scale * row.metrics.get(name, math.nan))
         if not np.isfinite(values).any():
             continue
         marker = style[0] if len(rows) <= MAX_EPOCHS_WITH_MARKERS else None
-        axes.plot(epochs, values, style[1:], marker=marker, color=colour, label=label, lw=2, ms=5.5)
+        axes.plot(places, values, style[1:], marker=marker, color=colour, label=label, lw=2, ms=5.5)
     if axes.lines:
         axes.legend(fontsize=_SMALL)
     else:
-        axes.text(0.5, 0.5, "no finite values", ha="center", transform=axes.transAxes)
+        _say_no_values(axes)
     axes.set_xlabel("Epoch", fontsize=_MEDIUM)
     axes.set_xlim(0.5, len(rows) + 0.5)
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True, min_n_ticks=1))
+    steps = [1, 2, 5, 10]
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True, min_n_ticks=1, steps=steps))
     axes.tick_params(labelsize=_SMALL)
     axes.grid(alpha=0.3)
     _mark_phases(axes, rows)
+
+
+def _draw_bars(
+    axes: Axes, rows: Sequence[EpochRow], key: str, scale: float, names: tuple[str, str]
+) -> None:
+    (row,) = rows
+    shown = [
+        (label, scale * row.metrics[name], colour)
+        for name, label, colour, _ in _series(key, names)
+        if math.isfinite(row.metrics.get(name, math.nan))
+    ]
+    for place, (_, value, colour) in enumerate(shown):
+        axes.bar(place, value, width=0.6, color=colour)
+        text = f"{value:.1f}" if key == "accuracy" else f"{value:.3f}"
+        axes.annotate(
+            text, (place, value), (0, 4), textcoords="offset points", ha="center", fontsize=_SMALL
+        )
+    if not shown:
+        _say_no_values(axes)
+    axes.set_xticks(range(len(shown)), [label for label, _, _ in shown], fontsize=_MEDIUM)
+    axes.set_xlim(-0.7, max(len(shown), 1) - 0.3)
+    axes.set_xlabel("Images", fontsize=_MEDIUM)
+    axes.tick_params(axis="y", labelsize=_SMALL)
+    axes.margins(y=0.12)
+    axes.grid(axis="y", alpha=0.3)
+    axes.set_axisbelow(True)
+    label = axes.text(0, 1.015, _short(row.phase), transform=axes.transAxes, color="0.25")
+    _as_written(label, _SMALL)
+
+
+def _series(key: str, names: tuple[str, str]) -> tuple[tuple[str, str, str, str], ...]:
+    """Return for train and validation: name of the figure, label, colour, marker and line."""
+    return ((key, names[0], _TRAIN, "o-"), (f"val_{key}", names[1], _VALIDATION, "s--"))
+
+
+def _say_no_values(axes: Axes) -> None:
+    axes.text(0.5, 0.5, "no finite values", ha="center", transform=axes.transAxes)
 
 
 def _mark_phases(axes: Axes, rows: Sequence[EpochRow]) -> None:

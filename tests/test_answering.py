@@ -1,0 +1,80 @@
+import json
+import subprocess
+import sys
+
+import pytest
+import typer
+
+from tlkit.answering import JsonOption, answers
+from tlkit.documents import CacheCleared
+from tlkit.errors import TrainingError
+
+SCRIPT = """
+import os, sys
+import typer
+from tlkit.answering import JsonOption, answers, call
+from tlkit.documents import CacheCleared
+
+app = typer.Typer()
+
+@app.command()
+@answers
+def talk(json_: JsonOption = False) -> CacheCleared:
+    print("from Python")
+    os.system("echo from a child")
+    os.write(1, b"from a library\\n")
+    return CacheCleared(folder=".", freed_bytes=3)
+
+call(app, None)
+"""
+
+
+def test_children_and_libraries_do_not_reach_standard_output():
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, "--json"], capture_output=True, text=True, check=True
+    )
+    assert json.loads(done.stdout)["freed_bytes"] == 3
+    assert done.stderr.split("\n")[:3] == ["from Python", "from a child", "from a library"]
+    plain = subprocess.run(
+        [sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True
+    )
+    assert "from a child" in plain.stdout
+    assert "schema" not in plain.stdout
+
+
+def ended_with(error, **options):
+    @answers
+    def command(json_: JsonOption = False) -> CacheCleared:
+        raise error
+
+    with pytest.raises(typer.Exit) as caught:
+        command(**options)
+    return caught.value.exit_code
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "kind", "message"),
+    [
+        (TrainingError("it failed"), 1, "TrainingError", "it failed"),
+        (KeyboardInterrupt("kept"), 130, "KeyboardInterrupt", "kept"),
+        (KeyboardInterrupt(), 130, "KeyboardInterrupt", "Interrupted. Kept:"),
+        (ZeroDivisionError("a bug"), 1, "ZeroDivisionError", "a bug"),
+    ],
+)
+def test_what_a_command_raises_becomes_a_document(capsys, error, code, kind, message):
+    assert ended_with(error, json_=True) == code
+    output = capsys.readouterr()
+    document = json.loads(output.out)
+    assert (document["type"], document["exit_code"], document["status"]) == (kind, code, "error")
+    assert message in document["message"]
+    assert ("Traceback" in output.err) == (kind == "ZeroDivisionError")
+
+
+def test_without_json_an_error_is_one_line_and_a_bug_is_raised(capsys):
+    assert ended_with(TrainingError("it failed")) == 1
+    assert ended_with(KeyboardInterrupt("kept")) == 130
+    output = capsys.readouterr()
+    assert output.err == "error: it failed\nkept\n"
+    assert output.out == ""
+    with pytest.raises(ZeroDivisionError):
+        ended_with(ZeroDivisionError())

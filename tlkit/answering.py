@@ -1,0 +1,125 @@
+"""What every command has in common: exit codes, one message for an error, and ``--json``."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Annotated, ParamSpec, TextIO
+
+import typer
+
+from tlkit.errors import TlkitError
+
+if TYPE_CHECKING:
+    from tlkit.documents import Document
+
+P = ParamSpec("P")
+EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
+JSON_FLAG = "--json"
+INTERRUPTED = (
+    "Interrupted. Kept: the features computed so far (the next run goes on from there) and the run "
+    "folder with its config. Give the same command to start again."
+)
+
+JsonOption = Annotated[
+    bool, typer.Option(JSON_FLAG, help="Print one JSON document for programs, and nothing else.")
+]
+
+
+def answers(command: Callable[P, Document | None]) -> Callable[P, None]:
+    """Turn a function that returns a document into a command.
+
+    It needs a parameter ``json_: JsonOption = False`` and prints for people where that is False.
+    With it, the document alone goes to standard output: whatever else is printed goes to standard
+    error, and an error becomes a document too. The exit code is that of the error, and 1 where the
+    document's status is "failed".
+    """
+
+    @functools.wraps(command)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
+        as_json = bool(kwargs.get("json_"))
+        with _only_the_document() if as_json else contextlib.nullcontext():
+            try:
+                document, code = command(*args, **kwargs), 0
+                if document is not None and document.status == "failed":
+                    code = EXIT_FAILED
+            except TlkitError as err:
+                document, code = _error(err, str(err), err.exit_code, as_json), err.exit_code
+            except KeyboardInterrupt as err:
+                code = EXIT_INTERRUPTED
+                document = _error(err, str(err) or INTERRUPTED, code, as_json)
+            except Exception as err:
+                if not as_json or isinstance(err, typer.Exit):
+                    raise
+                traceback.print_exc()
+                code = EXIT_FAILED
+                document = _error(err, str(err), code, as_json)
+        if as_json and document is not None:
+            print(document.text(), flush=True)
+        if code:
+            raise typer.Exit(code)
+
+    # Typer resolves annotations; resolving this one would load every model for `tlkit --help`.
+    command.__annotations__.pop("return", None)
+    return wrapped
+
+
+def call(app: typer.Typer, arguments: list[str] | None) -> None:
+    """Run an app and exit; with ``--json`` a wrong command line is told in JSON too."""
+    given = sys.argv[1:] if arguments is None else arguments
+    if JSON_FLAG not in given:
+        app(arguments)
+        return
+    try:
+        code = app(arguments, standalone_mode=False)
+    except Exception as err:
+        # Typer brings its own copy of click, older versions of it the package click.
+        explain = getattr(err, "format_message", None)
+        if explain is None:
+            raise
+        code = int(getattr(err, "exit_code", EXIT_USAGE))
+        from tlkit.documents import Error
+
+        message = explain() or "No command is given."
+        print(Error(type="UsageError", message=message, exit_code=code).text(), flush=True)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _error(err: BaseException, message: str, code: int, as_json: bool) -> Document | None:
+    if not as_json:
+        print(
+            message if isinstance(err, KeyboardInterrupt) else f"error: {message}", file=sys.stderr
+        )
+        return None
+    from tlkit.documents import Error
+
+    return Error(type=type(err).__name__, message=message, exit_code=code)
+
+
+@contextlib.contextmanager
+def _only_the_document() -> Iterator[None]:
+    """Lead what is printed to standard error, that of C libraries and of child processes too."""
+    output = sys.stdout
+    with contextlib.redirect_stdout(sys.stderr), _descriptor_led_to_stderr(output):
+        yield
+
+
+@contextlib.contextmanager
+def _descriptor_led_to_stderr(output: TextIO) -> Iterator[None]:
+    try:
+        descriptor, target = output.fileno(), sys.stderr.fileno()
+    except (OSError, ValueError, AttributeError):  # not a file: captured, or closed
+        yield
+        return
+    output.flush()
+    kept = os.dup(descriptor)
+    os.dup2(target, descriptor)
+    try:
+        yield
+    finally:
+        os.dup2(kept, descriptor)
+        os.close(kept)

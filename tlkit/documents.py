@@ -1,0 +1,527 @@
+"""Documents: what the commands print with ``--json``; the JSON Schemas are made from them.
+
+The rule of ``docs/json.md``: within a version fields are only added. What is removed, renamed,
+retyped or given another meaning makes a new version.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
+
+from tlkit.errors import ConfigError, did_you_mean
+
+if TYPE_CHECKING:
+    from tlkit.records import RunResult
+
+
+def _finite(value: Any) -> Any:
+    return value if not isinstance(value, float) or math.isfinite(value) else None
+
+
+# JSON has no infinity and no NaN: what is no number is null.
+Number = Annotated[float | None, BeforeValidator(_finite)]
+AbsolutePath = Annotated[Path, AfterValidator(lambda path: path.expanduser().absolute())]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Part(BaseModel):
+    """A part of a document; it can be made of any object with these attributes."""
+
+    model_config = ConfigDict(
+        from_attributes=True,
+        populate_by_name=True,
+        allow_inf_nan=False,
+        # All fields are always there, which the schema should promise.
+        json_schema_serialization_defaults_required=True,
+    )
+
+
+class Document(Part):
+    """What a command prints: one object.
+
+    A document of your own is a subclass with a name and a version::
+
+        class Report(Document):
+            schema_: Literal["tlkit.report/1"] = Field(default="tlkit.report/1", alias="schema")
+    """
+
+    schema_: str = Field(alias="schema", description="Name and version of this document's schema.")
+    status: Literal["ok", "failed", "error"] = Field(
+        default="ok",
+        description='"ok"; "failed" if a part of what was asked for failed, and the exit code is '
+        '1; "error" in tlkit.error only.',
+    )
+
+    def text(self) -> str:
+        """Return the document as JSON, in ASCII: it changes no terminal and breaks no encoding."""
+        return json.dumps(self.model_dump(mode="json", by_alias=True), indent=2, allow_nan=False)
+
+    @classmethod
+    def json_schema(cls) -> dict[str, Any]:
+        """Return the JSON Schema (draft 2020-12) of the document."""
+        schema = cls.model_json_schema(mode="serialization")
+        return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+    @classmethod
+    def schema_id(cls) -> str:
+        """Return the name and version, such as ``tlkit.run/1``."""
+        return str(cls.model_fields["schema_"].default)
+
+
+def documents() -> dict[str, type[Document]]:
+    """Return every kind of document by name and version, sorted."""
+    return {kind.schema_id(): kind for kind in sorted(Document.__subclasses__(), key=_by_id)}
+
+
+def json_schemas(name: str | None = None) -> dict[str, dict[str, Any]]:
+    """Return the JSON Schema of one kind of document, or of all, by name and version.
+
+    Raises:
+        ConfigError: If there is none of that name.
+    """
+    found = documents()
+    if name is None:
+        return {key: kind.json_schema() for key, kind in found.items()}
+    if name not in found:
+        raise ConfigError(
+            f"Unknown schema '{name}'.{did_you_mean(name, found)}\nAvailable: {', '.join(found)}."
+        )
+    return {name: found[name].json_schema()}
+
+
+def _by_id(kind: type[Document]) -> str:
+    return kind.schema_id()
+
+
+class Error(Document):
+    """What every command prints in place of its document when it ends with an error."""
+
+    schema_: Literal["tlkit.error/1"] = Field(default="tlkit.error/1", alias="schema")
+    status: Literal["error"] = "error"
+    type: str = Field(description="The class of the error, such as ConfigError.")
+    message: str = Field(description="What was received, what is allowed, what to do.")
+    exit_code: int = Field(description="1 failed, 2 bad input, 130 interrupted.")
+
+
+class ClassFigures(Part):
+    """Figures of one class, or of an average over classes, on the test images."""
+
+    name: str = Field(description='The class; "macro avg" or "weighted avg" for an average.')
+    precision: Share = Field(description="0 to 1.")
+    recall: Share = Field(description="0 to 1.")
+    f1: Share = Field(description="0 to 1.")
+    support: int = Field(description="Number of test images.")
+
+
+class ConfidenceBin(Part):
+    """The test images whose confidence lies above lower and up to upper."""
+
+    lower: Share = Field(description="0 to 1.")
+    upper: Share = Field(description="0 to 1.")
+    confidence: float = Field(description="Their mean confidence, 0 to 1.")
+    accuracy: Share = Field(description="Share of right answers among them, 0 to 1.")
+    count: int = Field(description="Number of these images.")
+
+
+class ConfidenceFigures(Part):
+    """How far confidences keep what they promise."""
+
+    expected_calibration_error: Number = Field(description="0 to 1.")
+    error_by_chance: Number = Field(
+        description="About what it would be if every confidence were true, 0 to 1."
+    )
+    loss: Number = Field(description="Mean cross-entropy in nats.")
+    bins: list[ConfidenceBin] = Field(description="The bins that hold images, in order.")
+
+
+class CalibrationFigures(Part):
+    """Confidences as trained, and with logits divided by a temperature."""
+
+    uncalibrated: ConfidenceFigures = Field(description="As trained.")
+    calibrated: ConfidenceFigures | None = Field(description="With the temperature.")
+    temperature: Number = Field(description="Fitted on the validation images; null if none.")
+    reason: str = Field(description="Why there is no temperature; empty if there is one.")
+    applied: bool = Field(description="Whether the saved model has the temperature.")
+
+
+class EvaluationFigures(Part):
+    """Figures on the test images."""
+
+    accuracy: Share = Field(description="Share of right answers, 0 to 1.")
+    accuracy_interval: tuple[float, float] | None = Field(
+        description="95 % interval of the accuracy, 0 to 1."
+    )
+    balanced_accuracy: Number = Field(description="Mean recall over the classes, 0 to 1.")
+    macro_f1: Number = Field(description="Mean F1 over the classes, 0 to 1.")
+    top_5: Number = Field(description="Top-5 accuracy, 0 to 1; null with five classes or fewer.")
+    loss: Number = Field(description="Mean cross-entropy in nats.")
+    classes: list[ClassFigures] = Field(description="In the order of the labels.")
+    averages: list[ClassFigures] = Field(description="Macro and weighted average.")
+    confusion_matrix: list[list[int]] = Field(
+        description="Numbers of test images; row: true class, column: predicted class."
+    )
+    calibration: CalibrationFigures | None = Field(description="null in runs of before.")
+
+
+class PhaseFigures(Part):
+    """One phase of the training."""
+
+    name: str = Field(description='Such as "frozen" or "fine-tune".')
+    epochs: int = Field(description="Epochs that were trained.")
+    images: int = Field(description="Number of training images.")
+    trainable_parameters: int = Field(description="Parameters that the phase changes.")
+    frozen_parameters: int = Field(description="Parameters that it does not change.")
+    seconds: Number = Field(description="Wall-clock seconds, without feature extraction.")
+    kept_epoch: int | None = Field(
+        description="Epoch, from 1, whose weights early stopping put back; null for the last."
+    )
+    chosen: dict[str, JsonValue] = Field(
+        description="What the head chose by the validation images."
+    )
+    history: dict[str, list[Number]] = Field(
+        description="loss, accuracy, val_loss, val_accuracy: one value for each epoch."
+    )
+
+
+class ImageCounts(Part):
+    """Numbers of images."""
+
+    train: int = Field(description="Trained on, without the validation images.")
+    validation: int = Field(description="To validate on.")
+    test: int = Field(description="To test on.")
+
+
+class Run(Document):
+    """``tlkit run``: a finished run."""
+
+    schema_: Literal["tlkit.run/1"] = Field(default="tlkit.run/1", alias="schema")
+    name: str = Field(description="Name of the run.")
+    folder: AbsolutePath = Field(description="The run folder.")
+    config: AbsolutePath = Field(description="The resolved config; tlkit run runs it again.")
+    models: list[AbsolutePath] = Field(description="The saved model, once for each format.")
+    class_names: list[str] = Field(description="In the order of the labels.")
+    images: ImageCounts
+    validates_on_test: bool = Field(description="Whether the validation images are the test's.")
+    test: EvaluationFigures
+    phases: list[PhaseFigures]
+    seconds: dict[str, Number] = Field(description="Wall-clock seconds by part, and total.")
+    feature_cache: dict[str, str] = Field(description='For each split "stored" or "extracted".')
+    fingerprints: dict[str, str] = Field(description="SHA-256 of images, labels and weights.")
+    environment: dict[str, str] = Field(description="Versions and the machine.")
+    notes: list[str] = Field(description="What the reader should know.")
+    warnings: list[str] = Field(description="What went wrong without ending the run.")
+
+    @classmethod
+    def of(cls, result: RunResult) -> Run:
+        """Return the document of a run that has a folder."""
+        from tlkit.run_folder import CONFIG
+
+        folder, info = result.folder, result.info
+        assert folder is not None
+        test = EvaluationFigures.model_validate(
+            {
+                **{key: getattr(result.test, key) for key in EvaluationFigures.model_fields},
+                "confusion_matrix": result.test.confusion_matrix.tolist(),
+            }
+        )
+        phases = [
+            PhaseFigures(
+                name=item.phase.name,
+                epochs=max(map(len, item.history.values()), default=item.phase.epochs),
+                images=item.phase.num_images,
+                trainable_parameters=item.phase.trainable_parameters,
+                frozen_parameters=item.phase.frozen_parameters,
+                seconds=item.seconds,
+                kept_epoch=item.kept_epoch,
+                chosen=dict(item.chosen),
+                history={key: list(values) for key, values in item.history.items()},
+            )
+            for item in result.phases
+        ]
+        return cls(
+            name=info.name,
+            folder=folder,
+            config=folder / CONFIG,
+            models=sorted(folder.glob("model.*")),
+            class_names=list(info.class_names),
+            images=ImageCounts(
+                train=info.num_train, validation=info.num_validation, test=info.num_test
+            ),
+            validates_on_test=info.validates_on_test,
+            test=test,
+            phases=phases,
+            seconds=dict(result.seconds),
+            feature_cache=dict(result.feature_cache),
+            fingerprints=dict(result.fingerprints),
+            environment=dict(result.environment),
+            notes=list(info.notes),
+            warnings=list(result.warnings),
+        )
+
+
+class PredictedPicture(Part):
+    """What the model says of one picture."""
+
+    path: AbsolutePath = Field(description="The file.")
+    classes: list[str] = Field(description="The most probable classes, the most probable first.")
+    confidences: list[float] = Field(description="Their probabilities, 0 to 1.")
+    error: str | None = Field(description="Why the file could not be read; null if it could.")
+
+
+class Predictions(Document):
+    """``tlkit predict``: "failed" if a picture could not be read."""
+
+    schema_: Literal["tlkit.predict/1"] = Field(default="tlkit.predict/1", alias="schema")
+    run: AbsolutePath = Field(description="The run folder.")
+    predictions: list[PredictedPicture] = Field(description="In the order of the pictures.")
+
+
+class ComparedFigures(Part):
+    """What one finished run reached and what it cost."""
+
+    accuracy: Share = Field(description="Test accuracy, 0 to 1.")
+    interval: tuple[float, float] | None = Field(description="Its 95 % interval.")
+    validation_accuracy: Number = Field(description="0 to 1; null where nothing was held out.")
+    test_images: int
+    test_fingerprint: str = Field(description="SHA-256 of the test images.")
+    labels_fingerprint: str = Field(description="SHA-256 of class names and labels; may be empty.")
+    features_seconds: Number = Field(description="Of the extraction when it was made.")
+    features_stored: bool = Field(description="Whether all features were on disk already.")
+    training_seconds: Number
+    total_seconds: Number = Field(description="Of the run, without importing TensorFlow.")
+    parameters: int = Field(description="Of the model, trained or frozen.")
+    model_bytes: int | None = Field(description="Size of the saved model; null if it is not there.")
+    images_per_second: Number = Field(description="Of the extraction; null if all was stored.")
+    train_images: int
+    smallest_class: int | None = Field(description="Training images of the smallest class.")
+
+
+class ComparedCell(Part):
+    """One cell of a grid, or one finished run."""
+
+    backbone: str = Field(description="Its name, with the options that the grid gives it.")
+    head: str = Field(description="Its name, with the options that the grid gives it.")
+    few_shot: int = Field(description="Images of each class to train on; 0 for all.")
+    seed: int
+    name: str = Field(description="Name of the run, where finished runs are compared; else empty.")
+    digest: str = Field(description="SHA-256 of the resolved config.")
+    folder: AbsolutePath | None = Field(description="The run folder; null if there is none.")
+    figures: ComparedFigures | None = Field(description="null if the cell failed.")
+    error: str | None = Field(description="Why it failed; null if it did not.")
+    reused: bool = Field(description="Whether it was finished before.")
+
+
+class ComparedRow(Part):
+    """The finished cells of one backbone, head and few_shot: means over their seeds."""
+
+    backbone: str
+    head: str
+    few_shot: int = Field(description="Images of each class to train on; 0 for all.")
+    name: str = Field(description="Name of the run, where finished runs are compared; else empty.")
+    seeds: list[int] = Field(description="The seeds that finished.")
+    accuracy: Number = Field(description="Mean test accuracy, 0 to 1; null if none finished.")
+    deviation: Number = Field(description="Standard deviation over the seeds; null with one.")
+    interval: tuple[float, float] | None = Field(description="95 % interval; null with several.")
+    validation_accuracy: Number = Field(description="Mean, 0 to 1.")
+    features_seconds: Number = Field(description="Mean, of the extractions when they were made.")
+    features_stored: bool = Field(description="Whether no cell had to extract anything.")
+    training_seconds: Number = Field(description="Mean.")
+    total_seconds: Number = Field(description="Mean.")
+    parameters: int | None
+    model_bytes: int | None
+    images_per_second: Number
+
+
+class ComparedPair(Part):
+    """McNemar's exact test of two classifiers on the same test images."""
+
+    first: str
+    second: str
+    only_first: int = Field(description="Images that only the first gets right.")
+    only_second: int = Field(description="Images that only the second gets right.")
+    images: int = Field(description="Number of test images.")
+    p_value: Share = Field(description="Two-sided.")
+    adjusted_p_value: Share = Field(description="After Holm's correction.")
+    difference: float = Field(description="Accuracy of the first less that of the second.")
+    interval: tuple[float, float] = Field(description="95 % interval of the difference.")
+    larger_than_chance: bool = Field(description="Whether adjusted_p_value is below 0.05.")
+    sentence: str = Field(description="What the test found, in words.")
+
+
+class ComparisonDocument(Document):
+    """``tlkit compare`` and ``comparison.json``: "failed" if a cell of the grid failed."""
+
+    schema_: Literal["tlkit.compare/1"] = Field(default="tlkit.compare/1", alias="schema")
+    folder: AbsolutePath | None = Field(description="Where it was written; null if it was not.")
+    cells: list[ComparedCell]
+    rows: list[ComparedRow]
+    pairs: list[ComparedPair]
+    differences: dict[str, list[str]] = Field(
+        description="Settings that differ between finished runs: one value for each run."
+    )
+    notes: list[str] = Field(description="What the reader should know.")
+
+
+class Spread(Part):
+    """Median, least and most of several measurements."""
+
+    median: Number
+    min: Number
+    max: Number
+
+
+class BenchSide(Part):
+    """What one side of a case took."""
+
+    seconds: Spread = Field(description="Of the job, without starting Python and importing.")
+    wall_seconds: Spread = Field(description="Of the whole command.")
+    process_start_seconds: Spread = Field(description="The rest of the wall time.")
+    peak_memory_bytes: int = Field(description="The most resident memory of one process.")
+    accuracy: list[float] = Field(description="Test accuracy of each model, 0 to 1.")
+    rounds: int = Field(description="How often it was measured.")
+
+
+class BenchVariant(Part):
+    """One way of tlkit against plain Keras."""
+
+    case: str
+    variant: str
+    plain: BenchSide
+    tlkit: BenchSide
+    ratio: Number = Field(description="Seconds of plain Keras / seconds of tlkit.")
+    ratio_by_round: Spread | None
+    wall_ratio: Number = Field(description="The same with the start of the process.")
+    goal: Number = Field(description="null where there is none.")
+    reached: bool | None = Field(description="Whether the ratio reaches the goal.")
+
+
+class BenchCommand(Part):
+    """A command that must answer at once."""
+
+    command: str
+    seconds: Spread = Field(description="Wall time.")
+    limit: float = Field(description="The most seconds that it may take.")
+    reached: bool = Field(description="Whether the median keeps the limit.")
+    rounds: int = Field(description="How often it was measured.")
+
+
+class LeftOut(Part):
+    """A variant that could not be measured."""
+
+    case: str
+    variant: str
+    reason: str
+
+
+class Bench(Document):
+    """``tlkit bench``: medians and ratios; all measurements are in ``bench.json``."""
+
+    schema_: Literal["tlkit.bench/1"] = Field(default="tlkit.bench/1", alias="schema")
+    folder: AbsolutePath = Field(description="Where the results are.")
+    images: int | None = Field(description="Training images used; null for all.")
+    variants: list[BenchVariant]
+    start_up: list[BenchCommand]
+    tensorflow_imported: bool | None = Field(
+        description="Whether tlkit plugins imports TensorFlow; null if not looked at."
+    )
+    left_out: list[LeftOut]
+    environment: dict[str, str] = Field(description="Versions and the machine.")
+
+
+class PluginEntry(Part):
+    """One plugin."""
+
+    kind: str = Field(description="backbone, head, reporter, dataset, workflow or engine.")
+    name: str
+    distribution: str = Field(description="The package that it comes from.")
+    version: str
+    summary: str
+
+
+class BrokenPlugin(Part):
+    """An entry point that could not be used."""
+
+    entry_point: str
+    distribution: str
+    version: str
+    reason: str
+
+
+class Plugins(Document):
+    """``tlkit plugins``: what can be named in a config."""
+
+    schema_: Literal["tlkit.plugins/1"] = Field(default="tlkit.plugins/1", alias="schema")
+    plugins: list[PluginEntry]
+    broken: list[BrokenPlugin]
+
+
+class StoredFeatures(Part):
+    """Features on disk."""
+
+    fingerprint: str = Field(description="SHA-256 of all that they depend on.")
+    backbone: str
+    images: str = Field(description="Which images they are of.")
+    dtype: str
+    shape: list[int] = Field(description="Number of images, then the shape of one's features.")
+    bytes: int
+    modified: float = Field(description="Seconds since 1970.")
+    complete: bool = Field(description="False if an extraction was interrupted.")
+
+
+class Cache(Document):
+    """``tlkit cache list``: stored features."""
+
+    schema_: Literal["tlkit.cache-list/1"] = Field(default="tlkit.cache-list/1", alias="schema")
+    folder: AbsolutePath
+    entries: list[StoredFeatures]
+
+
+class CacheCleared(Document):
+    """``tlkit cache clear``: what was freed."""
+
+    schema_: Literal["tlkit.cache-clear/1"] = Field(default="tlkit.cache-clear/1", alias="schema")
+    folder: AbsolutePath
+    freed_bytes: int
+
+
+class RecipeSummary(Part):
+    """A recipe."""
+
+    name: str
+    summary: str
+
+
+class Recipes(Document):
+    """``tlkit recipes``: the recipes that ship with tlkit."""
+
+    schema_: Literal["tlkit.recipes/1"] = Field(default="tlkit.recipes/1", alias="schema")
+    recipes: list[RecipeSummary]
+
+
+class Recipe(Document):
+    """``tlkit recipes show``: one recipe."""
+
+    schema_: Literal["tlkit.recipe/1"] = Field(default="tlkit.recipe/1", alias="schema")
+    name: str
+    toml: str = Field(description="Its text.")
+
+
+class Card(Document):
+    """``tlkit card``: where the card was written."""
+
+    schema_: Literal["tlkit.card/1"] = Field(default="tlkit.card/1", alias="schema")
+    run: AbsolutePath = Field(description="The run folder.")
+    kind: Literal["model-card", "lab-report"]
+    file: AbsolutePath = Field(description="The Markdown file.")
+
+
+class Schemas(Document):
+    """``tlkit schema``: the JSON Schemas of these documents."""
+
+    schema_: Literal["tlkit.schema/1"] = Field(default="tlkit.schema/1", alias="schema")
+    schemas: dict[str, dict[str, JsonValue]] = Field(description="By name and version.")

@@ -19,6 +19,15 @@ class Reporter(Plugin):
 
     kind: ClassVar[str] = "reporter"
 
+    def on_stage(self, stage: str, **kwargs: Any) -> None:
+        """Called when a run turns to another of its parts, also before ``on_run_begin``.
+
+        Args:
+            stage: ``"start"`` (importing TensorFlow), ``"data"``, ``"model"``, ``"evaluation"``,
+                ``"saving"`` or ``"reports"``; extraction and training have events of their own.
+            kwargs: Room for more.
+        """
+
     def on_run_begin(self, run: RunInfo, **kwargs: Any) -> None:
         """Called once the data is loaded and before anything is computed.
 

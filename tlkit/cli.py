@@ -7,7 +7,7 @@ import json
 import os
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, ParamSpec
@@ -16,6 +16,8 @@ import typer
 
 from tlkit import __version__
 from tlkit.errors import TlkitError
+from tlkit.interruption import Interrupted, Watch, command_line, exit_on_next_interrupt
+from tlkit.screen import say, show_groups, show_table
 
 P = ParamSpec("P")
 EXIT_FAILED, EXIT_INTERRUPTED = 1, 130
@@ -44,14 +46,11 @@ def _with_exit_codes(command: Callable[P, None]) -> Callable[P, None]:
         try:
             command(*args, **kwargs)
         except TlkitError as err:
-            print(f"error: {err}", file=sys.stderr)
+            say(f"error: {err}")
             raise typer.Exit(err.exit_code) from err
         except KeyboardInterrupt as err:
-            print(
-                "Interrupted. Kept: the features computed so far (the next run goes on from there) "
-                "and the run folder with its config. Give the same command to start again.",
-                file=sys.stderr,
-            )
+            say(str(err) or "Interrupted.")
+            exit_on_next_interrupt()
             raise typer.Exit(EXIT_INTERRUPTED) from err
 
     return wrapped
@@ -75,6 +74,7 @@ def _options(
 @app.command()
 @_with_exit_codes
 def run(
+    context: typer.Context,
     recipe: Annotated[str, typer.Argument(help="Name of a recipe, or path of a TOML file.")],
     set_: Annotated[
         list[str] | None,
@@ -89,7 +89,9 @@ def run(
 
     trainer = build_trainer(recipe, set_ or [], runs=runs)
     trainer.one_thread_per_operation = not trainer.workflow.fine_tunes
-    trainer.run()
+    with Watch(command_line(context.obj)) as watch:
+        trainer.listeners = [watch]
+        trainer.run()
 
 
 @recipes_app.callback(invoke_without_command=True)
@@ -99,9 +101,11 @@ def recipes_list(context: typer.Context) -> None:
     if context.invoked_subcommand is None:
         from tlkit.config import recipes
 
+        rows = []
         for name, text in recipes().items():
             lines = [line[1:].strip() for line in text.splitlines() if line.startswith("#")]
-            print(f"{name:<12} {' '.join(lines).split(': ')[0].rstrip('.')}.")
+            rows.append((name, f"{' '.join(lines).split(': ')[0].rstrip('.')}."))
+        show_table(("Recipe", "What"), rows)
 
 
 @recipes_app.command("show")
@@ -116,6 +120,7 @@ def recipes_show(name: Annotated[str, typer.Argument(help="Name of a recipe.")])
 @app.command()
 @_with_exit_codes
 def bench(
+    context: typer.Context,
     data: Annotated[
         Path, typer.Argument(help="CIFAR-10 as .npz with x_train, y_train, x_test, y_test.")
     ],
@@ -132,22 +137,25 @@ def bench(
     ] = None,
     output: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("bench"),
 ) -> None:
-    """Time whole jobs against plain Keras; continue an interrupted bench."""
+    """Time whole jobs against plain Keras.
+
+    With the same output an interrupted bench goes on.
+    """
     from tlkit.bench import run_bench
 
     try:
         run_bench(case or [], data, rounds, output, images, lambda line: print(line, flush=True))
     except KeyboardInterrupt:
-        print(
-            f"Interrupted. What was measured is kept in {output}; give the same command to go on.",
-            file=sys.stderr,
-        )
-        raise typer.Exit(EXIT_INTERRUPTED) from None
+        raise Interrupted(
+            f"Interrupted.\nKept: what was measured, in {output}.\n"
+            f"Go on: {command_line(context.obj)}"
+        ) from None
 
 
 @app.command()
 @_with_exit_codes
 def compare(
+    context: typer.Context,
     sources: Annotated[
         list[str],
         typer.Argument(
@@ -173,7 +181,11 @@ def compare(
     ] = None,
     json_: JsonOption = False,
 ) -> None:
-    """Compare backbones, heads and few images in a grid, or finished runs side by side."""
+    """Compare models in a grid, or finished runs side by side.
+
+    A grid runs every backbone with every head, number of images and seed; the cells that are
+    finished are kept, and an interrupted grid goes on.
+    """
     from tlkit.compare.command import compare_sources
 
     grid = {
@@ -182,7 +194,9 @@ def compare(
         "--few-shot": few_shot,
         "--seeds": seeds,
     }
-    failed = compare_sources(sources, grid, set_ or [], output, json_)
+    failed = compare_sources(
+        sources, grid, set_ or [], output, json_, command=command_line(context.obj)
+    )
     if failed:
         raise typer.Exit(EXIT_FAILED)
 
@@ -190,7 +204,7 @@ def compare(
 @app.command()
 @_with_exit_codes
 def plugins(json_: JsonOption = False) -> None:
-    """List plugins: kind, name, where they come from; and packages that failed to load."""
+    """List the plugins, and packages that failed to load."""
     from tlkit.registry import Registry
 
     registry = Registry()
@@ -208,14 +222,25 @@ def plugins(json_: JsonOption = False) -> None:
         broken = [asdict(item) for item in registry.broken]
         print(json.dumps({"schema_version": 1, "plugins": entries, "broken": broken}, indent=2))
         return
-    rows = [
-        (entry.kind, entry.name, f"{entry.distribution} {entry.version}", entry.plugin.summary())
-        for entry in registry.list()
-    ]
-    _print_table(("Kind", "Name", "From", "What"), rows)
+    if sys.stdout.isatty():
+        groups: dict[str, list[tuple[str, str]]] = {}
+        for entry in registry.list():
+            built_in = entry.distribution == "tlkit"
+            source = "" if built_in else f" From {entry.distribution} {entry.version}."
+            text = f"{entry.plugin.summary()}{source}"
+            groups.setdefault(f"{entry.kind.capitalize()}s", []).append((entry.name, text))
+        show_groups(groups)
+    else:
+        show_table(
+            ("Kind", "Name", "From", "What"),
+            [
+                (item.kind, item.name, f"{item.distribution} {item.version}", item.plugin.summary())
+                for item in registry.list()
+            ],
+        )
     for item in registry.broken:
         source = f"{item.distribution} {item.version}".strip()
-        _echo(f"Broken: {source}, entry point {item.entry_point}: {item.reason}")
+        say(f"Broken: {source}, entry point {item.entry_point}: {item.reason}")
 
 
 @cache_app.command("list")
@@ -249,18 +274,27 @@ def cache_list(json_: JsonOption = False) -> None:
             "x".join(str(side) for side in entry.shape),
             f"{entry.bytes / 1e6:.1f} MB",
             time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.modified)),
-            "whole" if entry.complete else "interrupted: the next run continues it",
+            "whole" if entry.complete else "interrupted",
         )
         for entry in entries
     ]
-    _print_table(("Key", "Backbone", "Images", "Type", "Shape", "Size", "Written", "State"), rows)
+    show_table(
+        ("Key", "Backbone", "Images", "Type", "Shape", "Size", "Written", "State"),
+        rows,
+        spare=("Key", "Type", "Written", "Shape"),
+    )
     _echo(f"{sum(entry.bytes for entry in entries) / 1e6:.1f} MB in {store.folder}")
+    if not all(entry.complete for entry in entries):
+        _echo("Interrupted ones go on when the next run needs them.")
 
 
 @cache_app.command("clear")
 @_with_exit_codes
 def cache_clear() -> None:
-    """Delete stored features and what engines were measured at; both are made again when needed."""
+    """Delete stored features; they are made again when needed.
+
+    What engines were measured at is deleted too.
+    """
     from tlkit.engine_choice import engines_folder, forget
     from tlkit.features import FeatureStore
 
@@ -287,7 +321,7 @@ def predict(
         if json_:
             continue
         if item.error is not None:
-            print(f"error: {printable(item.error)}", file=sys.stderr)
+            say(f"error: {item.error}")
             continue
         answers = zip(item.classes, item.confidences, strict=True)
         text = "  ".join(f"{printable(name)} {share:.1%}" for name, share in answers)
@@ -297,23 +331,6 @@ def predict(
         print(json.dumps({"schema_version": 1, "predictions": predictions}, indent=2))
     if any(item.error is not None for item in found):
         raise typer.Exit(EXIT_FAILED)
-
-
-def _print_table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=200)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in header:
-        table.add_column(name, overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
-    console.print(table)
 
 
 def _echo(text: str) -> None:
@@ -329,4 +346,4 @@ def main(arguments: list[str] | None = None) -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     warnings.filterwarnings("ignore", category=RuntimeWarning, message="Reporter '.*")
     keep_freed_memory()
-    app(arguments)
+    app(arguments, obj=sys.argv[1:] if arguments is None else arguments)

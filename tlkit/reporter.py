@@ -48,7 +48,8 @@ class Reporter(Plugin):
             split: ``"train"``, ``"validation"`` or ``"test"``.
             done: Images finished, 0 (at the start) to ``total``; ``total`` marks the end.
             total: Images in the split.
-            seconds: Seconds since the split began.
+            seconds: Seconds since the split began; 0 with ``done`` above 0 says how many an
+                interrupted run had stored.
             kwargs: ``stored`` is True if the features were on disk already.
         """
 

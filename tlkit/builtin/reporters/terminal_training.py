@@ -64,7 +64,7 @@ class TrainingViews:
         if seconds > 0:
             state += f" ({rate(done / seconds)})"
         if progress.resumed:
-            state += f"; {progress.resumed:,} more were stored before"
+            state += f", {progress.resumed:,} stored before"
         title = f"Features of {self._text.fit(progress.split, _NAME_CELLS)}"
         return Text(f"{title}: {'already stored' if stored else state}")
 
@@ -160,10 +160,8 @@ class TrainingViews:
             )
         elif best is not None:
             loss = result.history["val_loss"][best - 1]
-            kept = "the last epoch" if best == epochs else f"epoch {best}"
             yield Text(
-                f"Kept the weights of the last epoch, {epochs}. Lowest validation loss: "
-                f"{loss:.4f} in {kept}."
+                f"Kept the last epoch's weights; lowest validation loss {loss:.4f} in epoch {best}."
             )
 
     @property
@@ -182,17 +180,18 @@ class TrainingViews:
             f"{_figure(metrics.get(key), is_share):>{_FIGURE_CELLS}}"
             for _, key, is_share in self._figures()
         )
-        last = "" if self._narrow else f"{seconds:>{_FIGURE_CELLS}.1f}"
+        digits = 1 if seconds >= 1 else 2
+        last = "" if self._narrow else f"{seconds:>{_FIGURE_CELLS}.{digits}f}"
         return Text(f"{name:>{_epoch_cells(phase)}}{figures}{last}")
 
     def _bar(self, title: str, share: float, cells: int) -> Text:
         line = Text(self._text.fit(title, max(cells - 15, 4)), style="bold")
-        room = cells - line.cell_len - 8
+        room = cells - line.cell_len - 9
         if room >= _LEAST_BAR_CELLS:
             done = self._text.bar(share, room)
             line.append("  ").append(done, style=self._palette.accent + _NOT_BOLD)
             line.append(self._text.line * (room - len(done)), style="not bold dim")
-        return line.append(f" {share:4.0%}", style="not bold")
+        return line.append(f" {100 * share:3.0f} %", style="not bold")
 
     def _state(self, parts: Sequence[str], cells: int) -> Text:
         known = [part for part in parts if part]

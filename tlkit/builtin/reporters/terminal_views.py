@@ -223,7 +223,9 @@ def _extraction(item: Extraction) -> str:
     """Return where the time of an extraction went, in words."""
     total = sum(item.stage_seconds.values()) or 1.0
     stages = ", ".join(
-        f"{stage} {value / total:.0%}" for stage, value in item.stage_seconds.items() if value
+        f"{stage} {100 * value / total:.0f} %"
+        for stage, value in item.stage_seconds.items()
+        if value
     )
     return (
         f"{item.split}: {item.num_images / max(item.seconds, 1e-9):,.0f} images/s with "

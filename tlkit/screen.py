@@ -19,8 +19,9 @@ def say(text: str) -> None:
     except (OSError, ValueError, AttributeError):  # no terminal; closed; replaced by the caller
         width = 0
     for line in map(printable, text.splitlines()):
-        wrapped = textwrap.wrap(line, width, break_long_words=False, break_on_hyphens=False)
-        print("\n".join(wrapped) if width and wrapped else line, file=sys.stderr)
+        if width:
+            line = textwrap.fill(line, width, break_long_words=False, break_on_hyphens=False)
+        print(line, file=sys.stderr)
 
 
 def show_table(header: Row, rows: Sequence[Row], spare: Sequence[str] = ()) -> None:

@@ -15,7 +15,6 @@ from tlkit import printable
 
 _LIMIT = 1000
 _SPARKS, _ASCII_SPARKS = "▁▂▃▄▅▆▇█", "_.-~=+*#"
-_PARTS = "▏▎▍▌▋▊▉█"
 
 
 class ConsoleText:
@@ -70,8 +69,8 @@ class ConsoleText:
         share = min(max(share, 0.0), 1.0)
         if not self.unicode:
             return "#" * round(share * cells)
-        whole, part = divmod(round(share * cells * len(_PARTS)), len(_PARTS))
-        return _PARTS[-1] * whole + (_PARTS[part - 1] if part else "")
+        whole, half = divmod(round(share * cells * 2), 2)
+        return "━" * whole + "╸" * half
 
     def safe(self, text: object) -> str:
         """Escape control characters and what the console cannot encode."""
@@ -130,6 +129,11 @@ def clock(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def duration(seconds: float) -> str:
+    """Return a duration as ``12.3 s``, or from a minute on as ``1:23``."""
+    return f"{seconds:.1f} s" if seconds < 60 else clock(seconds)
 
 
 def describe(table: object, without: Sequence[str] = ()) -> str:

@@ -16,7 +16,13 @@ from tlkit.builtin.reporters.terminal_progress import (
     PhaseProgress,
     best_epoch,
 )
-from tlkit.builtin.reporters.terminal_text import ConsoleText, plural, rate, time_left
+from tlkit.builtin.reporters.terminal_text import (
+    ConsoleText,
+    duration,
+    plural,
+    rate,
+    time_left,
+)
 
 MAX_EPOCH_ROWS = 12
 _NAME_CELLS = 40
@@ -60,7 +66,7 @@ class TrainingViews:
     def extraction_end(self, progress: ExtractionProgress, stored: bool) -> Text:
         """A finished extraction."""
         done, seconds = progress.total - progress.resumed, progress.seconds
-        state = f"{plural(done, 'image')} in {seconds:.1f} s"
+        state = f"{plural(done, 'image')} in {duration(seconds)}"
         if seconds > 0:
             state += f" ({rate(done / seconds)})"
         if progress.resumed:
@@ -84,7 +90,7 @@ class TrainingViews:
     def solved(self, result: PhaseResult) -> Text:
         """A head that was computed without steps, in one line."""
         phase = result.phase
-        parts = [f"solved in {result.seconds:.1f} s for {plural(phase.num_images, 'image')}"]
+        parts = [f"solved in {duration(result.seconds)} for {plural(phase.num_images, 'image')}"]
         if result.chosen:
             settings = ", ".join(f"{key} = {value}" for key, value in result.chosen.items())
             parts.append(f"{settings}, chosen by the validation images")

@@ -14,7 +14,7 @@ from tlkit import ClassReport, EngineTrial, Extraction, PhaseResult, RunInfo, Ru
 from tlkit.builtin.reporters.figures import accuracy_text, figure_rows, percent
 from tlkit.builtin.reporters.terminal_colours import Palette
 from tlkit.builtin.reporters.terminal_matrix import MatrixViews
-from tlkit.builtin.reporters.terminal_text import ConsoleText, describe, plural
+from tlkit.builtin.reporters.terminal_text import ConsoleText, describe, duration, plural
 from tlkit.builtin.reporters.terminal_training import TrainingViews
 
 MAX_REPORT_CLASSES = 100
@@ -196,7 +196,7 @@ class Views:
 
 def _phase(result: PhaseResult) -> str:
     """Return how long a phase took and what it kept, in words."""
-    seconds = f"{result.phase.name}: {result.seconds:.1f} s"
+    seconds = f"{result.phase.name}: {duration(result.seconds)}"
     if not result.phase.steps:
         chosen = ", ".join(f"{key} = {value}" for key, value in result.chosen.items())
         return f"{seconds}, solved" + (f" with {chosen}" if chosen else "")

@@ -184,7 +184,12 @@ class RichReporter(Reporter):
     def _print(self, items: Iterable[RenderableType]) -> None:
         self._display.stop()
         for item in items:
-            self.console.print(item, highlight=False)
+            if isinstance(item, Text) and not self.console.is_terminal:
+                for line in item.wrap(self.console, self.console.width):
+                    line.rstrip()
+                    self.console.print(line, highlight=False)
+            else:
+                self.console.print(item, highlight=False)
 
     def _follow(self, phase: Phase) -> PhaseProgress:
         if self._phase is None:

@@ -66,8 +66,6 @@ class MatrixViews:
                 shown = "." if matrix[index, column] == 0 else str(number)
                 style = self._palette.cell(float(share), index == column)
                 line.append(f"{shown:>{cell - 1}} ", style=style)
-            if not self._console.is_terminal:  # the shade of the last cell would end a cell early
-                line.rstrip()
             lines.append(line)
         return lines
 

@@ -1,6 +1,9 @@
 """What a terminal shows in the end, as pyte, a terminal in memory, understands it."""
 
 import io
+import os
+import signal
+import sys
 
 import pytest
 from rich.console import Console
@@ -192,6 +195,27 @@ def test_a_hint_is_overwritten_by_what_others_print():
     display.hint("Saving")
     display.draw(lambda: [Text("line")])
     assert terminal.rows()[1:] == ["line"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs SIGINT")
+def test_an_interrupt_waits_for_the_frame_and_is_not_lost():
+    terminal = Terminal()
+    display = Display(terminal.console)
+    write, pressed = terminal.write, []
+
+    def interrupted(text):
+        if "line" in text and not pressed:
+            pressed.append(True)
+            os.kill(os.getpid(), signal.SIGINT)
+        return write(text)
+
+    terminal.write = interrupted
+    with pytest.raises(KeyboardInterrupt):
+        display.draw(lambda: [Text("line 1"), Text("line 2")])
+    assert terminal.rows() == ["line 1", "line 2"]
+    display.stop()
+    assert terminal.rows() == []
+    assert not terminal.screen.cursor.hidden
 
 
 def test_what_is_printed_during_a_draw_goes_above(capsys):

@@ -12,7 +12,7 @@ from rich.console import Console, RenderableType
 from rich.text import Text
 
 from tlkit import ConfigError, EngineTrial, Phase, PhaseResult, Reporter, RunInfo, RunResult
-from tlkit.builtin.reporters.terminal_display import Display
+from tlkit.builtin.reporters.terminal_display import Display, undisturbed
 from tlkit.builtin.reporters.terminal_progress import ExtractionProgress, PhaseProgress
 from tlkit.builtin.reporters.terminal_views import Views
 
@@ -182,14 +182,15 @@ class RichReporter(Reporter):
             self._print(self._views.training.epochs(progress))
 
     def _print(self, items: Iterable[RenderableType]) -> None:
-        self._display.stop()
-        for item in items:
-            if isinstance(item, Text) and not self.console.is_terminal:
-                for line in item.wrap(self.console, self.console.width):
-                    line.rstrip()
-                    self.console.print(line, highlight=False)
-            else:
-                self.console.print(item, highlight=False)
+        with undisturbed():
+            self._display.stop()
+            for item in items:
+                if isinstance(item, Text) and not self.console.is_terminal:
+                    for line in item.wrap(self.console, self.console.width):
+                        line.rstrip()
+                        self.console.print(line, highlight=False)
+                else:
+                    self.console.print(item, highlight=False)
 
     def _follow(self, phase: Phase) -> PhaseProgress:
         if self._phase is None:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
 
 from rich.console import Console, Group
 from rich.control import Control
@@ -16,6 +20,23 @@ from rich.text import Text
 SECONDS_BETWEEN_DRAWS = 0.1
 MAX_CELLS = 100
 _CLEAR_LINE = Control(ControlType.CARRIAGE_RETURN, (ControlType.ERASE_IN_LINE, 2))
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Let Ctrl-C wait until what is being written is whole; half a frame could not be removed."""
+    handler = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(handler):
+        yield
+        return
+    waiting: list[tuple[int, FrameType | None]] = []
+    signal.signal(signal.SIGINT, lambda number, frame: waiting.append((number, frame)))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+        if waiting:
+            handler(*waiting[0])
 
 
 class Display:
@@ -46,10 +67,11 @@ class Display:
 
         Downloads and imports print to the terminal themselves, which live lines would hold back.
         """
-        self.stop()
-        if self.usable:
-            self._console.print(Text(text[: self.cells]), end="\r", highlight=False)
-            self._hinted = True
+        with undisturbed():
+            self.stop()
+            if self.usable:
+                self._console.print(Text(text[: self.cells]), end="\r", highlight=False)
+                self._hinted = True
 
     def draw(self, lines: Callable[[], Sequence[Text]], now: bool = True) -> None:
         """Show some lines in place of those before.
@@ -65,23 +87,25 @@ class Display:
             return
         self._drawn_at = clock
         drawn = list(lines())
-        if self._live is None and not self._start():
-            return
-        assert self._live is not None
-        self._mind_narrowing()
-        self._lengths = [line.cell_len for line in drawn]
-        self._live.update(Group(*drawn), refresh=True)
+        with undisturbed():
+            if self._live is None and not self._start():
+                return
+            assert self._live is not None
+            self._mind_narrowing()
+            self._lengths = [line.cell_len for line in drawn]
+            self._live.update(Group(*drawn), refresh=True)
 
     def stop(self) -> None:
         """Take the lines away, and show the cursor again."""
-        if self._hinted:
-            self._hinted = False
-            self._console.control(_CLEAR_LINE)
-        live, self._live = self._live, None
-        if live is not None:
-            self._mind_narrowing()
-            live.stop()
-        self._lengths = []
+        with undisturbed():
+            if self._hinted:
+                self._hinted = False
+                self._console.control(_CLEAR_LINE)
+            live, self._live = self._live, None
+            if live is not None:
+                self._mind_narrowing()
+                live.stop()
+            self._lengths = []
 
     def _start(self) -> bool:
         self.stop()

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -109,6 +110,93 @@ def test_quickstart_predict_and_cache(call, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
+@pytest.mark.parametrize(
+    ("shown", "stage", "kept", "again"),
+    [
+        ("Starting TensorFlow", "while starting TensorFlow.", None, "Run again"),
+        ("64 of 1,437", "while computing features of train: ", "stored", "Go on"),
+        ("best", "in epoch ", "config.toml. Epochs are not kept", "Run again"),
+        ("Saving", "while (testing|saving).", "config.toml", "Run again"),
+    ],
+)
+def test_ctrl_c_leaves_a_clean_screen_and_says_how_to_go_on(tmp_path, shown, stage, kept, again):
+    pyte = pytest.importorskip("pyte", reason="pyte renders the screen: pip install 'tlkit[test]'")
+    epochs = 2 if shown == "Saving" else 100_000
+    process, descriptor = in_terminal(tmp_path, epochs)
+    screen = pyte.Screen(100, 40)
+    stream, raw, pressed = pyte.ByteStream(screen), b"", 0.0
+    while (data := read_terminal(descriptor)) is not None:
+        raw += data
+        stream.feed(data)
+        if not pressed and any(shown in line for line in screen.display):
+            pressed = time.monotonic()
+            os.write(descriptor, b"\x03")
+    os.close(descriptor)
+    code = process.wait(60)
+    rows = [line.rstrip() for line in screen.display if line.strip()]
+    assert pressed, rows
+    assert code == 130, rows
+    assert not screen.cursor.hidden
+    assert b"Traceback" not in raw
+    begins = [number for number, row in enumerate(rows) if row.startswith("Interrupted")]
+    assert len(begins) == 1, "\n".join(rows)
+    (begin,) = begins
+    message = " ".join(rows[begin:])
+    assert re.match(f"Interrupted {stage}", message)
+    assert (kept or "Nothing was kept yet.") in message
+    assert rows[-1].startswith(f"{again}: python -m tlkit run quickstart")
+    # No bar is left, and the epochs so far are there once.
+    assert not any(row.startswith(("Epoch 1", "Features of train  ")) for row in rows)
+    assert sum(row.split()[0].startswith("1/") for row in rows) == (shown in ("best", "Saving"))
+    folders = list((tmp_path / "runs").iterdir()) if (tmp_path / "runs").exists() else []
+    assert [[item.name for item in folder.iterdir()] for folder in folders] == (
+        [["config.toml"]] * (kept is not None)
+    )
+
+
+def in_terminal(folder, epochs):
+    """Start a run in a terminal of 100 columns; return the process and the terminal's other end."""
+    import fcntl
+    import pty
+    import struct
+    import termios
+
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
+    environment = {key: value for key, value in os.environ.items() if key != "COLUMNS"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tlkit", "run", "quickstart", "--set", f"workflow.epochs={epochs}"],
+        cwd=folder,
+        env={**environment, "TLKIT_CACHE": str(folder / "cache"), "TERM": "xterm-256color"},
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    )
+    os.close(theirs)
+    return process, ours
+
+
+def read_terminal(descriptor):
+    """Return what comes next; None at the end."""
+    try:
+        return os.read(descriptor, 65536) or None
+    except OSError:  # Linux's way to say so
+        return None
+
+
+@pytest.mark.slow
+def test_an_error_is_shown_once_and_whole(call):
+    code, out, err = call("run", "quickstart", "--set", "workflow.learning_rate=1e30")
+    assert code == 1
+    assert "The training loss became" in err
+    assert "check the data for broken images" in err
+    assert "loss became" not in out
+
+
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="needs SIGINT")
 def test_an_interrupt_exits_130_and_says_what_was_kept(tmp_path):
     process = subprocess.Popen(
@@ -135,7 +223,9 @@ def test_an_interrupt_exits_130_and_says_what_was_kept(tmp_path):
         process.kill()
         pytest.fail("five interrupts did not end the run")
     assert process.returncode == 130, err
-    assert "Kept:" in err
+    assert "Kept: the features that are stored; runs/" in err
+    assert "Run again: python -m tlkit run quickstart --set workflow.epochs=100000" in err
+    assert err.count("Interrupted") == 1
     assert "Traceback" not in err
     (folder,) = (tmp_path / "runs").iterdir()
     assert [item.name for item in folder.iterdir()] == ["config.toml"]

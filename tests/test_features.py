@@ -82,8 +82,10 @@ def test_an_interrupted_extraction_goes_on_after_its_last_whole_row(store):
     with (entry / features.PARTIAL).open("ab") as file:
         file.write(b"torn")
     seen = []
-    found, stored = store.get(wanted(), lambda done, *_: seen.append(done))
-    assert seen == [24, 32, 40]
+    found, stored = store.get(
+        wanted(), lambda done, total, seconds: seen.append((done, seconds > 0))
+    )
+    assert seen == [(16, False), (24, True), (32, True), (40, True)]
     assert not stored
     np.testing.assert_array_equal(found, ROWS)
 

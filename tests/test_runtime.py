@@ -43,6 +43,20 @@ def test_a_failure_to_start_shows_what_was_held_back():
     assert "ImportError: no library" in done.stderr
 
 
+def test_an_interrupted_start_shows_nothing_of_it():
+    code = (
+        "import os, sys\n"
+        "from tlkit.runtime import _held_back_stderr\n"
+        "try:\n"
+        "    with _held_back_stderr():\n"
+        "        os.write(2, b'from C++')\n"
+        "        raise KeyboardInterrupt\n"
+        "except KeyboardInterrupt:\n"
+        "    os.write(2, b'ended')\n"
+    )
+    assert run(code).stderr == "ended"
+
+
 def test_keeping_freed_memory_works_where_glibc_is():
     done = run("from tlkit.runtime import keep_freed_memory; print(keep_freed_memory())")
     assert done.stdout.strip() in ("True", "False")

@@ -155,12 +155,15 @@ def test_fine_tuning_changes_the_last_blocks_and_no_batch_normalisation(make_tra
     np.testing.assert_allclose(found, result.test.probabilities, atol=1e-5)
 
 
+PROGRESS = ("on_extract_progress", "on_epoch_progress")
+
+
 def test_reporters_see_every_event_in_order(make_trainer):
     recorder = Recorder()
     make_trainer(
         reporters=[recorder], workflow=FreezeAndTrain(epochs=2, fine_tune_epochs=1, unfreeze=1)
     ).run()
-    names = [name for name in recorder.names() if "progress" not in name]
+    names = [name for name in recorder.names() if name not in ("on_stage", *PROGRESS)]
     epochs = [
         "on_engine_chosen",
         "on_phase_begin",
@@ -170,7 +173,10 @@ def test_reporters_see_every_event_in_order(make_trainer):
     ]
     fine = ["on_phase_begin", "on_epoch_end", "on_phase_end"]
     assert names == ["on_run_begin", *epochs, *fine, "on_run_end"]
-    assert {"on_extract_progress", "on_epoch_progress"} <= set(recorder.names())
+    assert set(PROGRESS) <= set(recorder.names())
+    stages = [arguments[0] for name, arguments in recorder.events if name == "on_stage"]
+    assert stages == ["start", "data", "model", "evaluation", "saving", "reports"]
+    assert recorder.names().index("on_run_begin") == 2
 
 
 def test_listeners_see_the_same_and_are_no_part_of_the_config(make_trainer):
@@ -687,7 +693,8 @@ def test_what_fine_tuning_cannot_do_is_said_before_anything_is_computed(make_tra
         recorder = Recorder()
         with pytest.raises(ConfigError, match=message):
             make_trainer(workflow=workflow, head=head, reporters=[recorder]).run()
-        assert recorder.names() == ["on_run_begin", "on_error"]
+        stages = ["on_stage"] * 2
+        assert recorder.names() == [*stages, "on_run_begin", "on_stage", "on_error"]
 
 
 def test_an_optimizer_that_scales_the_loss_is_refused(make_trainer):

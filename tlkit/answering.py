@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated, ParamSpec, TextIO
 import typer
 
 from tlkit.errors import TlkitError
+from tlkit.interruption import exit_on_next_interrupt
+from tlkit.screen import say
 
 if TYPE_CHECKING:
     from tlkit.documents import Document
@@ -20,11 +22,6 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 JSON_FLAG = "--json"
-INTERRUPTED = (
-    "Interrupted. Kept: the features computed so far (the next run goes on from there) and the run "
-    "folder with its config. Give the same command to start again."
-)
-
 JsonOption = Annotated[
     bool, typer.Option(JSON_FLAG, help="Print one JSON document for programs, and nothing else.")
 ]
@@ -50,8 +47,9 @@ def answers(command: Callable[P, Document | None]) -> Callable[P, None]:
             except TlkitError as err:
                 document, code = _error(err, str(err), err.exit_code, as_json), err.exit_code
             except KeyboardInterrupt as err:
+                exit_on_next_interrupt()
                 code = EXIT_INTERRUPTED
-                document = _error(err, str(err) or INTERRUPTED, code, as_json)
+                document = _error(err, str(err) or "Interrupted.", code, as_json)
             except Exception as err:
                 if not as_json or isinstance(err, typer.Exit):
                     raise
@@ -72,10 +70,10 @@ def call(app: typer.Typer, arguments: list[str] | None) -> None:
     """Run an app and exit; with ``--json`` a wrong command line is told in JSON too."""
     given = sys.argv[1:] if arguments is None else arguments
     if JSON_FLAG not in given:
-        app(arguments)
+        app(arguments, obj=given)
         return
     try:
-        code = app(arguments, standalone_mode=False)
+        code = app(arguments, obj=given, standalone_mode=False)
     except Exception as err:
         # Typer brings its own copy of click, older versions of it the package click.
         explain = getattr(err, "format_message", None)
@@ -91,9 +89,7 @@ def call(app: typer.Typer, arguments: list[str] | None) -> None:
 
 def _error(err: BaseException, message: str, code: int, as_json: bool) -> Document | None:
     if not as_json:
-        print(
-            message if isinstance(err, KeyboardInterrupt) else f"error: {message}", file=sys.stderr
-        )
+        say(message if isinstance(err, KeyboardInterrupt) else f"error: {message}")
         return None
     from tlkit.documents import Error
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
 import warnings
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -13,6 +13,8 @@ import typer
 from tlkit import __version__
 from tlkit.answering import JsonOption, answers, call
 from tlkit.errors import ConfigError
+from tlkit.interruption import Interrupted, Watch, command_line
+from tlkit.screen import say, show_groups, show_table
 
 if TYPE_CHECKING:
     from tlkit import documents
@@ -49,6 +51,7 @@ def _options(
 @app.command()
 @answers
 def run(
+    context: typer.Context,
     recipe: Annotated[str, typer.Argument(help="Name of a recipe, or path of a TOML file.")],
     set_: Annotated[
         list[str] | None,
@@ -65,7 +68,9 @@ def run(
 
     trainer = build_trainer(recipe, set_ or [], runs=runs)
     trainer.one_thread_per_operation = not trainer.workflow.fine_tunes
-    return Run.of(trainer.run())
+    with Watch(command_line(context.obj)) as watch:
+        trainer.listeners = [watch]
+        return Run.of(trainer.run())
 
 
 @recipes_app.callback(invoke_without_command=True)
@@ -79,14 +84,13 @@ def recipes_list(context: typer.Context, json_: JsonOption = False) -> documents
     from tlkit.config import recipes
     from tlkit.documents import Recipes, RecipeSummary
 
-    found = []
+    rows = []
     for name, text in recipes().items():
         lines = [line[1:].strip() for line in text.splitlines() if line.startswith("#")]
-        summary = f"{' '.join(lines).split(': ')[0].rstrip('.')}."
-        found.append(RecipeSummary(name=name, summary=summary))
-        if not json_:
-            print(f"{name:<12} {summary}")
-    return Recipes(recipes=found)
+        rows.append((name, f"{' '.join(lines).split(': ')[0].rstrip('.')}."))
+    if not json_:
+        show_table(("Recipe", "What"), rows)
+    return Recipes(recipes=[RecipeSummary(name=name, summary=text) for name, text in rows])
 
 
 @recipes_app.command("show")
@@ -107,6 +111,7 @@ def recipes_show(
 @app.command()
 @answers
 def bench(
+    context: typer.Context,
     data: Annotated[
         Path, typer.Argument(help="CIFAR-10 as .npz with x_train, y_train, x_test, y_test.")
     ],
@@ -124,7 +129,10 @@ def bench(
     output: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("bench"),
     json_: JsonOption = False,
 ) -> documents.Bench:
-    """Time whole jobs against plain Keras; continue an interrupted bench."""
+    """Time whole jobs against plain Keras.
+
+    With the same output an interrupted bench goes on.
+    """
     from tlkit.bench import run_bench
     from tlkit.documents import Bench
 
@@ -133,8 +141,9 @@ def bench(
             case or [], data, rounds, output, images, lambda line: print(line, flush=True)
         )
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(
-            f"Interrupted. What was measured is kept in {output}; give the same command to go on."
+        raise Interrupted(
+            f"Interrupted.\nKept: what was measured, in {output}.\n"
+            f"Go on: {command_line(context.obj)}"
         ) from None
     return Bench.model_validate({**found, **found["summary"], "folder": output, "images": images})
 
@@ -142,6 +151,7 @@ def bench(
 @app.command()
 @answers
 def compare(
+    context: typer.Context,
     sources: Annotated[
         list[str],
         typer.Argument(
@@ -167,7 +177,11 @@ def compare(
     ] = None,
     json_: JsonOption = False,
 ) -> documents.ComparisonDocument:
-    """Compare backbones, heads and few images in a grid, or finished runs side by side."""
+    """Compare models in a grid, or finished runs side by side.
+
+    A grid runs every backbone with every head, number of images and seed; the cells that are
+    finished are kept, and an interrupted grid goes on.
+    """
     from tlkit.compare.command import compare_sources
 
     grid = {
@@ -176,13 +190,15 @@ def compare(
         "--few-shot": few_shot,
         "--seeds": seeds,
     }
-    return compare_sources(sources, grid, set_ or [], output, quiet=json_)
+    return compare_sources(
+        sources, grid, set_ or [], output, quiet=json_, command=command_line(context.obj)
+    )
 
 
 @app.command()
 @answers
 def plugins(json_: JsonOption = False) -> documents.Plugins:
-    """List plugins: kind, name, where they come from; and packages that failed to load."""
+    """List the plugins, and packages that failed to load."""
     from tlkit.documents import BrokenPlugin, PluginEntry, Plugins
     from tlkit.registry import Registry
 
@@ -202,14 +218,24 @@ def plugins(json_: JsonOption = False) -> documents.Plugins:
     )
     if json_:
         return document
-    rows = [
-        (entry.kind, entry.name, f"{entry.distribution} {entry.version}", entry.summary)
-        for entry in document.plugins
-    ]
-    _print_table(("Kind", "Name", "From", "What"), rows)
+    if sys.stdout.isatty():
+        groups: dict[str, list[tuple[str, str]]] = {}
+        for entry in document.plugins:
+            built_in = entry.distribution == "tlkit"
+            source = "" if built_in else f" From {entry.distribution} {entry.version}."
+            groups.setdefault(f"{entry.kind.capitalize()}s", []).append(
+                (entry.name, f"{entry.summary}{source}")
+            )
+        show_groups(groups)
+    else:
+        rows = [
+            (entry.kind, entry.name, f"{entry.distribution} {entry.version}", entry.summary)
+            for entry in document.plugins
+        ]
+        show_table(("Kind", "Name", "From", "What"), rows)
     for item in document.broken:
         source = f"{item.distribution} {item.version}".strip()
-        _echo(f"Broken: {source}, entry point {item.entry_point}: {item.reason}")
+        say(f"Broken: {source}, entry point {item.entry_point}: {item.reason}")
     return document
 
 
@@ -236,19 +262,28 @@ def cache_list(json_: JsonOption = False) -> documents.Cache:
             "x".join(str(side) for side in entry.shape),
             f"{entry.bytes / 1e6:.1f} MB",
             time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.modified)),
-            "whole" if entry.complete else "interrupted: the next run continues it",
+            "whole" if entry.complete else "interrupted",
         )
         for entry in entries
     ]
-    _print_table(("Key", "Backbone", "Images", "Type", "Shape", "Size", "Written", "State"), rows)
+    show_table(
+        ("Key", "Backbone", "Images", "Type", "Shape", "Size", "Written", "State"),
+        rows,
+        spare=("Key", "Type", "Written", "Shape"),
+    )
     _echo(f"{sum(entry.bytes for entry in entries) / 1e6:.1f} MB in {store.folder}")
+    if not all(entry.complete for entry in entries):
+        _echo("Interrupted ones go on when the next run needs them.")
     return document
 
 
 @cache_app.command("clear")
 @answers
 def cache_clear(json_: JsonOption = False) -> documents.CacheCleared:
-    """Delete stored features and what engines were measured at; both are made again when needed."""
+    """Delete stored features; they are made again when needed.
+
+    What engines were measured at is deleted too.
+    """
     from tlkit.documents import CacheCleared
     from tlkit.engine_choice import engines_folder, forget
     from tlkit.features import FeatureStore
@@ -270,8 +305,6 @@ def predict(
     json_: JsonOption = False,
 ) -> documents.Predictions:
     """Classify pictures with the model of a finished run."""
-    import sys
-
     from tlkit import printable
     from tlkit.documents import PredictedPicture, Predictions
     from tlkit.predictor import predict as predict_pictures
@@ -282,7 +315,7 @@ def predict(
         if json_:
             continue
         if item.error is not None:
-            print(f"error: {printable(item.error)}", file=sys.stderr)
+            say(f"error: {item.error}")
             continue
         answer = zip(item.classes, item.confidences, strict=True)
         text = "  ".join(f"{printable(name)} {share:.1%}" for name, share in answer)
@@ -335,23 +368,6 @@ def schema(
     elif not json_:
         print(json.dumps(next(iter(document.schemas.values())), indent=2))
     return document
-
-
-def _print_table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=200)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in header:
-        table.add_column(name, overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
-    console.print(table)
 
 
 def _echo(text: str) -> None:

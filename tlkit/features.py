@@ -92,7 +92,8 @@ class FeatureStore:
 
         Args:
             wanted: What to find or compute.
-            progress: Called with (done, total, seconds).
+            progress: Called with (done, total, seconds); where an interrupted extraction goes on,
+                at first with the images that are there and 0 seconds.
 
         Returns:
             A read-only memory-mapped array (N, ...), and whether it was stored already.
@@ -174,6 +175,8 @@ class FeatureStore:
         partial.touch()
         first = done = max(0, partial.stat().st_size - len(header)) // row_bytes
         begin = time.monotonic()
+        if first and progress is not None:
+            progress(first, shape[0], 0.0)
         with partial.open("r+b") as file:
             file.write(header)
             file.truncate(len(header) + done * row_bytes)

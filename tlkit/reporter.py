@@ -19,6 +19,15 @@ class Reporter(Plugin):
 
     kind: ClassVar[str] = "reporter"
 
+    def on_stage(self, stage: str, **kwargs: Any) -> None:
+        """Called when a run turns to another of its parts, also before ``on_run_begin``.
+
+        Args:
+            stage: ``"start"`` (importing TensorFlow), ``"data"``, ``"model"``, ``"evaluation"``,
+                ``"saving"`` or ``"reports"``; extraction and training have events of their own.
+            kwargs: Room for more.
+        """
+
     def on_run_begin(self, run: RunInfo, **kwargs: Any) -> None:
         """Called once the data is loaded and before anything is computed.
 
@@ -39,7 +48,8 @@ class Reporter(Plugin):
             split: ``"train"``, ``"validation"`` or ``"test"``.
             done: Images finished, 0 (at the start) to ``total``; ``total`` marks the end.
             total: Images in the split.
-            seconds: Seconds since the split began.
+            seconds: Seconds since the split began; 0 with ``done`` above 0 says how many an
+                interrupted run had stored.
             kwargs: ``stored`` is True if the features were on disk already.
         """
 

@@ -214,10 +214,10 @@ class Trainer:
         begin = time.monotonic()
         seconds: dict[str, float] = {}
         digests = self.digests if self.digests is not None else KnownDigests()
-        with _timed(seconds, "start"):
+        with _stage(events, seconds, "start"):
             self.start_tensorflow()
             self._import_modules()
-        with _timed(seconds, "data"):
+        with _stage(events, seconds, "data"):
             data = self.dataset.load(self.seed)
             _check_data(data, self.dataset)
             # Now, as a workflow may change labels.
@@ -255,14 +255,15 @@ class Trainer:
             notes=(*self.notes, *data.notes, *notes),
             idle_options={
                 plugin.kind: plugin.idle_options()
-                for plugin in (self.dataset, self.backbone, self.head, self.workflow)
-            },
+                for plugin in (self.dataset, self.backbone, self.head)
+            }
+            | {self.workflow.kind: self.workflow.idle_options(self.head)},
             class_counts=_class_counts(subsets["train"], len(data.class_names)),
             duplicates=leakage.counts,
             validates_on_test=on_test,
         )
         events.emit("on_run_begin", info, pictures=data.pictures, duplicates=leakage.pairs)
-        with _timed(seconds, "model"):
+        with _stage(events, seconds, "model"):
             session = self._session(data.class_names, subsets, events, engines, digests)
             weights_digest = digest_weights(session.model.backbone)
         self.workflow.run(session)
@@ -271,7 +272,7 @@ class Trainer:
         if not session.fine_tuned:
             for view in session.test_time_augmentation.views:
                 session.features("test", fixed=view)  # timed with the features
-        with _timed(seconds, "evaluation"):
+        with _stage(events, seconds, "evaluation"):
             test, model = self._test(session, data.class_names)
         result = RunResult(
             info=info,
@@ -328,6 +329,7 @@ class Trainer:
     def _finish(
         self, result: RunResult, data: ImageData, events: Events, begin: float
     ) -> RunResult:
+        events.emit("on_stage", "saving")
         saving = time.monotonic()
         if result.folder is not None:
             run_folder.save(result.folder, result, self.save)
@@ -335,6 +337,7 @@ class Trainer:
         result = replace(
             result, seconds={**result.seconds, "saving": now - saving, "total": now - begin}
         )
+        events.emit("on_stage", "reports")
         events.emit("on_run_end", result, test_names=data.test.names)
         # Reporters cannot be told how long they took; the record and the caller are.
         end = time.monotonic()
@@ -559,7 +562,8 @@ def _stratified(labels: Any, share: float, seed: int) -> tuple[Any, Any]:
 
 
 @contextmanager
-def _timed(seconds: dict[str, float], key: str) -> Any:
+def _stage(events: Events, seconds: dict[str, float], key: str) -> Any:
+    events.emit("on_stage", key)
     begin = time.monotonic()
     yield
     seconds[key] = seconds.get(key, 0.0) + time.monotonic() - begin

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 from tlkit.plugin import Plugin
 
 if TYPE_CHECKING:
+    from tlkit.head import Head
     from tlkit.session import Session
 
 
@@ -31,3 +32,11 @@ class Workflow(Plugin, ABC):
                 the head on stored features, ``fine_tune()`` trains the whole model with chosen
                 blocks unfrozen. Each call is one phase, reported and recorded.
         """
+
+    def idle_options(self, head: Head | None = None) -> tuple[str, ...]:
+        """Return the options that change nothing as the others are set.
+
+        Args:
+            head: The head that is trained, where that makes a difference.
+        """
+        return ()

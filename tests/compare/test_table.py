@@ -70,6 +70,21 @@ def test_the_table_keeps_within_the_terminal(width):
     assert ("Validation" in flat) == (width == 120)
 
 
+@pytest.mark.parametrize("width", [40, 60, 80])
+def test_runs_side_by_side_keep_their_numbers_whole(width):
+    cells = tuple(
+        dataclasses.replace(cell(head=head), name=f"20261124-15430{number}-{head}")
+        for number, head in enumerate(("logistic", "knn"))
+    )
+    text = shown(Comparison(cells), width)
+    assert max(map(len, text.splitlines())) <= width
+    assert "…" not in text
+    words = text.split()
+    for word in ("20261124-154300-", "20261124-154301-", "logistic", "81.2", "(78.7-83.5)"):
+        assert word in words
+    assert ("Params" in words) == (width == 80)
+
+
 def test_text_from_outside_moves_no_cursor():
     cells = (Cell("\x1b[31mred", "[bold]", 0, "", error="\x1b[2J"), cell("\x1b[31mred", "[bold]"))
     text = shown(Comparison(cells), 200)

@@ -15,6 +15,7 @@ from tlkit.compare.table import show
 from tlkit.config import recipes
 from tlkit.documents import ComparisonDocument
 from tlkit.errors import ConfigError
+from tlkit.interruption import Interrupted
 from tlkit.text import printable
 
 PIPED_WIDTH = 200
@@ -27,6 +28,7 @@ def compare_sources(
     output: Path | None,
     *,
     quiet: bool,
+    command: str = "the same command",
 ) -> ComparisonDocument:
     """Run a grid or compare finished runs, and show the result; progress goes to stderr.
 
@@ -37,13 +39,15 @@ def compare_sources(
         overrides: ``TABLE.KEY=VALUE`` each; for a grid only.
         output: Folder for the results.
         quiet: Print no table.
+        command: What to give to go on after an interrupt.
 
     Raises:
+        Interrupted: If it is interrupted, with what was kept and how to go on.
         TlkitError: If the arguments do not fit together, or the comparison cannot be made.
     """
     configs = [item for item in sources if item in recipes() or item.endswith(".toml")]
     if len(sources) == 1 and (configs or not Path(sources[0]).expanduser().is_dir()):
-        comparison = _grid(sources[0], grid, overrides, output or Path("comparison"))
+        comparison = _grid(sources[0], grid, overrides, output or Path("comparison"), command)
     elif len(sources) > 1 and not configs:
         given = [name for name, value in grid.items() if value] + ["--set"] * bool(overrides)
         if given:
@@ -63,7 +67,7 @@ def compare_sources(
 
 
 def _grid(
-    source: str, grid: Mapping[str, str], overrides: Sequence[str], output: Path
+    source: str, grid: Mapping[str, str], overrides: Sequence[str], output: Path, command: str
 ) -> Comparison:
     console = Console(stderr=True, highlight=False)
     finished = 0
@@ -89,8 +93,9 @@ def _grid(
             )
     except KeyboardInterrupt:
         cells = "1 cell" if finished == 1 else f"{finished} cells"
-        raise KeyboardInterrupt(
-            f"Interrupted after {cells}, kept in {output}. Give the same command to go on."
+        raise Interrupted(
+            f"Interrupted after {cells}.\nKept: these in {output}, and the features that are "
+            f"stored.\nGo on: {command}"
         ) from None
 
 

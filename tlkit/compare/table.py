@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from rich import box
-from rich.console import Console
+from rich.cells import cell_len
+from rich.console import Console, JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
@@ -14,17 +16,23 @@ from tlkit.compare.summary import Row, summarise
 from tlkit.run_folder import CONFIG
 from tlkit.text import printable
 
-WIDE = 115
+WIDE, BROAD = 115, 150
+_NAMES = ("Run", "Backbone", "Head")
+_OF_WIDE = ("Validation\n(%)", "Total\n(s)", "Images/s")
+# What a narrow console goes without, the first of them first.
+_SPARE = ("Saved\n(MB)", "Params\n(M)", "Training\n(s)", "Features\n(s)", "Backbone")
+# The time that the name of a run folder begins with stands on a line of its own.
+_TIME = re.compile(r"^(\d{8}-\d{6})-")
 
 
 def show(comparison: Comparison, console: Console) -> None:
     """Print the table, what failed, and the tests of pairs.
 
     Below 115 columns the table leaves out what ``comparison.csv`` has: validation accuracy, total
-    seconds and images per second.
+    seconds and images per second; where the others do not fit either, some of these.
     """
     rows = summarise(comparison.cells)
-    console.print(_table(rows, console.width >= WIDE))
+    console.print(_table(rows, console.width))
     for line in _lines(comparison, rows):
         console.print(Text(printable(line)), soft_wrap=not console.is_terminal)
 
@@ -71,42 +79,48 @@ def _lines(comparison: Comparison, rows: tuple[Row, ...]) -> Iterator[str]:
         )
 
 
-def _table(rows: tuple[Row, ...], wide: bool) -> Table:
+def _table(rows: tuple[Row, ...], width: int) -> Table:
     several = any(len(row.seeds) > 1 for row in rows)
     few = len({row.few_shot for row in rows}) > 1
+    columns: dict[str, list[str]] = {
+        "Run": [printable(row.name) for row in rows],
+        "Backbone": [printable(row.backbone) for row in rows],
+        "Head": [printable(row.head) for row in rows],
+        "Images\nper class": [f"{row.few_shot:,}" if row.few_shot else "all" for row in rows],
+        "Test accuracy\n(%)": [_accuracy(row) for row in rows],
+        "Validation\n(%)": [_number(row.validation_accuracy, 1, 100) for row in rows],
+        "Features\n(s)": [_features(row) for row in rows],
+        "Training\n(s)": [_number(row.training_seconds, 1) for row in rows],
+        "Total\n(s)": [_number(row.total_seconds, 1) for row in rows],
+        "Images/s": [_number(row.images_per_second, 0) for row in rows],
+        "Params\n(M)": [_number(row.parameters, 2, 1e-6) for row in rows],
+        "Saved\n(MB)": [_number(row.model_bytes, 1, 1e-6) for row in rows],
+        "Seeds": [str(len(row.seeds)) for row in rows],
+    }
+    for name, shown in (
+        ("Run", any(row.name for row in rows)),
+        ("Images\nper class", few),
+        ("Seeds", several),
+        *((name, width >= WIDE) for name in _OF_WIDE),
+    ):
+        if not shown:
+            del columns[name]
+    if "Run" in columns and width < BROAD:
+        columns["Run"] = [_TIME.sub(r"\1-\n", name) for name in columns["Run"]]
+    for name in _SPARE:
+        if sum(_least_cells(item, cells) + 1 for item, cells in columns.items()) + 1 > width:
+            columns.pop(name, None)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=0)
-    named = any(row.name for row in rows)
-    if named:
-        table.add_column("Run", overflow="fold")
-    table.add_column("Backbone", overflow="fold")
-    table.add_column("Head", overflow="fold")
-    if few:
-        table.add_column("Images\nper class", justify="right")
-    table.add_column("Test accuracy\n(%)", justify="right")
-    numbers = ["Features\n(s)", "Training\n(s)", "Params\n(M)", "Saved\n(MB)"]
-    if wide:
-        table.add_column("Validation\n(%)", justify="right")
-        numbers[2:2] = ["Total\n(s)", "Images/s"]
-    for name in numbers:
-        table.add_column(name, justify="right")
-    if several:
-        table.add_column("Seeds", justify="right")
-    for row in rows:
-        cells = [printable(row.name)] if named else []
-        cells += [printable(row.backbone), printable(row.head)]
-        if few:
-            cells.append(f"{row.few_shot:,}" if row.few_shot else "all")
-        cells.append(_accuracy(row))
-        if wide:
-            cells.append(_number(row.validation_accuracy, 1, 100))
-        cells += [_features(row), _number(row.training_seconds, 1)]
-        if wide:
-            cells += [_number(row.total_seconds, 1), _number(row.images_per_second, 0)]
-        cells += [_number(row.parameters, 2, 1e-6), _number(row.model_bytes, 1, 1e-6)]
-        if several:
-            cells.append(str(len(row.seeds)))
-        table.add_row(*(Text(cell) for cell in cells))
+    for name in columns:
+        justify: JustifyMethod = "left" if name in _NAMES else "right"
+        table.add_column(name, overflow="fold", no_wrap=name == "Run", justify=justify)
+    for cells in zip(*columns.values(), strict=True):
+        table.add_row(*map(Text, cells))
     return table
+
+
+def _least_cells(name: str, cells: list[str]) -> int:
+    return max(cell_len(part) for text in (name, *cells) for part in text.split() or [""])
 
 
 def _accuracy(row: Row) -> str:

@@ -1,6 +1,8 @@
 import pytest
 
 from tlkit import ConfigError
+from tlkit.builtin.heads.dense import Dense
+from tlkit.builtin.heads.logistic import Logistic
 from tlkit.builtin.workflows.freeze_and_train import FreezeAndTrain
 
 
@@ -42,6 +44,15 @@ def test_options_of_a_phase_that_does_not_run_are_idle():
     assert {"fine_tune_epochs", "mixup", "unfreeze"} <= set(idle)
     assert not {"epochs", "class_weight", "early_stopping"} & set(idle)
     assert FreezeAndTrain(fine_tune_epochs=1).idle_options() == ()
+
+
+def test_options_of_gradient_steps_are_idle_for_a_head_that_is_solved():
+    stepless = {"epochs", "learning_rate", "early_stopping"}
+    solved = FreezeAndTrain().idle_options(Logistic())
+    assert stepless | {"batch_size", "mixup"} <= set(solved)
+    assert "class_weight" not in solved
+    assert set(FreezeAndTrain(fine_tune_epochs=1).idle_options(Logistic())) == stepless
+    assert not stepless & set(FreezeAndTrain().idle_options(Dense()))
     stored = FreezeAndTrain(fine_tune_epochs=1, unfreeze=3, fine_tune_views=2)
     assert stored.idle_options() == ("augment",)
 

@@ -5,22 +5,28 @@ from __future__ import annotations
 import functools
 import os
 import sys
-import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, TypeVar, cast
 
 from rich.console import Console, RenderableType
-from rich.errors import LiveError
-from rich.progress import BarColumn, Progress, TextColumn
-from rich.table import Column
 from rich.text import Text
 
 from tlkit import ConfigError, EngineTrial, Phase, PhaseResult, Reporter, RunInfo, RunResult
-from tlkit.builtin.reporters.terminal_text import clock, plural, rate
+from tlkit.builtin.reporters.terminal_display import Display, undisturbed
+from tlkit.builtin.reporters.terminal_progress import ExtractionProgress, PhaseProgress
 from tlkit.builtin.reporters.terminal_views import Views
 
 MIN_WIDTH = 40
-_SECONDS_BETWEEN_DRAWS = 0.1
+# Where nothing can be drawn again, a long extraction says so often how far it is.
+SECONDS_BETWEEN_LINES = 60.0
+_STAGES = {
+    "start": "Starting TensorFlow",
+    "data": "Loading the data",
+    "model": "Building the model",
+    "evaluation": "Testing",
+    "saving": "Saving",
+    "reports": "Writing the reports",
+}
 _MethodT = TypeVar("_MethodT", bound=Callable[..., None])
 
 
@@ -44,7 +50,7 @@ def _leaves_no_display(method: _MethodT) -> _MethodT:
         try:
             method(self, *args, **kwargs)
         except BaseException:
-            self._stop()
+            self._display.stop()
             raise
 
     return cast(_MethodT, guarded)
@@ -71,16 +77,19 @@ class RichReporter(Reporter):
         self.options.pop("console", None)
         self.console = console if console is not None else _PatientConsole(width=width)
         self._views = Views(self.console)
-        self._progress: Progress | None = None
-        self._live = self.console.is_terminal and self.console.is_interactive
-        self._drawn = 0.0
-        self._activity = ""
+        self._display = Display(self.console)
+        self._extraction: ExtractionProgress | None = None
+        self._phase: PhaseProgress | None = None
+        self._said_at = 0.0
+
+    @_leaves_no_display
+    def on_stage(self, stage: str, **kwargs: Any) -> None:
+        """Show what is going on."""
+        self._display.hint(self._views.text.safe(_STAGES.get(stage, stage)))
 
     @_leaves_no_display
     def on_run_begin(self, run: RunInfo, **kwargs: Any) -> None:
         """Show what is about to run."""
-        self._stop()
-        self._activity = ""
         self._print(self._views.run_header(run))
 
     @_leaves_no_display
@@ -88,115 +97,112 @@ class RichReporter(Reporter):
         self, split: str, done: int, total: int, seconds: float, **kwargs: Any
     ) -> None:
         """Draw a bar; leave one line when the split is finished."""
-        title = f"Features of {self._views.text.fit(split, 40)}"
-        self._activity = f"extracting features of {split} ({done:,} of {total:,})"
-        if done < total:
-            if done == 0 and not self._live:
-                self._print([Text(f"{title}: {plural(total, 'image')}")])
-            self._draw(title, done, total, seconds)
-            return
-        self._stop()
-        self._activity = ""
-        speed = rate(total, seconds)
-        line = f"{plural(total, 'image')} in {seconds:.1f} s" + (f" ({speed})" if speed else "")
-        self._print([Text(f"{title}: {'already stored' if kwargs.get('stored') else line}")])
+        progress, begins = self._extraction, False
+        if progress is None or progress.split != split:
+            progress, begins = ExtractionProgress(split, total), True
+            self._extraction, self._said_at = progress, 0.0
+        progress.update(done, seconds)
+        training = self._views.training
+        if done >= total:
+            self._extraction = None
+            self._print([training.extraction_end(progress, bool(kwargs.get("stored")))])
+        elif self._display.usable:
+            cells = self._display.cells
+            self._display.draw(lambda: training.extraction(progress, cells), now=begins)
+        # Nothing at the very start: the features may be stored, which takes no time.
+        elif done and (not self._said_at or seconds - self._said_at >= SECONDS_BETWEEN_LINES):
+            self._said_at = max(seconds, 1e-9)
+            self._print([training.extraction_line(progress)])
 
     @_leaves_no_display
     def on_engine_chosen(self, name: str, trials: tuple[EngineTrial, ...], **kwargs: Any) -> None:
         """Show which engine runs the backbone, and why."""
-        self._stop()
         self._print(self._views.engine(name, trials))
 
     @_leaves_no_display
     def on_phase_begin(self, phase: Phase, **kwargs: Any) -> None:
         """Show what the phase trains, and the head of the epoch table."""
-        self._stop()
-        self._activity = f"phase {phase.name}"
-        self._print(self._views.phase_header(phase))
+        training = self._views.training
+        self._phase = PhaseProgress(phase)
+        if not phase.steps:
+            if self._display.usable:
+                line = training.solving(phase)
+                self._display.draw(lambda: [_cropped(line, self._display.cells)])
+            else:
+                self._print([training.solving(phase)])
+            return
+        self._print([Text(), *training.phase_header(phase)])
+        if self._display.usable:
+            self._draw_phase(now=True)
+        else:
+            self._print([training.epoch_head(phase)])
 
     @_leaves_no_display
     def on_epoch_progress(
         self, phase: Phase, epoch: int, done: int, total: int, seconds: float, **kwargs: Any
     ) -> None:
-        """Draw a bar."""
-        self._activity = f"epoch {epoch} of phase {phase.name}"
-        self._draw(f"Epoch {epoch}/{phase.epochs}", done, total, seconds)
+        """Draw how far the phase is."""
+        self._follow(phase).update(epoch, done, total, seconds)
+        self._draw_phase()
 
     @_leaves_no_display
     def on_epoch_end(
         self, phase: Phase, epoch: int, metrics: Mapping[str, float], seconds: float, **kwargs: Any
     ) -> None:
-        """Add a line to the epoch table."""
-        self._print([self._views.epoch_line(phase, epoch, metrics, seconds)])
+        """Show the figures; where nothing can be drawn again, as a line of the epoch table."""
+        self._follow(phase).end_epoch(epoch, metrics, seconds)
+        if self._display.usable:
+            self._draw_phase()
+        elif phase.steps:
+            self._print([self._views.training.epoch_line(phase, epoch, metrics, seconds)])
 
     @_leaves_no_display
     def on_phase_end(self, result: PhaseResult, **kwargs: Any) -> None:
         """Take the bar away, and show what was chosen."""
-        self._stop()
-        self._print(self._views.phase_end(result))
-        self._activity = ""
+        progress, self._phase = self._phase, None
+        training = self._views.training
+        if not result.phase.steps:
+            self._print([training.solved(result)])
+            return
+        if progress is not None and self._display.usable:
+            self._print(training.epochs(progress, result.kept_epoch))
+        self._print(training.phase_end(result))
 
     @_leaves_no_display
     def on_run_end(self, result: RunResult, **kwargs: Any) -> None:
         """Show the results."""
-        self._stop()
         self._print(self._views.result(result))
 
     @_leaves_no_display
     def on_error(self, error: BaseException, **kwargs: Any) -> None:
-        """Give the terminal back, and say in one line what happened."""
-        self._stop()
-        where = f" in {self._activity}" if self._activity else ""
-        what = "Interrupted" if isinstance(error, KeyboardInterrupt) else "Failed"
-        message = f"{what}{where}"
-        if not isinstance(error, KeyboardInterrupt):
-            first = next(iter(str(error).splitlines()), "")
-            message += f": {type(error).__name__}" + (f": {first}" if first else "")
-        fitted = self._views.text.fit(message, self._views.width)
-        self._print([Text(fitted, style="bold red")])
+        """Give the terminal back, with the epochs so far; the caller shows the error."""
+        progress, self._phase, self._extraction = self._phase, None, None
+        self._display.stop()
+        if progress is not None and progress.phase.steps and self._display.usable:
+            self._print(self._views.training.epochs(progress))
 
     def _print(self, items: Iterable[RenderableType]) -> None:
-        for item in items:
-            self.console.print(item, highlight=False)
+        with undisturbed():
+            self._display.stop()
+            for item in items:
+                if isinstance(item, Text) and not self.console.is_terminal:
+                    for line in item.wrap(self.console, self.console.width):
+                        line.rstrip()
+                        self.console.print(line, highlight=False)
+                else:
+                    self.console.print(item, highlight=False)
 
-    def _draw(self, title: str, done: int, total: int, seconds: float) -> None:
-        if not self._live:
-            return
-        now = time.monotonic()
-        if self._progress and done < total and now - self._drawn < _SECONDS_BETWEEN_DRAWS:
-            return
-        self._drawn = now
-        speed = rate(done, seconds)
-        left = f"{clock(seconds / done * (total - done))} left" if speed else ""
-        state = "  ".join(part for part in (f"{done:,}/{total:,}", speed, left) if part)
-        if self._progress is None:
-            self._start(title, done, total, state)
-            return
-        self._progress.update(
-            self._progress.task_ids[0], description=title, completed=done, total=total, state=state
-        )
-        self._progress.refresh()
+    def _follow(self, phase: Phase) -> PhaseProgress:
+        if self._phase is None:
+            self._phase = PhaseProgress(phase)
+        return self._phase
 
-    def _start(self, title: str, done: int, total: int, state: str) -> None:
-        # No refresh thread: it would take time from the training, and outlive an error.
-        progress = Progress(
-            TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True)),
-            BarColumn(bar_width=None),
-            TextColumn("{task.fields[state]}", markup=False, table_column=Column(no_wrap=True)),
-            console=self.console,
-            auto_refresh=False,
-            transient=True,
-            expand=True,
-        )
-        progress.add_task(title, completed=done, total=total, state=state)
-        try:
-            progress.start()
-        except LiveError:  # the program that called the Trainer shows a display of its own
-            self._live = False
-            return
-        self._progress = progress
-
-    def _stop(self) -> None:
-        progress, self._progress = self._progress, None
+    def _draw_phase(self, now: bool = False) -> None:
+        progress, cells = self._phase, self._display.cells
         if progress is not None:
-            progress.stop()
+            self._display.draw(lambda: self._views.training.phase(progress, cells), now=now)
+
+
+def _cropped(line: Text, cells: int) -> Text:
+    line.truncate(cells)
+    return line

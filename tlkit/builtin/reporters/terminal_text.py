@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from rich.console import Console
 from tlkit import printable
 
 _LIMIT = 1000
+_SPARKS, _ASCII_SPARKS = "▁▂▃▄▅▆▇█", "_.-~=+*#"
 
 
 class ConsoleText:
@@ -30,6 +33,44 @@ class ConsoleText:
     def arrow(self) -> str:
         """What points from the true class to the predicted one."""
         return "→" if self.unicode else "->"
+
+    @property
+    def pointer(self) -> str:
+        """What points from a remark to the row before it."""
+        return "←" if self.unicode else "<-"
+
+    @property
+    def line(self) -> str:
+        """What a horizontal line is made of."""
+        return "─" if self.unicode else "-"
+
+    def sparkline(self, values: Sequence[float], cells: int) -> str:
+        """Return values as one character each, the lowest as the lowest one.
+
+        Values that are not finite become ``?``. More values than cells are put together, each
+        character then stands for the mean of a stretch.
+        """
+        if len(values) > cells:
+            edges = [round(index * len(values) / cells) for index in range(cells + 1)]
+            values = [_mean(values[low:high]) for low, high in itertools.pairwise(edges)]
+        finite = [value for value in values if math.isfinite(value)]
+        sparks = _SPARKS if self.unicode else _ASCII_SPARKS
+        if not finite:
+            return "?" * len(values)
+        low, high = min(finite), max(finite)
+        step = (high - low) / (len(sparks) - 1)
+        return "".join(
+            sparks[round((value - low) / step) if step else 0] if math.isfinite(value) else "?"
+            for value in values
+        )
+
+    def bar(self, share: float, cells: int) -> str:
+        """Return a bar of at most so many cells for a share from 0 to 1."""
+        share = min(max(share, 0.0), 1.0)
+        if not self.unicode:
+            return "#" * round(share * cells)
+        whole, half = divmod(round(share * cells * 2), 2)
+        return "━" * whole + "╸" * half
 
     def safe(self, text: object) -> str:
         """Escape control characters and what the console cannot encode."""
@@ -71,12 +112,16 @@ def plural(count: int, noun: str) -> str:
     return f"{count:,} {noun}es" if noun.endswith("s") else f"{count:,} {noun}s"
 
 
-def rate(done: int, seconds: float) -> str:
+def rate(value: float | None) -> str:
     """Return images per second, or an empty text if nothing can be said yet."""
-    if done <= 0 or seconds <= 0:
+    if not value:
         return ""
-    value = done / seconds
     return f"{value:,.0f} images/s" if value >= 10 else f"{value:.1f} images/s"
+
+
+def time_left(seconds: float | None) -> str:
+    """Return how long something still takes, or an empty text if nothing can be said yet."""
+    return "" if seconds is None else f"{clock(seconds)} left"
 
 
 def clock(seconds: float) -> str:
@@ -84,6 +129,11 @@ def clock(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def duration(seconds: float) -> str:
+    """Return a duration as ``12.3 s``, or from a minute on as ``1:23``."""
+    return f"{seconds:.1f} s" if seconds < 60 else clock(seconds)
 
 
 def describe(table: object, without: Sequence[str] = ()) -> str:
@@ -97,6 +147,11 @@ def describe(table: object, without: Sequence[str] = ()) -> str:
     )
     name = str(table.get("name", "?"))
     return f"{name}: {options}" if options else name
+
+
+def _mean(values: Sequence[float]) -> float:
+    finite = [value for value in values if math.isfinite(value)]
+    return sum(finite) / len(finite) if finite else math.nan
 
 
 def _is_plain(value: Any) -> bool:

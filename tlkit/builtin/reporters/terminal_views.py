@@ -3,44 +3,34 @@
 from __future__ import annotations
 
 import itertools
-import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from rich import box
 from rich.console import Console, RenderableType
 from rich.panel import Panel
-from rich.style import Style
-from rich.table import Table
 from rich.text import Text
 
-from tlkit import ClassReport, EngineTrial, Extraction, Phase, PhaseResult, RunInfo, RunResult
+from tlkit import ClassReport, EngineTrial, Extraction, PhaseResult, RunInfo, RunResult
 from tlkit.builtin.reporters.figures import accuracy_text, figure_rows, percent
-from tlkit.builtin.reporters.terminal_text import ConsoleText, describe, plural
+from tlkit.builtin.reporters.terminal_colours import Palette
+from tlkit.builtin.reporters.terminal_matrix import MatrixViews
+from tlkit.builtin.reporters.terminal_text import ConsoleText, describe, duration, plural
+from tlkit.builtin.reporters.terminal_training import TrainingViews
 
-if TYPE_CHECKING:
-    import numpy as np
-
-MAX_HEAT_MAP_CLASSES = 20
 MAX_REPORT_CLASSES = 100
-MAX_CONFUSIONS = 15
+MAX_WEAKEST = 15
 MAX_FILES = 20
 MAX_NAMED = 5
 # From here on a classifier gains visibly from the frequency of a class alone.
 UNBALANCED = 2.0
 FEW_IMAGES = 10
+_UNEVEN = 1.05
 _NAME_CELLS = 40
 _KEY_CELLS, _FIGURE_CELLS = 12, 20
-_SMALLEST_COLOURED_SHARE = 0.03
-_NARROWEST_CELL, _WIDEST_CELL = 3, 8
-
-EPOCH_COLUMNS = (("Epoch", 9), ("Loss", 10), ("Accuracy", 10), ("Val loss", 10), ("Val acc", 10))
-SECONDS_CELLS = 10
-
-# Of middle lightness, so that they stand out on dark and on light terminals alike; the share of
-# the row is in the saturation. Blue and orange can be told apart by the colour-blind.
-_GREY, _RIGHT, _WRONG = (150, 150, 150), (30, 120, 220), (230, 110, 0)
+# Of the table of classes: in a narrow console F1 and support only.
+_NARROW = 60
+_NUMBER_CELLS = 10
+_LEAST_BAR_CELLS, _MOST_BAR_CELLS = 8, 30
 
 
 class Views:
@@ -48,7 +38,9 @@ class Views:
 
     def __init__(self, console: Console) -> None:
         self.console = console
-        self.text = ConsoleText(console)
+        self.text, self.palette = ConsoleText(console), Palette(console)
+        self.training = TrainingViews(console, self.text, self.palette)
+        self._matrix = MatrixViews(console, self.text, self.palette)
 
     @property
     def width(self) -> int:
@@ -97,7 +89,7 @@ class Views:
         if least < most:
             smallest, largest = self.text.fit(smallest, 30), self.text.fit(largest, 30)
             text = f"{least:,} ({smallest}) to {most:,} ({largest}) training images in a class"
-        if 0 < least < most:
+        if least > 0 and run.imbalance >= _UNEVEN:
             text += f", {run.imbalance:.1f} times as many"
         rows = [("Balance", text)]
         if run.imbalance >= UNBALANCED:
@@ -121,59 +113,13 @@ class Views:
         """Which engine runs the backbone, and how each other one compared with TensorFlow."""
         yield from self._pairs([("Engine", name), *(("", _trial(trial)) for trial in trials)])
 
-    def phase_header(self, phase: Phase) -> Iterator[RenderableType]:
-        """What a phase trains, and the head of the epoch table."""
-        yield Text()
-        title = Text(f"Phase {self.text.fit(phase.name, _NAME_CELLS)}", style="bold")
-        images = plural(phase.num_images, "image")
-        what = f"{plural(phase.epochs, 'epoch')} of {images}"
-        parameters = f"{phase.trainable_parameters:,} trainable, {phase.frozen_parameters:,} frozen"
-        if not phase.steps:
-            what = f"solved on {images}, without gradient steps"
-            parameters = f"{phase.frozen_parameters:,} frozen"
-        yield title.append(f": {what}", style="not bold")
-        yield Text(f"Parameters: {parameters}")
-        heads = "".join(f"{title:>{cells}}" for title, cells in EPOCH_COLUMNS)
-        yield Text(f"{heads}{'Seconds':>{SECONDS_CELLS}}", style="bold")
-
-    def epoch_line(
-        self, phase: Phase, epoch: int, metrics: Mapping[str, float], seconds: float
-    ) -> Text:
-        """One line of the epoch table."""
-        cells = [
-            f"{epoch}/{phase.epochs}",
-            _loss(metrics.get("loss")),
-            _share(metrics.get("accuracy")),
-            _loss(metrics.get("val_loss")),
-            _share(metrics.get("val_accuracy")),
-        ]
-        columns = zip(cells, EPOCH_COLUMNS, strict=True)
-        line = "".join(f"{cell:>{width}}" for cell, (_, width) in columns)
-        return Text(f"{line}{seconds:>{SECONDS_CELLS}.1f}")
-
-    def phase_end(self, result: PhaseResult) -> Iterator[Text]:
-        """What was chosen by the validation images."""
-        if result.chosen:
-            settings = ", ".join(f"{key} = {value}" for key, value in result.chosen.items())
-            count = f"{result.phase.trainable_parameters:,} parameters in the head"
-            yield Text(self.text.safe(f"Chosen by the validation images: {settings}; {count}"))
-        epochs = len(result.history.get("val_loss", ()))
-        if result.kept_epoch is not None:
-            stopped = epochs < result.phase.epochs
-            yield Text(
-                f"{'Stopped early. ' if stopped else ''}Kept the weights of the best epoch, "
-                f"{result.kept_epoch}"
-            )
-
     def result(self, result: RunResult) -> Iterator[RenderableType]:
         """All that a finished run has to show."""
         yield Text()
         yield self._headline(result)
         yield from self._pairs(figure_rows(result.test), _FIGURE_CELLS)
         yield from self._class_report(result)
-        names = result.info.class_names
-        heat_map = self._heat_map(result) if len(names) <= MAX_HEAT_MAP_CLASSES else None
-        yield from self._confusions(result) if heat_map is None else heat_map
+        yield from self._matrix.confusion(result)
         yield Text()
         yield from self._pairs(self._summary(result))
 
@@ -183,106 +129,52 @@ class Views:
         line.append(f"   {plural(len(result.test.labels), 'image')}", style="not bold")
         title = Text(self.text.fit(result.info.name, max(8, min(_NAME_CELLS, self.width - 8))))
         title.overflow = line.overflow = "crop"  # Rich's own ellipsis is not ASCII
-        return Panel(line, title=title, title_align="left", expand=False, border_style="green")
+        return Panel(
+            line, title=title, title_align="left", expand=False, border_style=self.palette.accent
+        )
 
     def _class_report(self, result: RunResult) -> Iterator[RenderableType]:
         classes = result.test.classes
         title = "Classification report"
         if len(classes) > MAX_REPORT_CLASSES:
-            title += f": the {MAX_CONFUSIONS} of {len(classes):,} classes with the lowest F1"
+            title += f": the {MAX_WEAKEST} of {len(classes):,} classes with the lowest F1"
             present = [item for item in classes if item.support]
-            classes = tuple(sorted(present, key=lambda item: item.f1)[:MAX_CONFUSIONS])
-        numbers = ("Precision", "Recall", "F1", "Support")
-        names = [item.name for item in (*classes, *result.test.averages)]
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-        cells = self.text.widest(names, max(8, min(_NAME_CELLS, self.width - 48)))
-        table.add_column("Class", width=max(cells, 5), no_wrap=True, overflow="crop")
-        for head in numbers:
-            table.add_column(head, justify="right", width=9, no_wrap=True, overflow="crop")
-        for item in classes:
-            self._add_report_row(table, item, cells)
-        table.add_section()
-        for item in result.test.averages:
-            self._add_report_row(table, item, cells)
+            classes = tuple(sorted(present, key=lambda item: item.f1)[:MAX_WEAKEST])
+        rows = [*classes, *result.test.averages]
+        numbers = ["Precision", "Recall", "F1", "Support"]
+        if self.width < _NARROW:
+            numbers = ["F1", "Support"]
+        used = len(numbers) * _NUMBER_CELLS
+        names = [item.name for item in rows]
+        cells = self.text.widest(names, max(8, min(_NAME_CELLS, self.width - used - 12)))
+        cells = max(cells, len("Class"))
+        bar = min(self.width - cells - used - 2, _MOST_BAR_CELLS)
+        bar = bar if bar >= _LEAST_BAR_CELLS else 0
         yield Text(f"\n{title}", style="bold")
-        yield table
+        heads = "".join(f"{name:>{_NUMBER_CELLS}}" for name in numbers)
+        yield Text(f"{'Class':<{cells}}{heads}{'  F1' if bar else ''}", style="bold")
+        for index, item in enumerate(rows):
+            if index in (0, len(classes)):
+                yield Text(self.text.line * (cells + used + (bar and bar + 2)), style="dim")
+            yield self._class_row(item, cells, numbers, bar)
 
-    def _add_report_row(self, table: Table, item: ClassReport, cells: int) -> None:
-        figures = (percent(value) for value in (item.precision, item.recall, item.f1))
-        name = Text(self.text.fit(item.name, max(cells, 5)))
-        table.add_row(name, *figures, f"{item.support:,}")
-
-    def _heat_map(self, result: RunResult) -> list[RenderableType] | None:
-        """Return the confusion matrix in colours, or None if the console is too narrow."""
-        names, matrix = result.info.class_names, result.test.confusion_matrix
-        widest_label = self.text.widest(names, 24) + 2
-        label = max(min(widest_label, self.width - len(names) * 6), min(widest_label, 14))
-        cell = min((self.width - label) // len(names), _WIDEST_CELL)
-        if cell < _NARROWEST_CELL:
-            return None
-        label = min(widest_label, self.width - len(names) * cell)
-        digits = len(str(matrix.max()))
-        counts = digits + 1 <= cell
-        heads = [self.text.cut(name, cell - 1) for name in names]
-        escaped = any(self.text.safe(name) != name for name in names)
-        letters = cell < 6 or escaped or len(set(heads)) < len(heads)
-        if letters:
-            heads = [chr(ord("A") + index) for index in range(len(names))]
-        unit = "images" if counts else "per cent of the row"
-        lines: list[RenderableType] = [
-            Text("\nConfusion matrix", style="bold").append(
-                f": row = true class, column = predicted, {unit}", style="not bold"
-            ),
-            Text(
-                " " * label + "".join(self.text.column(head, cell, right=True) for head in heads),
-                style="bold",
-            ),
-        ]
-        for index, name in enumerate(names):
-            title = f"{heads[index]} {name}" if letters else name
-            line = Text(self.text.column(self.text.fit(title, label - 1), label))
-            for column, share in enumerate(_row_shares(matrix)[index]):
-                number = int(matrix[index, column]) if counts else round(100 * share)
-                shown = "." if matrix[index, column] == 0 else str(number)
-                line.append(f"{shown:>{cell - 1}} ", style=_cell_style(share, index == column))
-            lines.append(line)
-        return lines
-
-    def _confusions(self, result: RunResult) -> Iterator[RenderableType]:
-        import numpy as np
-
-        matrix = result.test.confusion_matrix
-        wrong = np.where(np.eye(len(matrix), dtype=bool), 0, matrix)
-        order = np.argsort(-wrong, axis=None, kind="stable")[:MAX_CONFUSIONS]
-        pairs = [divmod(int(place), len(matrix)) for place in order if wrong.flat[place] > 0]
-        if not pairs:
-            yield Text("\nNo image of the test set was confused.", style="bold")
-            return
-        names = result.info.class_names
-        cells = max(8, min(_NAME_CELLS, (self.width - 34) // 2))
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-        head = f"True {self.text.arrow} predicted"
-        widest = self.text.widest([names[index] for pair in pairs for index in pair], cells)
-        table.add_column(head, width=max(2 * widest + 4, len(head)), no_wrap=True, overflow="crop")
-        table.add_column("Images", justify="right", width=9, no_wrap=True, overflow="crop")
-        table.add_column("Of the class", justify="right", width=12, no_wrap=True, overflow="crop")
-        shares = _row_shares(matrix)
-        for true, predicted in pairs:
-            left, right = (
-                self.text.fit(names[true], widest),
-                self.text.fit(names[predicted], widest),
-            )
-            table.add_row(
-                Text(f"{left} {self.text.arrow} {right}"),
-                f"{matrix[true, predicted]:,}",
-                percent(shares[true, predicted]),
-            )
-        yield Text("\nMost frequent confusions", style="bold")
-        yield table
+    def _class_row(self, item: ClassReport, cells: int, numbers: Sequence[str], bar: int) -> Text:
+        figures = {
+            "Precision": percent(item.precision),
+            "Recall": percent(item.recall),
+            "F1": percent(item.f1),
+            "Support": f"{item.support:,}",
+        }
+        line = Text(self.text.column(item.name, cells))
+        line.append("".join(f"{figures[name]:>{_NUMBER_CELLS}}" for name in numbers))
+        if bar and item.support:
+            line.append("  ").append(self.text.bar(item.f1, bar), style=self.palette.accent)
+        return line
 
     def _summary(self, result: RunResult) -> list[tuple[str, str]]:
         seconds = ", ".join(f"{part} {value:.1f}" for part, value in result.seconds.items())
-        rows = [("Seconds", seconds)]
+        rows = [("Training", _phase(item)) for item in result.phases]
+        rows.append(("Seconds", seconds))
         rows += [("Extraction", _extraction(item)) for item in result.extractions]
         stored = [split for split, state in result.feature_cache.items() if state == "stored"]
         if stored:
@@ -290,7 +182,6 @@ class Views:
         if result.folder is not None:
             rows.append(("Folder", str(result.folder)))
             rows.append(("Saved", _listing(result.folder)))
-        rows += [("Note", note) for note in result.info.notes]
         rows += [("Warning", warning) for warning in result.warnings]
         return rows
 
@@ -304,8 +195,20 @@ class Views:
             for number, line in enumerate(lines):
                 line.rstrip()
                 head = "" if number else key
-                style = "bold red" if key == "Warning" else "bold"
+                style = self.palette.alarm if key == "Warning" else "bold"
                 yield Text.assemble((f"{head:<{key_cells}}", style), line)
+
+
+def _phase(result: PhaseResult) -> str:
+    """Return how long a phase took and what it kept, in words."""
+    seconds = f"{result.phase.name}: {duration(result.seconds)}"
+    if not result.phase.steps:
+        chosen = ", ".join(f"{key} = {value}" for key, value in result.chosen.items())
+        return f"{seconds}, solved" + (f" with {chosen}" if chosen else "")
+    done, asked = len(result.history.get("loss", ())), result.phase.epochs
+    epochs = plural(done, "epoch") if done == asked else f"{done:,} of {plural(asked, 'epoch')}"
+    kept = "last" if result.kept_epoch is None else f"best, {result.kept_epoch}"
+    return f"{seconds} for {epochs}; kept the weights of the {kept}"
 
 
 def _trial(trial: EngineTrial) -> str:
@@ -325,41 +228,14 @@ def _extraction(item: Extraction) -> str:
     """Return where the time of an extraction went, in words."""
     total = sum(item.stage_seconds.values()) or 1.0
     stages = ", ".join(
-        f"{stage} {value / total:.0%}" for stage, value in item.stage_seconds.items() if value
+        f"{stage} {100 * value / total:.0f} %"
+        for stage, value in item.stage_seconds.items()
+        if value
     )
     return (
         f"{item.split}: {item.num_images / max(item.seconds, 1e-9):,.0f} images/s with "
         f"{item.engine}, batches of {item.batch_size}; {stages}"
     )
-
-
-def _loss(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"
-
-
-def _share(value: float | None) -> str:
-    return "-" if value is None else percent(value)
-
-
-def _row_shares(matrix: np.ndarray) -> np.ndarray:
-    import numpy as np
-
-    shares: np.ndarray = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-    return shares
-
-
-def _cell_style(share: float, right: bool) -> Style:
-    if share == 0:
-        return Style(dim=True)
-    if share < _SMALLEST_COLOURED_SHARE:
-        return Style()
-    # The root keeps small shares of mistakes, which are the point of the matrix, visible.
-    weight = math.sqrt(share)
-    target = _RIGHT if right else _WRONG
-    colour = [round(low + weight * (high - low)) for low, high in zip(_GREY, target, strict=True)]
-    luminance = (0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2]) / 255
-    text = "#000000" if luminance > 0.45 else "#ffffff"
-    return Style.parse(f"{text} on #{colour[0]:02x}{colour[1]:02x}{colour[2]:02x}")
 
 
 def _listing(folder: Path) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from tlkit import ConfigError, Workflow
+from tlkit import ClosedFormHead, ConfigError, Head, Workflow
 
 if TYPE_CHECKING:
     import keras
@@ -145,12 +145,19 @@ class FreezeAndTrain(Workflow):
         self.cutmix = cutmix
         self.mixed_precision: bool | Literal["auto"] = mixed_precision
 
-    def idle_options(self) -> tuple[str, ...]:
-        """Return those of the fine-tune phase if there is none, and what stored views replace."""
+    def idle_options(self, head: Head | None = None) -> tuple[str, ...]:
+        """Return those of a phase that does not run, of steps without steps, and of new views.
+
+        A head that is solved takes no steps, and stored views take the place of new ones.
+        """
         names = list(self.options)
-        if not self.fine_tunes:
-            return tuple(names[names.index("fine_tune_epochs") :])
-        return ("augment",) if self.fine_tune_views else ()
+        idle = names[names.index("fine_tune_epochs") :] if not self.fine_tunes else []
+        if self.fine_tunes and self.fine_tune_views:
+            idle = ["augment"]
+        if isinstance(head, ClosedFormHead):
+            stepless = ["epochs", "learning_rate", "early_stopping"]
+            idle = stepless + ([] if self.fine_tunes else ["batch_size"]) + idle
+        return tuple(idle)
 
     def run(self, session: Session) -> None:
         """Run the frozen phase and, if it has epochs, the fine-tune phase.

@@ -1,0 +1,154 @@
+"""Interruption: Ctrl-C ends a run at once, and the user is told what was kept and how to go on."""
+
+from __future__ import annotations
+
+import shlex
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+from tlkit.records import Phase, PhaseResult, RunInfo
+from tlkit.reporter import Reporter
+
+_STAGES = {
+    "start": "starting TensorFlow",
+    "data": "loading the data",
+    "model": "building the model",
+    "evaluation": "testing",
+    "saving": "saving",
+    "reports": "writing the reports",
+}
+_MOST_FILES = 6
+
+
+class Interrupted(KeyboardInterrupt):
+    """An interrupt that says in its text what was kept and how to go on."""
+
+
+class Watch(Reporter):
+    """Follows a run from beside the reporters, and knows what an interrupt leaves.
+
+    Within ``with`` an interrupt that Python drops, as it does where one falls into a destructor, is
+    raised again at the next event of the run.
+    """
+
+    name: ClassVar[str] = "interruption"
+
+    def __init__(self, command: str) -> None:
+        """Note what to give again.
+
+        Args:
+            command: The command that was given, as a shell takes it.
+        """
+        self._command = command
+        self._doing = ""
+        self._folder: Path | None = None
+        self._features = self._continues = False
+        self._interrupted = False
+        self._before: Any = None
+
+    def __enter__(self) -> Self:
+        """Take over Ctrl-C; in another thread than the main one, Python does not allow that."""
+        if threading.current_thread() is threading.main_thread():
+            self._before = signal.signal(signal.SIGINT, self._interrupt)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        """Give Ctrl-C back, and say what was kept.
+
+        Raises:
+            Interrupted: In place of a ``KeyboardInterrupt``.
+        """
+        if self._before is not None:
+            signal.signal(signal.SIGINT, self._before)
+        if kind is not None and issubclass(kind, KeyboardInterrupt):
+            raise Interrupted(self.message()) from None
+
+    def message(self) -> str:
+        """Return where the run is, what is kept of it so far, and how to go on."""
+        kept = ["the features that are stored"] if self._features else []
+        if self._folder is not None:
+            kept.append(f"{self._folder} with {_files(self._folder)}")
+        where = f" {self._doing}" if self._doing else ""
+        again = "Go on" if self._continues else "Run again"
+        lines = [
+            f"Interrupted{where}.",
+            f"Kept: {'; '.join(kept)}." if kept else "Nothing was kept yet.",
+            f"{again}: {self._command}",
+        ]
+        if kept and not self._continues:
+            lines[1] += " Epochs are not kept: training begins anew."
+        return "\n".join(lines)
+
+    def on_stage(self, stage: str, **kwargs: Any) -> None:
+        """Note what the run is at."""
+        self._note(f"while {_STAGES.get(stage, stage)}")
+
+    def on_run_begin(self, run: RunInfo, **kwargs: Any) -> None:
+        """Note the folder."""
+        self._folder = run.folder
+        self._note(self._doing)
+
+    def on_extract_progress(
+        self, split: str, done: int, total: int, seconds: float, **kwargs: Any
+    ) -> None:
+        """Note how many images' features are stored."""
+        self._features = self._features or done > 0
+        count = f"{done:,} of {total:,} images are stored, and the next run goes on after them"
+        self._note(
+            f"while computing features of {split}: {count}"
+            if done
+            else f"while preparing the features of {split}",
+            continues=True,
+        )
+
+    def on_phase_begin(self, phase: Phase, **kwargs: Any) -> None:
+        """Note the phase."""
+        self._note(f"in phase {phase.name}")
+
+    def on_epoch_progress(
+        self, phase: Phase, epoch: int, done: int, total: int, seconds: float, **kwargs: Any
+    ) -> None:
+        """Note the epoch."""
+        self._note(f"in epoch {epoch} of {phase.epochs}, phase {phase.name}")
+
+    def on_phase_end(self, result: PhaseResult, **kwargs: Any) -> None:
+        """Note the end of the phase."""
+        self._note(f"after phase {result.phase.name}")
+
+    def _note(self, doing: str, continues: bool = False) -> None:
+        self._doing, self._continues = doing, continues
+        if self._interrupted:
+            raise KeyboardInterrupt
+
+    def _interrupt(self, *args: object) -> None:
+        self._interrupted = True
+        raise KeyboardInterrupt
+
+
+def command_line(arguments: Sequence[str]) -> str:
+    """Return the command that this process was started with, as a shell takes it.
+
+    Args:
+        arguments: What followed the name of the program.
+    """
+    as_module = Path(sys.argv[0]).name == "__main__.py"
+    return shlex.join([*(["python", "-m"] if as_module else []), "tlkit", *arguments])
+
+
+def exit_on_next_interrupt() -> None:
+    """Let another Ctrl-C end the process without a word; for when all has been said."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def _files(folder: Path) -> str:
+    try:
+        found = sorted(item.name for item in folder.iterdir() if not item.name.startswith("."))
+    except OSError:
+        found = []
+    more = f" and {len(found) - _MOST_FILES} more" if len(found) > _MOST_FILES else ""
+    return ", ".join(found[:_MOST_FILES]) + more or "nothing"

@@ -1,0 +1,82 @@
+"""Screen: messages and tables of the command line, at any width and in a pipe."""
+
+from __future__ import annotations
+
+import os
+import sys
+import textwrap
+from collections.abc import Mapping, Sequence
+
+from tlkit.text import printable
+
+Row = Sequence[str]
+
+
+def say(text: str) -> None:
+    """Write lines to stderr; in a terminal they are wrapped between words."""
+    try:
+        width = os.get_terminal_size(sys.stderr.fileno()).columns
+    except (OSError, ValueError, AttributeError):  # no terminal; closed; replaced by the caller
+        width = 0
+    for line in map(printable, text.splitlines()):
+        if width:
+            line = textwrap.fill(line, width, break_long_words=False, break_on_hyphens=False)
+        print(line, file=sys.stderr)
+
+
+def show_table(header: Row, rows: Sequence[Row], spare: Sequence[str] = ()) -> None:
+    """Print a table; in a pipe a row is one line, for grep and its like.
+
+    Args:
+        header: The names of the columns.
+        rows: For each row one text for each column.
+        spare: Columns to leave out where a terminal is too narrow, the first of them first.
+    """
+    safe = [tuple(map(printable, row)) for row in rows]
+    if not sys.stdout.isatty():
+        _print_lines([tuple(header), *safe])
+        return
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console(highlight=False)
+    shown = list(header)
+    for name in spare:
+        places = [header.index(item) for item in shown]
+        widths = [max(len(row[place]) for row in [header, *safe]) for place in places]
+        if sum(widths) + 2 * len(widths) > console.width:
+            shown.remove(name)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 2, 0, 0), show_edge=False)
+    for name in shown:
+        table.add_column(name, overflow="fold")
+    for row in safe:
+        table.add_row(*(Text(row[header.index(name)]) for name in shown))
+    console.print(table)
+
+
+def show_groups(groups: Mapping[str, Sequence[tuple[str, str]]]) -> None:
+    """Print names and what they are in a terminal, under the headings that they belong to."""
+    from rich.console import Console
+    from rich.padding import Padding
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console(highlight=False)
+    names = [printable(name) for rows in groups.values() for name, _ in rows]
+    widest = min(max(map(len, names), default=0), console.width // 2)
+    for heading, rows in groups.items():
+        table = Table.grid(padding=(0, 2, 0, 0))
+        table.add_column(width=widest, overflow="fold")
+        table.add_column(overflow="fold")
+        for name, text in rows:
+            table.add_row(Text(printable(name)), Text(printable(text)))
+        console.print(Text(heading, style="bold"), Padding(table, (0, 0, 1, 2)))
+
+
+def _print_lines(rows: Sequence[Row]) -> None:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        print("  ".join(cells).rstrip())

@@ -79,6 +79,8 @@ def _mlflow_as_it_was(monkeypatch, tmp_path):
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
     monkeypatch.chdir(tmp_path)  # MLflow's own store is a file of the current folder
     mlflow.set_tracking_uri(None)
+    # What set_experiment() chose; there is no public way to choose none.
+    monkeypatch.setattr(mlflow.tracking.fluent, "_active_experiment_id", None)
     yield
     while mlflow.active_run() is not None:
         mlflow.end_run()

@@ -1,6 +1,7 @@
 """Against a real MLflow server; what it holds is read back with MLflow's own client."""
 
 import json
+import socket
 import subprocess
 import sys
 import time
@@ -249,7 +250,7 @@ def test_an_unreachable_server_costs_seconds_and_loses_nothing(
     assert time.monotonic() - begin < 60
     assert sum("tried again at the end" in str(item.message) for item in caught) == 1
     (warning,) = result.warnings
-    assert free_address in warning
+    assert f"MLflow at {free_address} did not take the run: ConnectionRefusedError" in warning
     assert f"python -m tlkit_mlflow {result.folder}" in warning
     assert (result.folder / "run.json").is_file()
     assert mlflow.active_run() is None
@@ -268,6 +269,18 @@ def test_an_unreachable_server_costs_seconds_and_loses_nothing(
     np.testing.assert_allclose(
         loaded.predict(result.test_images), result.test.probabilities, rtol=1e-4, atol=1e-6
     )
+
+
+def test_a_server_that_never_answers_does_not_hang_the_run(make_trainer, monkeypatch):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")  # the user's own wish is respected
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        begin = time.monotonic()
+        with pytest.warns(RuntimeWarning, match="did not take the run"):
+            result = make_trainer(MLflowReporter(address)).run()
+        assert time.monotonic() - begin < 60
+    assert (result.folder / "run.json").is_file()
+    assert "timed out" in result.warnings[0]
 
 
 def test_figures_of_an_outage_are_sent_when_it_is_over(server, make_trainer, monkeypatch):

@@ -125,11 +125,11 @@ class MLflowReporter(Reporter):
             with patience(files=True):
                 self._finish(result)
         except Exception as err:
+            failure = f"{self._failure(err)}."
             self._end("FAILED")
-            again = (
-                "" if result.folder is None else f" Later: python -m tlkit_mlflow {result.folder}"
-            )
-            raise PluginError(f"{self._failure(err)}.{again}") from err
+            if result.folder is not None:
+                failure += f" Send it later: python -m tlkit_mlflow {result.folder}"
+            raise PluginError(failure) from err
         self._end("FINISHED")
 
     def on_error(self, error: BaseException, **kwargs: Any) -> None:
@@ -241,8 +241,9 @@ class MLflowReporter(Reporter):
         import mlflow
 
         where = without_password(mlflow.get_tracking_uri())
-        line = printable(" ".join(str(err).split()), 300)
-        return f"MLflow at {printable(where)} did not take the run: {type(err).__name__}: {line}"
+        cause = _cause(err)
+        line = printable(" ".join(str(cause).split()), 300)
+        return f"MLflow at {printable(where)} did not take the run: {type(cause).__name__}: {line}"
 
     def _start(self) -> None:
         if self._run_id or self._run is None:
@@ -395,6 +396,17 @@ def _load(folder: Path | None) -> Any:
     assert folder is not None
     found = next((folder / name for name in _MODELS if (folder / name).is_file()), folder)
     return keras.models.load_model(found, compile=False)
+
+
+def _cause(err: BaseException) -> BaseException:
+    """Return what the system said, such as that a connection was refused, where it said something.
+
+    What MLflow and the libraries below it make of it fills a screen.
+    """
+    innermost = err
+    while (inner := innermost.__cause__ or innermost.__context__) is not None:
+        innermost = inner
+    return innermost if isinstance(innermost, OSError) else err
 
 
 def _is_there(client: Any, run_id: str, experiment: str | None) -> bool:

@@ -90,6 +90,11 @@ def test_a_run_is_there_whole(server, make_trainer, capfd):
     interval = (metrics["test_accuracy_low"], metrics["test_accuracy_high"])
     assert interval == result.test.accuracy_interval
     assert metrics["recall/green_blue_"] == result.test.classes[1].recall
+    data = {item.tags[0].value: item.dataset for item in run.inputs.dataset_inputs}
+    assert {name: item.digest for name, item in data.items()} == {
+        "training": result.fingerprints["train"][:36],
+        "test": result.fingerprints["test"][:36],
+    }
     files = artefacts(client, run.info.run_id)
     on_disk = {
         path.relative_to(result.folder).as_posix()
@@ -257,10 +262,12 @@ def test_an_unreachable_server_costs_seconds_and_loses_nothing(
     assert main([str(result.folder), "--tracking-uri", free_address, "--no-model"]) == 1
     assert "did not take the run" in capsys.readouterr().err
     new_server(free_address)
-    assert main([str(result.folder), "--tracking-uri", free_address]) == 0
+    # Where to is in the run's config.
+    assert main([str(result.folder)]) == 0
     assert free_address in capsys.readouterr().out
-    client = mlflow.MlflowClient(free_address)
-    (run,) = client.search_runs(["0"])
+    assert main([str(result.folder)]) == 0
+    assert "is there already" in capsys.readouterr().out
+    client, (run,) = of_experiment(free_address, "lost")
     assert run.data.metrics["test_accuracy"] == result.accuracy
     assert list(history(client, run, "val_loss")) == [1, 2]
     assert "run.json" in artefacts(client, run.info.run_id)
@@ -327,3 +334,48 @@ def test_listing_plugins_does_not_import_mlflow():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_an_interrupted_comparison_is_killed_and_goes_on_in_the_same_parent(
+    server, registry, tmp_path
+):
+    stop = tmp_path / "stop"
+    stop.touch()
+
+    class Interrupted(FreezeAndTrain):
+        name = "interrupted"
+
+        def __init__(self, epochs: int = 2) -> None:
+            super().__init__(epochs=epochs)
+
+        def run(self, session):
+            super().run(session)
+            if stop.exists() and session.head.name == "prototype":
+                raise KeyboardInterrupt
+
+    registry.register(Interrupted)
+    config = tmp_path / "grid.toml"
+    text = CONFIG.format(address=server, experiment="stopped")
+    workflow = 'name = "freeze_and_train"\nepochs = 2\nlearning_rate = 0.01'
+    config.write_text(text.replace(workflow, 'name = "interrupted"'))
+
+    def run():
+        return compare_grid(
+            config,
+            heads=["linear", "prototype"],
+            output=tmp_path / "out",
+            store=FeatureStore(tmp_path / "features"),
+            registry=registry,
+        )
+
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    _, runs = of_experiment(server, "stopped")
+    assert [item.info.status for item in runs] == ["KILLED", "FINISHED", "KILLED"]
+    assert mlflow.active_run() is None
+    stop.unlink()
+    assert not run().failed
+    _, runs = of_experiment(server, "stopped")
+    assert [item.info.status for item in runs] == ["FINISHED", "FINISHED", "KILLED", "FINISHED"]
+    parents = {item.data.tags.get("mlflow.parentRunId") for item in runs[1:]}
+    assert parents == {runs[0].info.run_id}

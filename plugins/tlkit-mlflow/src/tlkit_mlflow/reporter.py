@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -19,14 +19,17 @@ from tlkit import (
     load_run,
     printable,
 )
+from tlkit_mlflow.artefacts import log_data, log_files, model_of
 from tlkit_mlflow.figures import parameters, phases_text, test_metrics
 from tlkit_mlflow.model import log_model
+from tlkit_mlflow.parent import find_or_make_parent, finish_parent
 from tlkit_mlflow.server import (
-    LINK,
     has_password,
     make_link,
+    mark_complete,
     patience,
     read_link,
+    tracking,
     without_password,
     write_link,
 )
@@ -35,8 +38,7 @@ if TYPE_CHECKING:
     from tlkit.compare.records import Comparison
 
 _METRICS_IN_A_BATCH, _PARAMETERS_IN_A_BATCH = 1000, 100
-_PARENT, _NOTE = "mlflow.parentRunId", "mlflow.note.content"
-_MODELS = ("model.keras", "model.h5")
+_TAG_LIMIT = 5000
 
 
 class MLflowReporter(Reporter):
@@ -89,17 +91,16 @@ class MLflowReporter(Reporter):
         self.registered_model_name = registered_model_name
         self._run: RunInfo | None = None
         self._comparison: Path | None = None
-        self._previous_uri: str | None = None
-        # Key, value, milliseconds since 1970, step: what the server does not have yet.
-        self._waiting: list[tuple[str, float, int, int]] = []
-        self._reset()
+        # What the server does not have yet; metrics with their milliseconds since 1970 and step.
+        self._parameters: list[tuple[str, str]] = []
+        self._metrics: list[tuple[str, float, int, int]] = []
+        self._scope = contextlib.ExitStack()
+        self._forget()
 
     def on_run_begin(self, run: RunInfo, **kwargs: Any) -> None:
         """Start the run with its parameters; a server that does not answer is tried again later."""
-        self._reset()
-        self._run, self._comparison = run, kwargs.get("comparison")
-        self._previous_uri = self._enter()
-        self._attempt(self._start)
+        self._begin(run, kwargs.get("comparison"))
+        self._attempt()
 
     def on_epoch_end(
         self, phase: Phase, epoch: int, metrics: Mapping[str, float], seconds: float, **kwargs: Any
@@ -108,9 +109,9 @@ class MLflowReporter(Reporter):
         self._epoch += 1
         now = int(time.time() * 1000)
         figures = {**metrics, "seconds_per_epoch": seconds}
-        self._waiting += [(key, float(value), now, self._epoch) for key, value in figures.items()]
+        self._metrics += [(key, float(value), now, self._epoch) for key, value in figures.items()]
         if self._reachable:
-            self._attempt(self._send_figures)
+            self._attempt()
 
     def on_run_end(self, result: RunResult, **kwargs: Any) -> None:
         """Log the test figures, the files of the run folder and the model.
@@ -120,8 +121,7 @@ class MLflowReporter(Reporter):
         """
         try:
             with patience():
-                self._start()
-                self._send_figures()
+                self._send()
             with patience(files=True):
                 self._finish(result)
         except Exception as err:
@@ -134,16 +134,20 @@ class MLflowReporter(Reporter):
 
     def on_error(self, error: BaseException, **kwargs: Any) -> None:
         """Mark the run as killed or failed, and its parent too where the user stopped it."""
+        if self._run is None:
+            return
+        import mlflow
+
         killed = isinstance(error, KeyboardInterrupt)
         if self._run_id and not killed:
             line = next(iter(str(error).splitlines()), "")
             with contextlib.suppress(Exception), patience():
-                self._client().set_tag(
+                mlflow.MlflowClient().set_tag(
                     self._run_id, "tlkit.error", f"{type(error).__name__}: {printable(line, 500)}"
                 )
         if self._own_parent and killed:
             with contextlib.suppress(Exception), patience():
-                self._client().set_terminated(self._own_parent, "KILLED")
+                mlflow.MlflowClient().set_terminated(self._own_parent, "KILLED")
         self._end("KILLED" if killed else "FAILED")
 
     def on_comparison_end(self, comparison: Comparison, **kwargs: Any) -> None:
@@ -154,21 +158,33 @@ class MLflowReporter(Reporter):
         """
         if comparison.folder is None:
             return
-        self._reset()
-        self._previous_uri = self._enter()
-        try:
-            import mlflow
+        import mlflow
 
-            for cell in comparison.cells:
-                link = cell.folder and read_link(cell.folder, mlflow.get_tracking_uri())
-                if cell.folder and cell.figures and not (link and link.complete):
-                    self.send(cell.folder, comparison=comparison.folder)
-            with patience(files=True):
-                self._finish_parent(comparison)
-        except Exception as err:
-            raise PluginError(f"{self._failure(err)}.") from err
-        finally:
-            self._leave()
+        self._forget()
+        with tracking(self.tracking_uri):
+            try:
+                for cell in comparison.cells:
+                    if cell.folder and cell.figures and self.sent(cell.folder) is None:
+                        self.send(cell.folder, comparison.folder)
+                with patience(files=True):
+                    self._comparison = comparison.folder
+                    parent = self._parent(self._experiment())
+                    finish_parent(parent, comparison, comparison.folder)
+                    if self._own_parent:
+                        mlflow.MlflowClient().set_terminated(parent, "FINISHED")
+                        mark_complete(comparison.folder, mlflow.get_tracking_uri())
+            except PluginError:  # of a cell, which says it all
+                raise
+            except Exception as err:
+                raise PluginError(f"{self._failure(err)}.") from err
+
+    def sent(self, folder: Path) -> str | None:
+        """Return where a run is if the server has all of it: its page, or its id; else None."""
+        import mlflow
+
+        with tracking(self.tracking_uri):
+            link = read_link(folder, mlflow.get_tracking_uri())
+        return (link.url or link.run_id) if link is not None and link.complete else None
 
     def send(self, folder: Path, comparison: Path | None = None) -> str:
         """Send a finished run from its folder.
@@ -186,7 +202,8 @@ class MLflowReporter(Reporter):
         """
         result = load_run(folder)
         other = MLflowReporter(**self.options)
-        other.on_run_begin(result.info, comparison=comparison)
+        other._begin(result.info, comparison)
+        other._reachable = False  # until the end, where all is sent at once
         for phase in result.phases:
             epochs = max(map(len, phase.history.values()), default=0)
             for epoch in range(epochs):
@@ -195,40 +212,25 @@ class MLflowReporter(Reporter):
         other.on_run_end(result)
         return other._where
 
-    def _reset(self) -> None:
+    def _forget(self) -> None:
         self._run = self._comparison = None
         self._run_id = self._own_parent = self._where = ""
-        self._reachable, self._entered = True, False
+        self._reachable = True
         self._epoch = 0
-        self._waiting = []
+        self._parameters, self._metrics = [], []
+        self._scope.close()
 
-    def _enter(self) -> str | None:
-        """Make the chosen server MLflow's own until ``_leave()``; return what it was."""
-        import mlflow
+    def _begin(self, run: RunInfo, comparison: Path | None) -> None:
+        self._forget()
+        self._scope.enter_context(tracking(self.tracking_uri))
+        self._run, self._comparison = run, comparison
+        self._parameters = list(parameters(run).items())
 
-        previous = mlflow.get_tracking_uri() if mlflow.is_tracking_uri_set() else None
-        if self.tracking_uri is not None:
-            mlflow.set_tracking_uri(self.tracking_uri)
-        self._entered = True
-        return previous
-
-    def _leave(self) -> None:
-        import mlflow
-
-        if self._entered and self.tracking_uri is not None:
-            mlflow.set_tracking_uri(self._previous_uri)
-        self._entered = False
-
-    def _client(self) -> Any:
-        import mlflow
-
-        return mlflow.MlflowClient()
-
-    def _attempt(self, action: Any) -> None:
-        """Do something that may wait: where it fails, the end of the run tries again."""
+    def _attempt(self) -> None:
+        """Send what is waiting; where that fails, the end of the run tries again."""
         try:
             with patience():
-                action()
+                self._send()
         except Exception as err:
             self._reachable = False
             warnings.warn(
@@ -245,12 +247,28 @@ class MLflowReporter(Reporter):
         line = printable(" ".join(str(cause).split()), 300)
         return f"MLflow at {printable(where)} did not take the run: {type(cause).__name__}: {line}"
 
+    def _send(self) -> None:
+        """Start the run if it is not started, and send what is waiting."""
+        import mlflow
+        from mlflow.entities import Metric, Param
+
+        if not self._run_id:
+            self._start()
+        client = mlflow.MlflowClient()
+        while self._parameters:
+            some = self._parameters[:_PARAMETERS_IN_A_BATCH]
+            client.log_batch(self._run_id, params=[Param(*item) for item in some])
+            del self._parameters[: len(some)]
+        while self._metrics:
+            batch = self._metrics[:_METRICS_IN_A_BATCH]
+            client.log_batch(self._run_id, metrics=[Metric(*item) for item in batch])
+            del self._metrics[: len(batch)]
+
     def _start(self) -> None:
-        if self._run_id or self._run is None:
-            return
         import mlflow
 
         run = self._run
+        assert run is not None
         experiment = self._experiment()
         parent = self._parent(experiment) if self._comparison is not None else None
         name = run.name if self._comparison is not None else self.run_name or run.name
@@ -265,15 +283,14 @@ class MLflowReporter(Reporter):
         self._where = link.url or self._run_id
         if run.folder is not None:
             write_link(run.folder, link)
-        found = list(parameters(run).items())
-        for first in range(0, len(found), _PARAMETERS_IN_A_BATCH):
-            mlflow.log_params(dict(found[first : first + _PARAMETERS_IN_A_BATCH]))
 
     def _experiment(self) -> str | None:
         """Return the experiment's id, made where it is missing; None for MLflow's own choice."""
         if self.experiment is None:
             return None
-        client = self._client()
+        import mlflow
+
+        client = mlflow.MlflowClient()
         found = client.get_experiment_by_name(self.experiment)
         if found is None:
             made: str = client.create_experiment(self.experiment)
@@ -281,121 +298,44 @@ class MLflowReporter(Reporter):
         known: str = found.experiment_id
         return known
 
-    def _parent(self, experiment: str | None) -> str | None:
-        """Return the run that the cells of a comparison lie in, made where it is missing.
-
-        A run that the caller has opened is taken; else the comparison's folder knows which it was,
-        so that one that goes on later goes on there.
-        """
-        import mlflow
-
+    def _parent(self, experiment: str | None) -> str:
         assert self._comparison is not None
-        active = mlflow.active_run()
-        if active is not None:
-            opened: str = active.info.run_id
-            return opened
-        client, uri = self._client(), mlflow.get_tracking_uri()
-        link = read_link(self._comparison, uri)
-        if link is not None and _is_there(client, link.run_id, experiment):
-            client.update_run(link.run_id, status="RUNNING")
-            self._own_parent = link.run_id
-            return link.run_id
-        with mlflow.start_run(
-            experiment_id=experiment,
-            run_name=self.run_name or self._comparison.resolve().name,
-            tags={**self.tags, "tlkit.version": _version(), "tlkit.comparison": "true"},
-        ) as made:
-            pass
-        client.update_run(made.info.run_id, status="RUNNING")
-        write_link(self._comparison, make_link(uri, made.info.experiment_id, made.info.run_id))
-        self._own_parent = made.info.run_id
-        return self._own_parent
-
-    def _send_figures(self) -> None:
-        from mlflow.entities import Metric
-
-        client = self._client()
-        while self._waiting:
-            batch = self._waiting[:_METRICS_IN_A_BATCH]
-            client.log_batch(self._run_id, metrics=[Metric(*item) for item in batch])
-            del self._waiting[: len(batch)]
+        tags = {**self.tags, "tlkit.version": _version()}
+        parent, own = find_or_make_parent(self._comparison, experiment, self.run_name, tags)
+        self._own_parent = parent if own else ""
+        return parent
 
     def _finish(self, result: RunResult) -> None:
         import mlflow
 
         now = int(time.time() * 1000)
         figures = test_metrics(result)
-        self._waiting = [(key, value, now, self._epoch) for key, value in figures.items()]
-        self._send_figures()
+        self._metrics = [(key, value, now, self._epoch) for key, value in figures.items()]
+        self._send()
         tags = {"tlkit.phases": phases_text(result)}
         if result.info.notes:
-            tags["tlkit.notes"] = "\n".join(result.info.notes)[:5000]
+            tags["tlkit.notes"] = "\n".join(result.info.notes)[:_TAG_LIMIT]
         mlflow.set_tags(tags)
+        log_data(result)
         if result.folder is not None:
-            for path in _files(result.folder):
-                place = path.parent.relative_to(result.folder).as_posix()
-                mlflow.log_artifact(str(path), None if place == "." else place)
-        if self.log_model:
-            model = result.model if result.model is not None else _load(result.folder)
+            log_files(result.folder)
+        model = model_of(result) if self.log_model else None
+        if model is not None:
             log_model(result, model, self.registered_model_name)
         if result.folder is not None:
-            link = read_link(result.folder, mlflow.get_tracking_uri())
-            assert link is not None
-            write_link(
-                result.folder,
-                make_link(mlflow.get_tracking_uri(), link.experiment_id, link.run_id, True),
-            )
-
-    def _finish_parent(self, comparison: Comparison) -> None:
-        import mlflow
-
-        assert comparison.folder is not None
-        self._comparison = comparison.folder
-        parent = self._parent(self._experiment())
-        client = self._client()
-        for path in sorted(comparison.folder.iterdir()):
-            if path.is_file() and path.name != LINK and not path.name.startswith("."):
-                client.log_artifact(parent, str(path))
-        figures = {"cells": len(comparison.cells), "failed_cells": len(comparison.failed)}
-        for key, value in figures.items():
-            client.log_metric(parent, key, value)
-        client.set_tag(parent, _NOTE, _table(comparison)[:7500])
-        if self._own_parent:
-            client.set_terminated(parent, "FINISHED")
-            link = read_link(comparison.folder, mlflow.get_tracking_uri())
-            assert link is not None
-            uri = mlflow.get_tracking_uri()
-            write_link(comparison.folder, make_link(uri, link.experiment_id, link.run_id, True))
+            mark_complete(result.folder, mlflow.get_tracking_uri())
 
     def _end(self, status: str) -> None:
         """Close the run here, whatever the server says: no other run may end up inside it."""
+        if self._run is None:
+            return
         import mlflow
 
-        try:
-            active = mlflow.active_run()
-            if self._run_id and active is not None and active.info.run_id == self._run_id:
-                with patience(), contextlib.suppress(Exception):
-                    mlflow.end_run(status)
-        finally:
-            self._leave()
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    """Yield the files of a run folder, without the model and half-written ones."""
-    for path in sorted(folder.rglob("*")):
-        parts = path.relative_to(folder).parts
-        hidden = any(part.startswith(".") for part in parts)
-        apart = len(parts) == 1 and path.name in (*_MODELS, LINK)
-        if path.is_file() and not hidden and not apart:
-            yield path
-
-
-def _load(folder: Path | None) -> Any:
-    import keras
-
-    assert folder is not None
-    found = next((folder / name for name in _MODELS if (folder / name).is_file()), folder)
-    return keras.models.load_model(found, compile=False)
+        active = mlflow.active_run()
+        if active is not None and active.info.run_id == self._run_id:
+            with patience(), contextlib.suppress(Exception):
+                mlflow.end_run(status)
+        self._scope.close()
 
 
 def _cause(err: BaseException) -> BaseException:
@@ -407,30 +347,6 @@ def _cause(err: BaseException) -> BaseException:
     while (inner := innermost.__cause__ or innermost.__context__) is not None:
         innermost = inner
     return innermost if isinstance(innermost, OSError) else err
-
-
-def _is_there(client: Any, run_id: str, experiment: str | None) -> bool:
-    from mlflow.exceptions import MlflowException
-
-    try:
-        info = client.get_run(run_id).info
-    except MlflowException as err:
-        if err.error_code != "RESOURCE_DOES_NOT_EXIST":
-            raise
-        return False
-    return info.lifecycle_stage == "active" and experiment in (None, info.experiment_id)
-
-
-def _table(comparison: Comparison) -> str:
-    """Return the cells as a table in Markdown, which MLflow shows as the run's description."""
-    lines = ["| cell | test accuracy |", "|---|---|"]
-    for cell in comparison.cells:
-        found = "failed" if cell.figures is None else f"{100 * cell.figures.accuracy:.1f} %"
-        if cell.figures is not None and cell.figures.interval is not None:
-            low, high = (f"{100 * end:.1f}" for end in cell.figures.interval)
-            found += f" ({low} to {high})"
-        lines.append(f"| {printable(cell.title).replace('|', '_')} | {found} |")
-    return "\n".join([*lines, "", *comparison.notes])
 
 
 def _version() -> str:

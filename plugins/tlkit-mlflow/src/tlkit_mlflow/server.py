@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
@@ -35,6 +35,26 @@ def patience(*, files: bool = False) -> Iterator[None]:
     finally:
         for key in added:
             os.environ.pop(key, None)
+
+
+@contextlib.contextmanager
+def tracking(uri: str | None) -> Iterator[None]:
+    """Make a server MLflow's own for a while, also for what the caller's code logs meanwhile.
+
+    Args:
+        uri: The server or store; None for the one that MLflow uses anyhow.
+    """
+    import mlflow
+
+    if uri is None:
+        yield
+        return
+    before = mlflow.get_tracking_uri() if mlflow.is_tracking_uri_set() else None
+    mlflow.set_tracking_uri(uri)
+    try:
+        yield
+    finally:
+        mlflow.set_tracking_uri(before)
 
 
 @dataclass(frozen=True)
@@ -70,13 +90,20 @@ def write_link(folder: Path, link: Link) -> None:
     atomic_write_text(folder / LINK, json.dumps(asdict(link), indent=2) + "\n")
 
 
-def make_link(tracking_uri: str, experiment_id: str, run_id: str, complete: bool = False) -> Link:
+def mark_complete(folder: Path, tracking_uri: str) -> None:
+    """Note in a folder's link that all of it was sent."""
+    link = read_link(folder, tracking_uri)
+    if link is not None:
+        write_link(folder, replace(link, complete=True))
+
+
+def make_link(tracking_uri: str, experiment_id: str, run_id: str) -> Link:
     """Return the link to a run."""
     shown = without_password(tracking_uri)
     url = ""
     if shown.startswith(("http://", "https://")):
         url = f"{shown.rstrip('/')}/#/experiments/{experiment_id}/runs/{run_id}"
-    return Link(shown, experiment_id, run_id, url, complete)
+    return Link(shown, experiment_id, run_id, url)
 
 
 def without_password(uri: str) -> str:

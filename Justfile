@@ -4,7 +4,7 @@ default:
 
 # Install tlkit, its plugins and the development tools into the current environment.
 install:
-    pip install -e '.[dev]' -e 'plugins/tlkit-efficientnet-lite[all]' -e plugins/tlkit-kerashub -e plugins/tlkit-huggingface -e plugins/tlkit-tfds
+    pip install -e '.[dev]' -e 'plugins/tlkit-efficientnet-lite[all]' -e plugins/tlkit-kerashub -e plugins/tlkit-huggingface -e plugins/tlkit-tfds -e plugins/tlkit-mlflow
 
 # Check style, types and layers.
 lint:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -183,6 +184,20 @@ class RunInfo:
     validates_on_test: bool = False
 
     @property
+    def settings(self) -> dict[str, bool | int | float | str]:
+        """The config in one level, such as ``{"backbone.image_size": 96}``, without reporters.
+
+        What is not set is left out; lists and tables become JSON, other objects their type's name.
+        """
+        return {
+            f"{table}.{key}": value if isinstance(value, bool | int | float | str) else _text(value)
+            for table, entries in self.config.items()
+            if isinstance(entries, Mapping)
+            for key, value in entries.items()
+            if value is not None
+        }
+
+    @property
     def imbalance(self) -> float:
         """Images of the largest class for each image of the smallest: 1.0 is even.
 
@@ -341,6 +356,13 @@ class Evaluation:
     top_5: float | None = None
     calibration: Calibration | None = None
 
+    def __repr__(self) -> str:
+        """Return the figures and the sizes; the arrays would fill screens."""
+        return (
+            f"Evaluation(accuracy={self.accuracy:.4f}, loss={self.loss:.4f}, "
+            f"images={len(self.labels)}, classes={len(self.classes)})"
+        )
+
     @property
     def macro_f1(self) -> float | None:
         """Mean F1 over all classes, 0 to 1; None without averages."""
@@ -446,6 +468,21 @@ class RunResult:
     model: Any = field(default=None, repr=False, compare=False)
     test_images: ImageSequence | None = field(default=None, repr=False, compare=False)
 
+    def __repr__(self) -> str:
+        """Return the name, the accuracy, the phases and the folder."""
+        phases = ", ".join(repr(item.phase.name) for item in self.phases)
+        folder = None if self.folder is None else str(self.folder)
+        return (
+            f"RunResult(name={self.info.name!r}, accuracy={self.accuracy:.4f}, "
+            f"phases=[{phases}], folder={folder!r})"
+        )
+
+    def _repr_html_(self) -> str:
+        """Return what notebooks show of a result: a piece of HTML without scripts."""
+        from tlkit.notebook_display import result_html
+
+        return result_html(self)
+
     @property
     def folder(self) -> Path | None:
         """Where the run is kept; None for a run that was not saved."""
@@ -455,3 +492,7 @@ class RunResult:
     def accuracy(self) -> float:
         """The test accuracy, 0 to 1."""
         return self.test.accuracy
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, default=lambda item: f"<{type(item).__name__}>")

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from tlkit.plugin import Plugin
 from tlkit.records import EngineTrial, Phase, PhaseResult, RunInfo, RunResult
+
+if TYPE_CHECKING:
+    from tlkit.compare.records import Comparison
 
 
 class Reporter(Plugin):
@@ -36,7 +39,8 @@ class Reporter(Plugin):
             kwargs: ``pictures``: a ``PictureNote`` for each picture that is changed when it is
                 read, or was left out. ``duplicates``: a ``Duplicate`` for each test or validation
                 image that is also a training image, or a validation image that is also a test
-                image.
+                image. ``comparison``: the folder of the comparison that this run is a cell of;
+                None for a run of its own.
         """
 
     def on_extract_progress(
@@ -96,7 +100,25 @@ class Reporter(Plugin):
         """Called after the last epoch of a phase."""
 
     def on_run_end(self, result: RunResult, **kwargs: Any) -> None:
-        """Called when the run is finished and saved."""
+        """Called when the run is finished and saved.
+
+        Args:
+            result: The finished run.
+            kwargs: ``test_names``: one name for each test image, or empty. ``test_features``: a
+                function that takes an int64 array of positions among the test images, 1 or more,
+                and returns what the head receives for them, float32 (number of positions, ...).
+        """
 
     def on_error(self, error: BaseException, **kwargs: Any) -> None:
         """Called when the run fails or is interrupted; the error is raised afterwards."""
+
+    def on_comparison_end(self, comparison: Comparison, **kwargs: Any) -> None:
+        """Called when all cells of a grid are known and the comparison's files are written.
+
+        It is called on an object that saw none of the cells: each cell makes its own reporters,
+        which are told the comparison's folder in ``on_run_begin``.
+
+        Args:
+            comparison: The cells, those that failed among them; ``comparison.folder`` is set.
+            kwargs: Room for more.
+        """

@@ -328,6 +328,24 @@ class Session:
         logits, labels = self.logits(name)
         return keras.ops.convert_to_numpy(keras.ops.softmax(logits)), labels
 
+    def features_of(self, name: SplitName, rows: Int64Array) -> Float32Array:
+        """Return what the head receives for some images, float32 (len(rows), ...).
+
+        Stored features are read; where the backbone was fine-tuned, the images go through it.
+
+        Args:
+            name: The subset.
+            rows: int64 array (1 or more,) of positions in the subset, from 0.
+        """
+        subset = self.subsets[name]
+        chosen = subset.rows[rows]
+        if not self.fine_tuned:
+            stored: Float32Array = take_rows(self.features(name), chosen)
+            return stored.astype(np.float32, copy=False)
+        size = guess_batch_size(self.backbone.image_size)
+        batches = resized_batches(subset.split.images, chosen, self.resizer, size)
+        return np.concatenate([self.model.features.predict_on_batch(item) for item in batches])
+
     def logits(self, name: SplitName) -> tuple[Float32Array, Int64Array]:
         """Return the logits, float32 (N, classes), and the labels (N,) of a subset, in one pass.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import re
 import time
@@ -68,6 +69,7 @@ class Trainer:
         listeners: Told the same events as the reporters, after them; no part of the config.
         digests: Those of the images that the data set will give, where the caller knows that they
             are the same objects as in an earlier run; None to compute them.
+        comparison: The folder of the comparison that this run is a cell of; reporters are told.
     """
 
     def __init__(
@@ -154,6 +156,7 @@ class Trainer:
         self.one_thread_per_operation = False
         self.listeners: list[Reporter] = []
         self.digests: KnownDigests | None = None
+        self.comparison: Path | None = None
         self._check()
 
     @property
@@ -262,7 +265,13 @@ class Trainer:
             duplicates=leakage.counts,
             validates_on_test=on_test,
         )
-        events.emit("on_run_begin", info, pictures=data.pictures, duplicates=leakage.pairs)
+        events.emit(
+            "on_run_begin",
+            info,
+            pictures=data.pictures,
+            duplicates=leakage.pairs,
+            comparison=self.comparison,
+        )
         with _stage(events, seconds, "model"):
             session = self._session(data.class_names, subsets, events, engines, digests)
             weights_digest = digest_weights(session.model.backbone)
@@ -292,7 +301,7 @@ class Trainer:
             model=model,
             test_images=data.test.images,
         )
-        return self._finish(result, data, events, begin)
+        return self._finish(result, data, session, begin)
 
     def _test(self, session: Session, class_names: Sequence[str]) -> tuple[Evaluation, Any]:
         """Return the test figures, and the model that they are of."""
@@ -327,8 +336,9 @@ class Trainer:
         importlib.import_module("sklearn.metrics")
 
     def _finish(
-        self, result: RunResult, data: ImageData, events: Events, begin: float
+        self, result: RunResult, data: ImageData, session: Session, begin: float
     ) -> RunResult:
+        events = session.events
         events.emit("on_stage", "saving")
         saving = time.monotonic()
         if result.folder is not None:
@@ -338,7 +348,12 @@ class Trainer:
             result, seconds={**result.seconds, "saving": now - saving, "total": now - begin}
         )
         events.emit("on_stage", "reports")
-        events.emit("on_run_end", result, test_names=data.test.names)
+        events.emit(
+            "on_run_end",
+            result,
+            test_names=data.test.names,
+            test_features=functools.partial(session.features_of, "test"),
+        )
         # Reporters cannot be told how long they took; the record and the caller are.
         end = time.monotonic()
         seconds = {**result.seconds, "reports": end - now, "total": end - begin}

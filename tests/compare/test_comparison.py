@@ -1,13 +1,14 @@
 import csv
 import dataclasses
 import json
+from typing import ClassVar
 
 import keras
 import numpy as np
 import pytest
 
 from tests.tiny import Colours, make_images
-from tlkit import ConfigError, RunFolderError, Split, compare_runs, load_run
+from tlkit import ConfigError, Reporter, RunFolderError, Split, compare_runs, load_run
 from tlkit.compare import _check_test_images
 from tlkit.config import build_trainer
 from tlkit.features import FeatureStore
@@ -371,3 +372,51 @@ def test_too_few_runs_are_refused(make_run, tmp_path):
             compare_runs(given)
     with pytest.raises(RunFolderError, match="There is no run folder"):
         compare_runs([folder, tmp_path / "missing"])
+
+
+class Listens(Reporter):
+    """Writes down what it is told, each object in a list of its own."""
+
+    name = "listens"
+    heard: ClassVar[list] = []
+
+    def __init__(self, fails: bool = False) -> None:
+        self.fails, self.events = fails, []
+        self.heard.append(self.events)
+
+    def on_run_begin(self, run, **kwargs):
+        self.events.append(("run", kwargs["comparison"]))
+
+    def on_comparison_end(self, comparison, **kwargs):
+        self.events.append(("comparison", comparison))
+        if self.fails:
+            raise ValueError("no server")
+
+
+def listening(config, registry, options=""):
+    Listens.heard.clear()
+    if ("reporter", "listens") not in {(e.kind, e.name) for e in registry.list("reporter")}:
+        registry.register(Listens)
+    config.write_text(config.read_text() + f'\n[[reporters]]\nname = "listens"\n{options}')
+
+
+def test_reporters_are_told_of_the_comparison(grid, config, registry, tmp_path):
+    listening(config, registry)
+    comparison = grid(heads=["linear", "dense"])
+    told = [events for events in Listens.heard if events]
+    assert told == [
+        [("run", tmp_path / "out")],
+        [("run", tmp_path / "out")],
+        [("comparison", comparison)],
+    ]
+    Listens.heard.clear()
+    again = grid(heads=["linear", "dense"])
+    assert [events for events in Listens.heard if events] == [[("comparison", again)]]
+
+
+def test_a_reporter_that_raises_at_the_end_does_not_lose_the_comparison(grid, config, registry):
+    listening(config, registry, "fails = true")
+    with pytest.warns(RuntimeWarning, match="'listens' raised ValueError in on_comparison_end"):
+        comparison = grid(heads=["linear", "dense"])
+    assert len(comparison.cells) == 2
+    assert (comparison.folder / "comparison.png").is_file()

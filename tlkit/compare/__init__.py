@@ -15,6 +15,7 @@ from tlkit.compare.running import Say, WatchedStore, run_grid
 from tlkit.compare.significance import paired_tests
 from tlkit.compare.summary import best_two, chosen_by_validation, summarise, with_most_images
 from tlkit.errors import ConfigError, RunFolderError
+from tlkit.events import Events
 from tlkit.features import FeatureStore
 from tlkit.records import RunResult
 from tlkit.registry import Registry
@@ -96,6 +97,8 @@ def compare_grid(
     (status or _silence)("drawing")
     comparison = _test_best_two(comparison)
     write(comparison, output)
+    events = Events(grid.reporters())
+    events.emit("on_comparison_end", comparison)
     return comparison
 
 

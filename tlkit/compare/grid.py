@@ -16,6 +16,7 @@ from tlkit.config import build_trainer, read_config
 from tlkit.errors import ConfigError, UnknownPluginError
 from tlkit.features import FeatureStore
 from tlkit.registry import Registry
+from tlkit.reporter import Reporter
 from tlkit.run_folder import config_text
 from tlkit.trainer import Trainer
 
@@ -63,7 +64,13 @@ class Grid:
         """
         trainer = _trainer(self.source, cell.overrides, self.runs, self.store, self.registry)
         trainer.reporters = [item for item in trainer.reporters if item.name != "rich"]
+        trainer.comparison = self.runs.parent
         return trainer
+
+    def reporters(self) -> list[Reporter]:
+        """Make the reporters that are told of the whole comparison."""
+        valid = next(cell for cell in self.cells if cell.error is None)
+        return self.trainer(valid).reporters
 
 
 def plan(

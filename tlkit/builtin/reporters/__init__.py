@@ -12,7 +12,8 @@ def register_reporters(register: Callable[[type[Reporter]], None]) -> None:
     """Register them."""
     from tlkit.builtin.reporters.files import FilesReporter
     from tlkit.builtin.reporters.plots import PlotsReporter
+    from tlkit.builtin.reporters.tensorboard import TensorBoardReporter
     from tlkit.builtin.reporters.terminal import RichReporter
 
-    for reporter in (RichReporter, PlotsReporter, FilesReporter):
+    for reporter in (RichReporter, PlotsReporter, FilesReporter, TensorBoardReporter):
         register(reporter)

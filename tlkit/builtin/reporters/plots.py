@@ -100,8 +100,8 @@ def draw_curves(result: RunResult, rows: Sequence[EpochRow]) -> Figure:
 
     A single epoch, such as that of a head that is computed, makes no curve: it becomes bars.
     """
-    figure = _figure(10, 4.6)
-    _as_written(figure.suptitle(_title(result)), _LARGE)
+    figure = new_figure(10, 4.6)
+    as_written(figure.suptitle(_title(result)), _LARGE)
     loss, accuracy = figure.subplots(1, 2)
     held_out = "test set as validation" if result.info.validates_on_test else "validation"
     draw = _draw_metric if len(rows) > 1 else _draw_bars
@@ -129,8 +129,8 @@ def draw_confusion_matrix(result: RunResult) -> Figure:
     matrix = result.test.confusion_matrix
     count = len(matrix)
     side = 7.0 if count <= 12 else 8.5
-    figure = _figure(side, side * 0.92)
-    _as_written(figure.suptitle(_title(result)), _LARGE)
+    figure = new_figure(side, side * 0.92)
+    as_written(figure.suptitle(_title(result)), _LARGE)
     axes = figure.subplots()
     shares = 100 * matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     numbers = count <= MAX_CLASSES_WITH_NUMBERS
@@ -162,8 +162,8 @@ def draw_reliability(result: RunResult) -> Figure:
     saved = calibration.saved
     error = percent(saved.expected_calibration_error)
     name = printable(result.info.name, _TITLE_LIMIT)
-    figure = _figure(7, 8)
-    _as_written(figure.suptitle(f"{name}: expected calibration error {error}"), _LARGE)
+    figure = new_figure(7, 8)
+    as_written(figure.suptitle(f"{name}: expected calibration error {error}"), _LARGE)
     axes, counts = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     axes.plot((0, 100), (0, 100), ls="--", lw=1.5, color="0.35", label="perfectly calibrated")
     _draw_bins(axes, counts, saved.bins, _reliability_label(calibration, calibration.applied))
@@ -219,7 +219,8 @@ def _draw_line(axes: Axes, counts: Axes, bins: Sequence[ReliabilityBin], label: 
         counts.hlines(item.count, 100 * item.lower, 100 * item.upper, color=_VALIDATION, lw=2)
 
 
-def _figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float) -> Figure:
+    """Return an empty figure of so many inches, with a canvas that needs no screen."""
     # Not pyplot: it keeps every figure in a global list and may want a window.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -235,7 +236,7 @@ def _title(result: RunResult) -> str:
     return f"{name}: test accuracy {100 * result.test.accuracy:.1f} %"
 
 
-def _short(name: str) -> str:
+def short_name(name: str) -> str:
     """Return a name for a label; Chinese characters and the like take the room of two.
 
     A long one loses its middle, as names of classes often differ at the end.
@@ -248,7 +249,7 @@ def _short(name: str) -> str:
     return f"{head}…{tail.lstrip()}"
 
 
-def _as_written(text: Text, size: float) -> None:
+def as_written(text: Text, size: float) -> None:
     """Show user text as it is: ``$`` starts no formula, and most scripts have their glyphs."""
     from matplotlib import font_manager
 
@@ -314,8 +315,8 @@ def _draw_bars(
     axes.margins(y=0.12)
     axes.grid(axis="y", alpha=0.3)
     axes.set_axisbelow(True)
-    label = axes.text(0, 1.015, _short(row.phase), transform=axes.transAxes, color="0.25")
-    _as_written(label, _SMALL)
+    label = axes.text(0, 1.015, short_name(row.phase), transform=axes.transAxes, color="0.25")
+    as_written(label, _SMALL)
 
 
 def _series(key: str, names: tuple[str, str]) -> tuple[tuple[str, str, str, str], ...]:
@@ -339,11 +340,11 @@ def _mark_phases(axes: Axes, rows: Sequence[EpochRow]) -> None:
             # A short phase has no room for its name before the next one begins.
             short = start - starts[number - 1] < _ROOM_FOR_A_NAME * len(rows)
             level = 1 - level if short else 0
-        name = _short(rows[start].phase)
+        name = short_name(rows[start].phase)
         label = axes.text(
             start + 0.5, 1.015 + 0.065 * level, name, transform=transform, color="0.25"
         )
-        _as_written(label, _SMALL)
+        as_written(label, _SMALL)
 
 
 def _draw_numbers(axes: Axes, matrix: np.ndarray, shares: np.ndarray) -> None:
@@ -366,11 +367,11 @@ def _draw_numbers(axes: Axes, matrix: np.ndarray, shares: np.ndarray) -> None:
 
 def _name_ticks(axes: Axes, class_names: Sequence[str]) -> None:
     size = _SMALL if len(class_names) <= 20 else 8
-    names = [_short(name) for name in class_names]
+    names = [short_name(name) for name in class_names]
     for axis, rotation in ((axes.xaxis, 60), (axes.yaxis, 0)):
         axis.set_ticks(range(len(names)), labels=names)
         for label in axis.get_ticklabels():
-            _as_written(label, size)
+            as_written(label, size)
             label.set_rotation(rotation)
     for label in axes.get_xticklabels():
         label.set_horizontalalignment("right")

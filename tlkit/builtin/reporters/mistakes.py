@@ -1,0 +1,46 @@
+"""The surest wrong answers as one picture."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from tlkit import RunResult
+from tlkit.builtin.reporters.plots import as_written, new_figure, short_name
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_COLUMNS = 4
+_CELL_INCHES = 2.1
+
+
+def draw_mistakes(result: RunResult, count: int) -> Figure | None:
+    """Return test images that the model got wrong, the surest first, with their names.
+
+    Args:
+        result: A result with its test images.
+        count: Most images to show.
+
+    Returns:
+        A figure of four images a row; None without images, without mistakes, or for a count of 0.
+    """
+    import numpy as np
+
+    test, images, names = result.test, result.test_images, result.info.class_names
+    wrong = np.flatnonzero(test.predictions != test.labels)
+    if images is None or not len(wrong) or not count:
+        return None
+    confidences = test.probabilities.max(axis=1)
+    chosen = wrong[np.argsort(-confidences[wrong], kind="stable")][:count]
+    rows = math.ceil(len(chosen) / _COLUMNS)
+    figure = new_figure(_COLUMNS * _CELL_INCHES, rows * (_CELL_INCHES + 0.45))
+    cells = figure.subplots(rows, _COLUMNS, squeeze=False).ravel()
+    for axes in cells:
+        axes.set_axis_off()
+    for axes, index in zip(cells, chosen.tolist(), strict=False):
+        axes.imshow(images[index], interpolation="nearest")
+        truth, answer = names[test.labels[index]], names[test.predictions[index]]
+        caption = f"{short_name(answer)} {100 * confidences[index]:.0f} %\nis {short_name(truth)}"
+        as_written(axes.set_title(caption), 10)
+    return figure

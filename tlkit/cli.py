@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, ParamSpec
+from typing import Annotated, Literal, ParamSpec
 
 import typer
 
@@ -296,6 +296,56 @@ def predict(
         predictions = [asdict(item) for item in found]
         print(json.dumps({"schema_version": 1, "predictions": predictions}, indent=2))
     if any(item.error is not None for item in found):
+        raise typer.Exit(EXIT_FAILED)
+
+
+@app.command()
+@_with_exit_codes
+def explain(
+    run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run.")],
+    images: Annotated[
+        list[Path] | None, typer.Argument(metavar="[IMAGE...]", help="Files and folders.")
+    ] = None,
+    wrong: Annotated[
+        int, typer.Option(min=0, help="Explain so many test images: the most confident mistakes.")
+    ] = 0,
+    sample: Annotated[
+        int, typer.Option(min=0, help="Explain so many test images, drawn at random.")
+    ] = 0,
+    map_: Annotated[
+        bool,
+        typer.Option("--map", help="Draw maps of the test features: PCA, t-SNE, UMAP if there."),
+    ] = False,
+    method: Annotated[
+        Literal["grad-cam", "occlusion"],
+        typer.Option(help="By gradients, or by hiding parts of the image, which fits any head."),
+    ] = "grad-cam",
+    class_: Annotated[
+        str | None, typer.Option("--class", help="Class to explain; by default the predicted one.")
+    ] = None,
+    patch: Annotated[
+        float, typer.Option(help="Occlusion: side of the patch, a share of the image's.")
+    ] = 0.25,
+    stride: Annotated[
+        float, typer.Option(help="Occlusion: step of the patch, a share of the image's side.")
+    ] = 0.0625,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the PNGs; by default RUN/explanations.")
+    ] = None,
+) -> None:
+    """Show in pictures where the evidence for a class lies, and map the test features."""
+    from tlkit.explain import Settings, command
+
+    written = command.explain(
+        run_folder,
+        images or [],
+        wrong=wrong,
+        sample_size=sample,
+        with_map=map_,
+        settings=Settings(method, class_, patch, stride),
+        out=out,
+    )
+    if not command.show(written):
         raise typer.Exit(EXIT_FAILED)
 
 

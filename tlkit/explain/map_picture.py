@@ -1,0 +1,120 @@
+"""Map picture: images as points, coloured by their class, the mistakes ringed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tlkit.explain.drawing import LARGE, MEDIUM, SMALL, as_written, new_figure
+from tlkit.explain.projection import Projection
+from tlkit.records import Int64Array
+from tlkit.text import printable
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Okabe and Ito's colours, which the colour-blind tell apart, without their pale yellow; with as
+# many markers as share no factor with seven, 70 classes look different.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+MARKERS = "os^DvPX*<>"
+MAX_CLASSES_IN_LEGEND = 40
+_NAME_LIMIT, _TITLE_LIMIT = 18, 40
+_ROWS_IN_LEGEND = 20
+
+
+def draw_map(
+    projection: Projection,
+    labels: Int64Array,
+    predictions: Int64Array,
+    class_names: Sequence[str],
+    title: str,
+    subtitle: str,
+) -> Figure:
+    """Return a figure: a colour and a marker for each true class, a ring around each mistake.
+
+    Args:
+        projection: The points (N, 2).
+        labels: int64 array (N,), the true classes.
+        predictions: int64 array (N,), the answers.
+        class_names: The class names in the order of the labels.
+        title: First line.
+        subtitle: Second line.
+    """
+    present = np.unique(labels)
+    in_legend = len(present) <= MAX_CLASSES_IN_LEGEND
+    columns = -(-len(present) // _ROWS_IN_LEGEND) if in_legend else 0
+    figure = new_figure(7.0 + 1.9 * max(columns, 1), 7.0)
+    as_written(figure.suptitle(f"{printable(title, _TITLE_LIMIT)}\n{printable(subtitle)}"), LARGE)
+    axes = figure.subplots()
+    points, wrong = projection.points, labels != predictions
+    size = float(np.clip(12_000 / len(points), 9, 60))
+    for label in present:
+        chosen = labels == label
+        axes.scatter(
+            points[chosen, 0],
+            points[chosen, 1],
+            s=size,
+            c=COLOURS[label % len(COLOURS)],
+            marker=MARKERS[label % len(MARKERS)],
+            alpha=0.75,
+            linewidths=0,
+            label=printable(class_names[label], _NAME_LIMIT),
+        )
+    axes.scatter(
+        points[wrong, 0],
+        points[wrong, 1],
+        s=max(3 * size, 45),
+        facecolors="none",
+        edgecolors="black",
+        linewidths=0.9,
+        label=f"mistake ({int(wrong.sum()):,})",
+    )
+    axes.set_xlabel(projection.axes[0], fontsize=MEDIUM)
+    axes.set_ylabel(projection.axes[1], fontsize=MEDIUM)
+    axes.tick_params(labelsize=SMALL)
+    axes.grid(alpha=0.3)
+    axes.set_axisbelow(True)
+    if in_legend:
+        _add_legend(figure, columns)
+    else:
+        _number_classes(axes, points, labels)
+    return figure
+
+
+def _add_legend(figure: Figure, columns: int) -> None:
+    legend = figure.legend(
+        loc="outside right upper",
+        ncols=columns,
+        title="True class",
+        markerscale=1.6,
+        fontsize=SMALL,
+    )
+    for handle in legend.legend_handles:
+        if handle is not None:
+            handle.set_alpha(1)
+    for text in legend.get_texts():
+        as_written(text, SMALL)
+
+
+def _number_classes(axes: Axes, points: np.ndarray, labels: Int64Array) -> None:
+    """Write each class's number where the median of its images lies."""
+    from matplotlib.patheffects import withStroke
+
+    for label in np.unique(labels):
+        x, y = np.median(points[labels == label], axis=0)
+        axes.text(
+            x,
+            y,
+            str(label),
+            ha="center",
+            va="center",
+            fontsize=SMALL,
+            fontweight="bold",
+            path_effects=[withStroke(linewidth=2.5, foreground="white")],
+        )
+    axes.set_title(
+        "Numbers: classes, from 0, where the median of their images lies", fontsize=SMALL
+    )

@@ -56,6 +56,7 @@ def explain(
     if chosen:
         yield from explain_test_images(folder, chosen, settings, out=out)
     if with_map:
+        print("Laying out the test features; this takes up to a few minutes.", file=sys.stderr)
         yield from draw_maps(folder, out=out)
     missing = wrong - len(mistakes)
     if missing:

@@ -15,13 +15,15 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Of even steps in lightness, and told apart by the colour-blind.
-COLOUR_MAP = "inferno"
-_PANEL, _BAR, _AROUND = 3.5, 0.9, 1.7
+# Of even steps in lightness, and told apart by the colour-blind; without its black end, which
+# would darken what has no heat.
+_COLOUR_MAP, _FROM = "inferno", 0.25
+_MOST_OPAQUE = 0.85
+_PANEL, _BAR, _AROUND = 3.2, 1.9, 1.5
 _NAME_LIMIT, _TITLE_LIMIT = 24, 60
-# More pixels than a panel has would be drawn for nothing.
-_MAX_SIDE = 700
-_LEAST_DROP = 0.001
+# More pixels than a panel has would be drawn for nothing; fewer would make blocks of the heat.
+_MAX_SIDE, _LEAST_SIDE = 700, 350
+_LEAST_DROP, _FAINT = 0.001, 0.15
 
 
 def draw_heat(
@@ -36,7 +38,7 @@ def draw_heat(
         title: First line, such as the image's name.
         subtitle: Second line, such as the true and the predicted class.
     """
-    shown = _shrunk(np.asarray(image, dtype=np.uint8))
+    shown = _fitted(np.asarray(image, dtype=np.uint8))
     height, width = np.shape(image)[:2]
     panels = 1 + len(heats)
     ratio = min(max(height / width, 0.4), 2.0)
@@ -48,56 +50,88 @@ def draw_heat(
     first.imshow(shown, extent=extent, interpolation="nearest")
     first.set_title("Image", fontsize=MEDIUM)
     first.set_ylabel("y (pixels)", fontsize=MEDIUM)
-    top = _top(heats, method)
-    drawn: Any = None
+    top = 1.0 if method == "grad-cam" else _largest_drop(heats)
     for axes, item in zip(others, heats, strict=True):
-        drawn = _draw_panel(axes, shown, item, method, top, extent)
+        axes.imshow(_blend(shown, item.heat / top), extent=extent, interpolation="nearest")
+        name = f"For {printable(item.name, _NAME_LIMIT)} ({100 * item.probability:.1f} %)"
+        as_written(axes.set_title(name), MEDIUM)
+        highest = float(item.heat.max())
+        if highest <= (0 if method == "grad-cam" else _LEAST_DROP):
+            _write_inside(axes, "nothing speaks\nfor this class")
+        elif highest < _FAINT * top:
+            _write_inside(axes, f"drops by {100 * highest:.1f} points\nat most")
     for axes in (first, *others):
         axes.set_xlabel("x (pixels)", fontsize=MEDIUM)
         axes.tick_params(labelsize=SMALL)
         axes.locator_params(nbins=5, integer=True)
-    bar = figure.colorbar(drawn, ax=others, shrink=0.9, pad=0.02)
-    bar.ax.tick_params(labelsize=SMALL)
-    label = (
-        "Evidence (share of the most)" if method == "grad-cam" else "Drop of probability (points)"
-    )
-    bar.set_label(label, fontsize=MEDIUM)
+    _add_bar(figure, others[-1], method, top)
     return figure
 
 
-def _draw_panel(
-    axes: Axes, image: Any, item: ClassHeat, method: Method, top: float, extent: Any
-) -> Any:
-    grey = image @ np.array((0.299, 0.587, 0.114))
-    axes.imshow(grey, cmap="gray", vmin=0, vmax=255, extent=extent, interpolation="nearest")
-    scale = 1.0 if method == "grad-cam" else 100.0
-    drawn = axes.imshow(
-        scale * _shrunk(item.heat),
-        cmap=COLOUR_MAP,
-        vmin=0,
-        vmax=scale * top,
-        alpha=0.6,
-        extent=extent,
-        interpolation="nearest",
-    )
-    name = f"For {printable(item.name, _NAME_LIMIT)} ({100 * item.probability:.1f} %)"
-    nothing = item.heat.max() <= (0 if method == "grad-cam" else _LEAST_DROP)
-    as_written(axes.set_title(f"{name}\nnothing speaks for it" if nothing else name), MEDIUM)
-    return drawn
+def _add_bar(figure: Figure, panel: Axes, method: Method, top: float) -> None:
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import ListedColormap, Normalize
 
-
-def _top(heats: Sequence[ClassHeat], method: Method) -> float:
+    # The colours as they look over a middle grey, which is what the panels show.
+    steps = np.linspace(0, 1, 256, dtype=np.float32)[None]
+    colours = _blend(np.full((1, 256, 3), 128, np.uint8), steps)[0]
     if method == "grad-cam":
-        return 1.0
+        scale, label = 1.0, "Evidence\n(largest = 1)"
+    else:
+        scale, label = 100.0, "Drop of probability\n(points)"
+    drawn = ScalarMappable(Normalize(0, scale * top), ListedColormap(colours))
+    bar = figure.colorbar(drawn, cax=panel.inset_axes((1.04, 0, 0.06, 1)))
+    bar.ax.tick_params(labelsize=SMALL)
+    bar.set_label(label, fontsize=MEDIUM)
+
+
+def _blend(image: Any, heat: Any) -> Any:
+    """Return the image in grey under the heat's colours, the more opaque the hotter: RGB, 0 to 1.
+
+    Args:
+        image: uint8 RGB pixels (height, width, 3).
+        heat: float32 array of any size, 0 to 1.
+    """
+    from matplotlib import colormaps
+    from PIL import Image
+
+    height, width = image.shape[:2]
+    if heat.shape != (height, width):
+        enlarged = Image.fromarray(heat).resize((width, height), Image.Resampling.BILINEAR)
+        heat = np.asarray(enlarged)
+    grey = (image @ np.array((0.299, 0.587, 0.114)) / 255)[..., None]
+    share = np.clip(heat, 0, 1)
+    colours = colormaps[_COLOUR_MAP](_FROM + (1 - _FROM) * share)[..., :3]
+    opaque = _MOST_OPAQUE * np.sqrt(share)[..., None]
+    return grey * (1 - opaque) + colours * opaque
+
+
+def _write_inside(axes: Axes, text: str) -> None:
+    axes.text(
+        0.5,
+        0.5,
+        text,
+        ha="center",
+        va="center",
+        fontsize=SMALL,
+        transform=axes.transAxes,
+        bbox={"boxstyle": "round", "facecolor": "white", "edgecolor": "0.5", "alpha": 0.9},
+    )
+
+
+def _largest_drop(heats: Sequence[ClassHeat]) -> float:
     return max(*(float(item.heat.max()) for item in heats), 10 * _LEAST_DROP)
 
 
-def _shrunk(pixels: Any) -> Any:
+def _fitted(pixels: Any) -> Any:
+    """Return an image with its longer side brought to what a panel shows well."""
     from PIL import Image
 
     height, width = pixels.shape[:2]
-    if max(height, width) <= _MAX_SIDE:
-        return pixels
+    longer = max(height, width)
+    if longer < _LEAST_SIDE:
+        times = -(-_LEAST_SIDE // longer)
+        return pixels.repeat(times, axis=0).repeat(times, axis=1)
     picture = Image.fromarray(pixels)
     picture.thumbnail((_MAX_SIDE, _MAX_SIDE), Image.Resampling.BILINEAR)
     return np.asarray(picture)

@@ -45,12 +45,12 @@ def draw_map(
     """
     present = np.unique(labels)
     in_legend = len(present) <= MAX_CLASSES_IN_LEGEND
-    columns = -(-len(present) // _ROWS_IN_LEGEND) if in_legend else 0
+    columns = -(-(len(present) + 1) // _ROWS_IN_LEGEND) if in_legend else 0
     figure = new_figure(7.0 + 1.9 * max(columns, 1), 7.0)
     as_written(figure.suptitle(f"{printable(title, _TITLE_LIMIT)}\n{printable(subtitle)}"), LARGE)
     axes = figure.subplots()
     points, wrong = projection.points, labels != predictions
-    size = float(np.clip(12_000 / len(points), 9, 60))
+    size = float(np.clip(24_000 / len(points), 14, 60))
     for label in present:
         chosen = labels == label
         axes.scatter(
@@ -59,17 +59,17 @@ def draw_map(
             s=size,
             c=COLOURS[label % len(COLOURS)],
             marker=MARKERS[label % len(MARKERS)],
-            alpha=0.75,
+            alpha=0.7,
             linewidths=0,
             label=printable(class_names[label], _NAME_LIMIT),
         )
     axes.scatter(
         points[wrong, 0],
         points[wrong, 1],
-        s=max(3 * size, 45),
+        s=2.5 * size + 25,
         facecolors="none",
         edgecolors="black",
-        linewidths=0.9,
+        linewidths=0.8,
         label=f"mistake ({int(wrong.sum()):,})",
     )
     axes.set_xlabel(projection.axes[0], fontsize=MEDIUM)
@@ -78,23 +78,27 @@ def draw_map(
     axes.grid(alpha=0.3)
     axes.set_axisbelow(True)
     if in_legend:
-        _add_legend(figure, columns)
+        _add_legend(axes, columns)
     else:
         _number_classes(axes, points, labels)
     return figure
 
 
-def _add_legend(figure: Figure, columns: int) -> None:
-    legend = figure.legend(
-        loc="outside right upper",
+def _add_legend(axes: Axes, columns: int) -> None:
+    from matplotlib.collections import PathCollection
+
+    legend = axes.legend(
+        loc="upper left",
+        bbox_to_anchor=(1.01, 1),
         ncols=columns,
         title="True class",
-        markerscale=1.6,
-        fontsize=SMALL,
+        title_fontsize=SMALL,
     )
     for handle in legend.legend_handles:
         if handle is not None:
             handle.set_alpha(1)
+            if isinstance(handle, PathCollection):
+                handle.set_sizes([55])
     for text in legend.get_texts():
         as_written(text, SMALL)
 

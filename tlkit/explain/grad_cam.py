@@ -13,8 +13,9 @@ from tlkit.records import Float32Array
 if TYPE_CHECKING:
     import keras
 
-# In nats: below this all maps together move the logit by no more than float32 rounding does.
-_LEAST_INFLUENCE = 1e-4
+# Below this, in nats and as a share of the largest logit, all maps together move the logit by no
+# more than float32 rounding does.
+_LEAST_INFLUENCE, _LEAST_SHARE = 1e-4, 1e-5
 
 
 def grad_cam(model: keras.Model, image: Any, class_index: int | None = None) -> Float32Array:
@@ -58,7 +59,8 @@ def grad_cam(model: keras.Model, image: Any, class_index: int | None = None) -> 
         raise _no_gradient(parts.head.name, "is not a differentiable function of the features")
     values = np.asarray(maps[0], dtype=np.float32)
     slopes = np.asarray(gradients[0], dtype=np.float32)
-    if not np.isfinite(slopes).all() or np.abs(slopes * values).sum() < _LEAST_INFLUENCE:
+    least = min(_LEAST_INFLUENCE, _LEAST_SHARE * float(np.abs(logits[0]).max()))
+    if not np.isfinite(slopes).all() or np.abs(slopes * values).sum() <= least:
         raise _no_gradient(parts.head.name, "does not change with the features of this image")
     heat = np.maximum(values @ slopes.mean(axis=(0, 1)), 0)
     if heat.max() <= 0:

@@ -24,8 +24,8 @@ def squares_run(tmp_path_factory):
 def digits_run(tmp_path_factory):
     """A run with mistakes whose dataset and backbone are registered ones."""
     backbone = {
-        "name": "mobilenet_v2", "alpha": 0.35, "weights": "random", "image_size": 32
+        "name": "mobilenet_v2", "alpha": 0.35, "weights": "cifar10", "image_size": 32
     }  # fmt: skip
     return Trainer(
-        backbone, "linear", "digits", FreezeAndTrain(2), [], runs=tmp_path_factory.mktemp("digits")
+        backbone, "linear", "digits", FreezeAndTrain(1), [], runs=tmp_path_factory.mktemp("digits")
     ).run()

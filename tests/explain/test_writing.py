@@ -2,9 +2,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.explain.squares import Squares, picture
-from tlkit import ConfigError, DataError, RunFolderError
+from tests.explain.squares import picture
+from tlkit import ConfigError, DataError, RunFolderError, load_run
 from tlkit.explain import Settings, explain_pictures, explain_test_images
+from tlkit.explain.test_set import most_confident_mistakes
 
 
 @pytest.fixture
@@ -69,17 +70,18 @@ def test_photographs_are_turned_as_their_exif_says(squares_run, tmp_path):
     assert height > width * 0.7  # upright, so the figure is tall
 
 
-def test_a_mistake_shows_both_classes(squares_run, tmp_path):
-    class Relabelled(Squares):
-        def load(self, seed):
-            return super().load(seed)
-
-    split = Squares().load(0).test
-    right = list(explain_test_images(squares_run.folder, [0], dataset=Squares(), out=tmp_path))
-    assert right[0].explained == (right[0].predicted,)
-    assert right[0].true_class == ("red", "blue")[split.labels[0]]
-    assert right[0].path.name == "test-00-grad-cam.png"
-    assert right[0].image == "test image 0"
+def test_test_images_have_their_true_class_and_mistakes_show_both(digits_run, tmp_path):
+    run = load_run(digits_run.folder)
+    right = np.flatnonzero(run.test.predictions == run.test.labels)[0]
+    (wrong,) = most_confident_mistakes(run, 1)
+    found = list(explain_test_images(digits_run.folder, [right, wrong], out=tmp_path))
+    assert found[0].explained == (found[0].predicted,) == (found[0].true_class,)
+    assert found[0].path.name == f"test-{right:03d}-grad-cam.png"
+    assert found[1].true_class == run.info.class_names[run.test.labels[wrong]]
+    assert found[1].explained == (found[1].predicted, found[1].true_class)
+    assert found[1].confidence == pytest.approx(run.test.probabilities[wrong].max(), abs=1e-3)
+    assert found[1].image == f"test image {wrong}"
+    assert _colours(found[1].path)[0][0] > _colours(found[0].path)[0][0]
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,7 @@ def test_more_mistakes_than_there_are(call, squares_run, digits_run):
     assert code == 2
     assert "no class 'x'" in err
     code, _, err = call(squares_run.folder, "--wrong", 5_000)
-    assert "fewer than asked for" in err
+    assert "fewer than the 5000 asked for" in err
 
 
 @pytest.mark.parametrize(

@@ -24,17 +24,20 @@ def test_each_class_is_drawn_and_each_mistake_ringed():
     assert "all 6 test images" in figure.get_suptitle()
 
 
-def test_seventy_classes_look_different():
-    assert len({(COLOURS[n % len(COLOURS)], MARKERS[n % len(MARKERS)]) for n in range(70)}) == 70
+def test_ninety_classes_look_different():
+    assert len({(COLOURS[n % len(COLOURS)], MARKERS[n % len(MARKERS)]) for n in range(90)}) == 90
 
 
-@pytest.mark.parametrize(("count", "legend"), [(40, True), (41, False)])
-def test_many_classes_have_numbers_instead_of_a_legend(count, legend):
+@pytest.mark.parametrize(
+    ("count", "legend", "texts"),
+    [(12, True, "class {}"), (13, True, None), (40, True, None), (41, False, "{}")],
+)
+def test_many_classes_have_numbers_instead_of_a_legend(count, legend, texts):
     labels = np.arange(count)
     _, axes, _ = _draw(labels, labels, [f"class {n}" for n in labels])
     assert (axes.get_legend() is not None) == legend
-    numbers = [item.get_text() for item in axes.texts]
-    assert numbers == ([] if legend else [str(n) for n in labels])
+    shown = [item.get_text() for item in axes.texts]
+    assert shown == ([] if texts is None else [texts.format(n) for n in labels])
     assert ("Numbers" in axes.get_title()) != legend
 
 

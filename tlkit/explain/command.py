@@ -58,10 +58,9 @@ def explain(
     if with_map:
         print("Laying out the test features; this takes up to a few minutes.", file=sys.stderr)
         yield from draw_maps(folder, out=out)
-    missing = wrong - len(mistakes)
-    if missing:
+    if len(mistakes) < wrong:
         print(
-            f"The run has {len(mistakes)} mistakes, {missing} fewer than asked for.",
+            f"Mistakes in this run: {len(mistakes)}, fewer than the {wrong} asked for.",
             file=sys.stderr,
         )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,11 +16,22 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito's colours, which the colour-blind tell apart, without their pale yellow; with as
-# many markers as share no factor with seven, 70 classes look different.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-MARKERS = "os^DvPX*<>"
-MAX_CLASSES_IN_LEGEND = 40
+# Paul Tol's muted colours, which the colour-blind tell apart, and black: ten, as many as CIFAR-10
+# has classes. With nine markers, 90 classes look different.
+COLOURS = (
+    "#332288",
+    "#DDCC77",
+    "#117733",
+    "#CC6677",
+    "#88CCEE",
+    "#882255",
+    "#44AA99",
+    "#999933",
+    "#AA4499",
+    "#000000",
+)
+MARKERS = "os^DvPX<>"
+MAX_CLASSES_IN_LEGEND, MAX_CLASSES_WITH_NAMES = 40, 12
 _NAME_LIMIT, _TITLE_LIMIT = 18, 40
 _ROWS_IN_LEGEND = 20
 
@@ -80,7 +91,11 @@ def draw_map(
     if in_legend:
         _add_legend(axes, columns)
     else:
-        _number_classes(axes, points, labels)
+        axes.set_title("Numbers: classes, from 0, at the median of their images", fontsize=SMALL)
+    if len(present) <= MAX_CLASSES_WITH_NAMES:
+        _label_medians(axes, points, labels, {n: class_names[n] for n in present})
+    elif not in_legend:
+        _label_medians(axes, points, labels, {n: str(n) for n in present})
     return figure
 
 
@@ -103,22 +118,21 @@ def _add_legend(axes: Axes, columns: int) -> None:
         as_written(text, SMALL)
 
 
-def _number_classes(axes: Axes, points: np.ndarray, labels: Int64Array) -> None:
-    """Write each class's number where the median of its images lies."""
+def _label_medians(
+    axes: Axes, points: np.ndarray, labels: Int64Array, names: Mapping[int, str]
+) -> None:
+    """Write a name where the median of each class's images lies."""
     from matplotlib.patheffects import withStroke
 
-    for label in np.unique(labels):
+    for label, name in names.items():
         x, y = np.median(points[labels == label], axis=0)
-        axes.text(
+        text = axes.text(
             x,
             y,
-            str(label),
+            printable(name, _NAME_LIMIT),
             ha="center",
             va="center",
-            fontsize=SMALL,
             fontweight="bold",
-            path_effects=[withStroke(linewidth=2.5, foreground="white")],
+            path_effects=[withStroke(linewidth=3, foreground="white", alpha=0.85)],
         )
-    axes.set_title(
-        "Numbers: classes, from 0, where the median of their images lies", fontsize=SMALL
-    )
+        as_written(text, SMALL)

@@ -17,7 +17,7 @@ from tlkit.explain.drawing import save_figure
 from tlkit.explain.grad_cam import grad_cam
 from tlkit.explain.heat_picture import draw_heat
 from tlkit.explain.occlusion import PATCH, STRIDE, check_patch, occlusion
-from tlkit.explain.parts import find_parts, resize_image
+from tlkit.explain.parts import ModelParts, find_parts, resize_image
 from tlkit.explain.records import ClassHeat, Explanation, Method
 from tlkit.explain.test_set import image_name, load_test_images, take
 from tlkit.images import read_picture, without_warnings
@@ -185,7 +185,7 @@ def _explain(
             path=target / f"{_free(item.stem, taken)}-{settings.method}.png",
         )
         assert found.path is not None
-        figure = draw_heat(image, heats, settings.method, _title(found), _subtitle(found))
+        figure = draw_heat(image, heats, settings.method, _title(found, parts), _subtitle(found))
         save_figure(figure, found.path)
         yield found
 
@@ -202,11 +202,15 @@ def _classes(
     if settings.class_name is not None:
         return [class_names.index(settings.class_name)]
     best = int(np.argmax(probabilities))
-    return [best] if label in (None, best) else [best, int(label or 0)]
+    return [best] if label is None or label == best else [best, label]
 
 
-def _title(found: Explanation) -> str:
-    method = "Grad-CAM" if found.method == "grad-cam" else "Occlusion"
+def _title(found: Explanation, parts: ModelParts) -> str:
+    method = "Occlusion"
+    if found.method == "grad-cam":
+        # Few maps make a coarse picture, whatever the image's size.
+        height, width = parts.maps.shape[1:3]
+        method = f"Grad-CAM, {height} x {width} cells"
     return f"{method}: {Path(found.image).name}"
 
 

@@ -326,6 +326,57 @@ def predict(
 
 @app.command()
 @answers
+def explain(
+    run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run.")],
+    images: Annotated[
+        list[Path] | None, typer.Argument(metavar="[IMAGE...]", help="Files and folders.")
+    ] = None,
+    wrong: Annotated[
+        int, typer.Option(min=0, help="Explain so many test images: the most confident mistakes.")
+    ] = 0,
+    sample: Annotated[
+        int, typer.Option(min=0, help="Explain so many test images, drawn at random.")
+    ] = 0,
+    map_: Annotated[
+        bool,
+        typer.Option("--map", help="Draw maps of the test features: PCA, t-SNE, UMAP if there."),
+    ] = False,
+    method: Annotated[
+        Literal["grad-cam", "occlusion"],
+        typer.Option(help="By gradients, or by hiding parts of the image, which fits any head."),
+    ] = "grad-cam",
+    class_: Annotated[
+        str | None, typer.Option("--class", help="Class to explain; by default the predicted one.")
+    ] = None,
+    patch: Annotated[
+        float, typer.Option(help="Occlusion: side of the patch, a share of the image's.")
+    ] = 0.25,
+    stride: Annotated[
+        float, typer.Option(help="Occlusion: step of the patch, a share of the image's side.")
+    ] = 0.0625,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the PNGs; by default RUN/explanations.")
+    ] = None,
+    json_: JsonOption = False,
+) -> documents.Explanations:
+    """Show in pictures where the evidence for a class lies, and map the test features."""
+    from tlkit.documents import Explanations
+    from tlkit.explain import Settings, command
+
+    written = command.explain(
+        run_folder,
+        images or [],
+        wrong=wrong,
+        sample_size=sample,
+        with_map=map_,
+        settings=Settings(method, class_, patch, stride),
+        out=out,
+    )
+    return Explanations.of(run_folder, command.show(written, quiet=json_))
+
+
+@app.command()
+@answers
 def card(
     run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run.")],
     kind: Annotated[

@@ -48,6 +48,10 @@ class RunFolderError(TlkitError):
     """A run folder that is missing, incomplete or damaged."""
 
 
+class ExplanationError(TlkitError):
+    """An answer that cannot be explained, or not by the method that was asked for."""
+
+
 class TrainingError(TlkitError):
     """A run that began with valid input and failed, such as by a loss that is not a number."""
 

@@ -189,6 +189,23 @@ def compare(
 
 @app.command()
 @_with_exit_codes
+def report(
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RUN", help="Folder of a finished run; or a folder of runs, for an index."
+        ),
+    ],
+    open_: Annotated[bool, typer.Option("--open", help="Show the page in the browser.")] = False,
+) -> None:
+    """Write the HTML report of a run, or an index page that compares the runs of a folder."""
+    from tlkit.report.command import write
+
+    write(folder, open_)
+
+
+@app.command()
+@_with_exit_codes
 def plugins(json_: JsonOption = False) -> None:
     """List plugins: kind, name, where they come from; and packages that failed to load."""
     from tlkit.registry import Registry

@@ -117,7 +117,7 @@ class Trainer:
             few_shot: Train on so many images of each class, and validate on as many, drawn with the
                 seed; 0 for all.
             test_images: Whether the run folder keeps small pictures of up to 800 test images, at
-                most 1.1 MB, so that reports can show them.
+                most 1.5 MB, so that reports can show them.
             feature_type: Number type of stored features; ``"float16"`` takes half the space.
             views: Augmented views of each training image that are stored beside the plain one, 0
                 or more; an epoch takes one of them at random.

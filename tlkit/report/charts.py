@@ -12,7 +12,7 @@ from tlkit.text import printable
 Spec = dict[str, Any]
 _TRAIN = "train"
 _NAME_LIMIT = 30
-_MAX_EPOCHS_WITH_POINTS = 60
+_MAX_EPOCHS_WITH_POINTS, _MAX_TICKS = 60, 10
 _ROW_HEIGHT = 26
 
 
@@ -42,13 +42,17 @@ def learning_curve(phases: Sequence[PhaseResult], key: str, held_out: str) -> Sp
     if all(row["value"] is None for row in rows):
         return None
     title = "Accuracy (%)" if key == "accuracy" else "Cross-entropy loss (nats)"
+    step = max(1, math.ceil(begin / _MAX_TICKS))
+    ticks = list(range(step, begin + 1, step))
     epochs = {
         "field": "epoch",
         "type": "quantitative",
         "title": "Epoch",
-        "scale": {"domain": [0.5, begin + 0.5], "nice": False},
-        "axis": {"tickMinStep": 1, "format": "d", "grid": False, "tickCount": min(begin, 10)},
+        "scale": {"domain": [0.5, begin + 0.5], "nice": False, "zero": False},
+        "axis": {"values": ticks, "format": "d", "grid": False},
     }
+    # A loss has no upper end; an axis of accuracies must not go beyond 100 %.
+    values = {"zero": False, "domainMax": 100} if key == "accuracy" else {"zero": False}
     line = {
         "data": {"values": rows},
         "mark": {"type": "line", "point": begin <= _MAX_EPOCHS_WITH_POINTS},
@@ -58,7 +62,7 @@ def learning_curve(phases: Sequence[PhaseResult], key: str, held_out: str) -> Sp
                 "field": "value",
                 "type": "quantitative",
                 "title": title,
-                "scale": {"zero": False, "padding": 8},
+                "scale": values,
             },
             "color": _colours("images", (_TRAIN, held_out)),
             "strokeDash": {"field": "images", "sort": None, "legend": None},
@@ -70,7 +74,7 @@ def learning_curve(phases: Sequence[PhaseResult], key: str, held_out: str) -> Sp
             ],
         },
     }
-    starts = {"field": "start", "type": "quantitative"}
+    starts = {**epochs, "field": "start"}
     phase_rules = {
         "data": {"values": marks[1:]},
         "mark": {"type": "rule", "style": "phase"},
@@ -84,7 +88,7 @@ def learning_curve(phases: Sequence[PhaseResult], key: str, held_out: str) -> Sp
     kept_rules = {
         "data": {"values": kept},
         "mark": {"type": "rule", "style": "kept"},
-        "encoding": {"x": {"field": "epoch", "type": "quantitative"}},
+        "encoding": {"x": epochs},
     }
     return {"layer": [phase_rules, phase_names, kept_rules, line], "height": 260}
 

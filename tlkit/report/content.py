@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tlkit.builtin.reporters.figures import percent
-from tlkit.builtin.reporters.terminal_text import clock, describe, plural, rate
+from tlkit.builtin.reporters.terminal_text import clock, plural, rate
 from tlkit.records import PhaseResult, RunInfo, RunResult
 from tlkit.report import charts
 from tlkit.run_folder import CONFIG, MODEL, config_text
@@ -18,7 +18,7 @@ from tlkit.text import printable
 
 TEXT_LIMIT, LONG_TEXT_LIMIT = 80, 2000
 MAX_LINES, MAX_EPOCHS, MAX_CLASS_ROWS = 100, 600, 1000
-MAX_CONFUSIONS = 12
+MAX_CONFUSIONS = 8
 _DATE = re.compile(r"(\d{4})(\d\d)(\d\d)-(\d\d)(\d\d)(\d\d)(?:-|$)")
 _PARTS = {
     "start": "Starting TensorFlow",
@@ -30,6 +30,12 @@ _PARTS = {
     "saving": "Saving",
     "reports": "Reports",
 }
+_LEAKS = {
+    "test": "test images are also training images",
+    "validation": "validation images are also training images",
+    "validation_in_test": "validation images are also test images",
+    "label_conflicts": "images have two labels",
+}
 _MACHINE = ("python", "platform", "processor", "cpu_count")
 
 
@@ -38,7 +44,9 @@ def content(result: RunResult) -> tuple[dict[str, Any], dict[str, Any]]:
     info, test = result.info, result.test
     found: dict[str, Any] = {}
     curves = thinned(result.phases)
-    for key in ("loss", "accuracy"):
+    rows = epoch_rows(curves)
+    # One epoch, as of a head that is solved, makes no curve.
+    for key in ("loss", "accuracy") if len(rows) > 1 else ():
         curve = charts.learning_curve(curves, key, held_out(info))
         if curve is not None:
             found[f"chart-{key}"] = curve
@@ -59,7 +67,7 @@ def content(result: RunResult) -> tuple[dict[str, Any], dict[str, Any]]:
         "phases": [phase_row(item) for item in result.phases],
         "versions": [(key, text(value)) for key, value in result.environment.items()],
         "fingerprints": [(key, text(value)) for key, value in result.fingerprints.items()],
-        "epochs": epoch_rows(curves, held_out(info)),
+        "epochs": rows,
         "all_epochs": curves == list(result.phases),
         "held_out": held_out(info),
         "classes": class_rows(result),
@@ -176,41 +184,50 @@ def _parameters(result: RunResult) -> int:
     return phase.trainable_parameters + phase.frozen_parameters
 
 
-def setup(result: RunResult) -> list[tuple[str, str]]:
-    """Return what was trained on what: name and description."""
+def setup(result: RunResult) -> list[dict[str, Any]]:
+    """Return what was trained on what: name, description, and the options of a plugin."""
     info = result.info
-    rows = [
-        (
-            "Images",
-            f"{info.num_train:,} train, {info.num_validation:,} {held_out(info)}, "
-            f"{info.num_test:,} test; {plural(len(info.class_names), 'class')}",
-        )
-    ]
+    counts = (
+        f"{info.num_train:,} train, {info.num_validation:,} {held_out(info)}, "
+        f"{info.num_test:,} test; {plural(len(info.class_names), 'class')}"
+    )
+    rows = [_setup_row("Images", counts)]
     if info.class_counts:
         least, most = min(info.class_counts), max(info.class_counts)
-        balance = f"{least:,} in each class" if least == most else f"{least:,} to {most:,} in each"
-        rows.append(("Training images", balance))
-    for kind in ("dataset", "backbone", "head", "workflow", "engine"):
-        if kind in info.config:
-            idle = info.idle_options.get(kind, ())
-            rows.append((kind.capitalize(), text(describe(info.config[kind], idle), 1000)))
-    run = info.config.get("run", {})
-    rows += [("Seed", text(run["seed"]))] if "seed" in run else []
-    features = info.config.get("features", {})
-    if features.get("views"):
-        rows.append(("Stored views", f"{features['views']} of each training image"))
-    copies = {
-        "test": "test images are also training images",
-        "validation": "validation images are also training images",
-        "validation_in_test": "validation images are also test images",
-        "label_conflicts": "images have two labels",
-    }
-    leaks = [
-        f"{info.duplicates[key]:,} {what}" for key, what in copies.items() if info.duplicates.get(key)
-    ]
+        balance = f"{least:,}" if least == most else f"{least:,} to {most:,}"
+        rows.append(_setup_row("Training images", f"{balance} in each class"))
     if info.duplicates:
-        rows.append(("Leakage", "; ".join(leaks) or "none found"))
+        leaks = [
+            f"{info.duplicates[key]:,} {what}"
+            for key, what in _LEAKS.items()
+            if info.duplicates.get(key)
+        ]
+        rows.append(_setup_row("Leakage", "; ".join(leaks) or "none found"))
+    for kind in ("dataset", "backbone", "head", "workflow", "engine", "features", "run"):
+        table = info.config.get(kind, {})
+        idle = info.idle_options.get(kind, ())
+        options = [
+            (text(key), text(_value(value)))
+            for key, value in table.items()
+            if key != "name" and key not in idle and value is not None
+        ]
+        if table:
+            rows.append(_setup_row(kind.capitalize(), text(table.get("name", "")), options))
     return rows
+
+
+def _setup_row(key: str, value: str, options: Sequence[tuple[str, str]] = ()) -> dict[str, Any]:
+    return {"key": key, "value": value, "options": options}
+
+
+def _value(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list | tuple):
+        return ", ".join(_value(item) for item in value)
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_value(item)}" for key, item in value.items())
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def phase_row(item: PhaseResult) -> dict[str, Any]:
@@ -254,7 +271,7 @@ def thinned(phases: Sequence[PhaseResult]) -> list[PhaseResult]:
     return found
 
 
-def epoch_rows(phases: Sequence[PhaseResult], held_out: str) -> list[tuple[str, ...]]:
+def epoch_rows(phases: Sequence[PhaseResult]) -> list[tuple[str, ...]]:
     """Return phase, epoch and the four figures of each epoch as text."""
     rows: list[tuple[str, ...]] = []
     for item in phases:
@@ -408,7 +425,7 @@ def extraction_rows(result: RunResult) -> list[tuple[str, ...]]:
     for item in result.extractions:
         total = sum(item.stage_seconds.values()) or 1.0
         stages = ", ".join(
-            f"{text(stage, 30)} {value / total:.0%}" for stage, value in item.stage_seconds.items()
+            f"{text(stage, 30)} {100 * value / total:.0f} %" for stage, value in item.stage_seconds.items()
         )
         rows.append(
             (

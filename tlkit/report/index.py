@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from tlkit.run_folder import CONFIG, RUN, load_run
 
 INDEX = "index.html"
 MAX_RUNS_IN_CHART, MAX_COLOURS = 40, 7
+_STAMP = re.compile(r"^\d{8}-\d{6}-")
 
 
 @dataclass(frozen=True)
@@ -73,9 +76,10 @@ def _render(folder: Path, results: list[RunResult], problems: list[Problem]) -> 
     best = sorted(rows, key=lambda row: -row["accuracy"])
     shown = best[:MAX_RUNS_IN_CHART]
     backbones = list(dict.fromkeys(row["backbone"] for row in shown))
+    labels = Counter(row["label"] for row in shown)
     points = [
         {
-            "run": row["folder"],
+            "run": row["label"] if labels[row["label"]] == 1 else row["folder"],
             "accuracy": round(100 * row["accuracy"], 3),
             "low": round(100 * row["low"], 3),
             "high": round(100 * row["high"], 3),
@@ -110,7 +114,7 @@ def _row(result: RunResult) -> dict[str, Any]:
     return {
         **names,
         "folder": text(folder.name),
-        "name": text(result.info.name),
+        "label": text(_STAMP.sub("", folder.name) or folder.name),
         "link": f"{quote(folder.name)}/{PAGE}" if (folder / PAGE).is_file() else "",
         "date": date_of(folder),
         "accuracy": result.accuracy,
@@ -119,7 +123,7 @@ def _row(result: RunResult) -> dict[str, Any]:
         "interval": result.test.accuracy_interval is not None,
         "test_images": len(result.test.labels),
         "train_images": result.info.num_train,
-        "test": text(result.fingerprints.get("test", ""), 8),
+        "test": text(result.fingerprints.get("test", "")[:7]),
         "seconds": seconds,
         "duration": duration(seconds),
         "bytes": size if size is not None else -1,

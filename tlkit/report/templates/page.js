@@ -65,7 +65,7 @@
       aria: false,
       background: "transparent",
       font,
-      padding: { left: 0, right: 4, top: 4, bottom: 0 },
+      padding: { left: 0, right: 4, top: 4, bottom: 8 },
       view: { stroke: null },
       axis: {
         labelColor: muted, titleColor: muted, domainColor: border, tickColor: border,
@@ -80,7 +80,7 @@
       bar: { color: train },
       style: {
         phase: { color: muted, strokeDash: [5, 4], strokeWidth: 1.5 },
-        "phase-name": { fill: muted, align: "left", dx: 4, fontSize: 12 },
+        "phase-name": { color: muted, align: "left", dx: 4, fontSize: 12 },
         kept: { color: text, strokeDash: [1, 3], strokeWidth: 2 },
         diagonal: { color: muted, stroke: muted, strokeDash: [5, 4], strokeWidth: 1.5 },
       },
@@ -182,7 +182,7 @@
 
   function thumbnail(image, list, lines) {
     const picture = element("img", {
-      src: image.source, alt: describe(image), loading: "lazy", decoding: "async",
+      src: image.source, alt: describe(image), decoding: "async",
       class: imageSide(image) <= 64 && "small",
     });
     const captions = lines.map((line) => element("span", { "aria-hidden": "true" }, line));
@@ -197,7 +197,8 @@
     place.classList.add("gallery");
     const list = data[id].map((index) => data.images[index]);
     place.append(...list.map((image) => thumbnail(image, list, [
-      `${data.classes[image.predicted]} ${percent(image.top[0][1])}`,
+      data.classes[image.predicted],
+      `${percent(image.top[0][1])} sure`,
       image.true === image.predicted ? "right" : `true: ${data.classes[image.true]}`,
     ])));
   }
@@ -347,16 +348,21 @@
       element("th", { scope: "col", role: "columnheader", title: name }, element("bdi", {}, name)),
     ));
     const body = element("tbody", { role: "rowgroup" });
+    // Mistakes, which are the point of the matrix, are coloured by the largest of them.
+    let largest = 0.02;
+    groups.forEach((_, row) => groups.forEach((_, column) => {
+      if (row !== column) largest = Math.max(largest, cellShare(row, column));
+    }));
     groups.forEach((group, row) => {
       const line = element("tr", { role: "row" }, element(
         "th", { scope: "row", role: "rowheader", title: group.name }, element("bdi", {}, group.name),
       ));
       groups.forEach((_, column) => {
         const share = cellShare(row, column);
-        // The root keeps small shares of mistakes, which are the point of the matrix, visible.
+        const weight = Math.sqrt(row === column ? share : share / largest);
         const button = element("button", {
           type: "button", tabindex: "-1", "data-row": row, "data-column": column,
-          class: row === column ? "right" : "wrong", style: `--weight: ${Math.sqrt(share).toFixed(3)}`,
+          class: row === column ? "right" : "wrong", style: `--weight: ${weight.toFixed(3)}`,
           "aria-label": cellLabel(row, column), "aria-pressed": "false",
         }, cellText(row, column));
         line.append(element("td", { role: "gridcell" }, button));

@@ -172,8 +172,9 @@ def accuracy_of_runs(rows: Sequence[Mapping[str, Any]], backbones: Sequence[str]
     accuracy = {
         "field": "accuracy",
         "type": "quantitative",
-        "title": "Test accuracy (%), with its 95 % interval",
+        "title": "Test accuracy (%)",
         "scale": {"zero": False, "padding": 12},
+        "axis": {"tickCount": 6, "format": "~g"},
     }
     colour = _colours("backbone", backbones)
     return {

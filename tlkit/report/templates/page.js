@@ -278,21 +278,21 @@
     }
   }
 
-  // The classes with most mistakes, or one class and those that it is confused with.
+  // The classes of the most frequent confusions: all of them, or those of one class.
   function partOfClasses(focus) {
-    const weights = new Map();
-    const add = (label, count) => weights.set(label, (weights.get(label) || 0) + count);
+    const pairs = [];
     eachCell((label, predicted, count) => {
-      if (label === predicted) return;
-      if (focus < 0) {
-        add(label, count);
-        add(predicted, count);
-      } else if (label === focus) add(predicted, count);
-      else if (predicted === focus) add(label, count);
+      const wanted = focus < 0 || label === focus || predicted === focus;
+      if (label !== predicted && wanted) pairs.push([count, label, predicted]);
     });
-    if (focus >= 0) weights.set(focus, Infinity);
-    const ranked = [...weights].sort((one, two) => two[1] - one[1] || one[0] - two[0]);
-    return ranked.slice(0, PART).map(([label]) => label).sort((one, two) => one - two);
+    pairs.sort((one, two) => two[0] - one[0] || one[1] - two[1] || one[2] - two[2]);
+    const chosen = new Set(focus < 0 ? [] : [focus]);
+    for (const [, label, predicted] of pairs) {
+      for (const item of [label, predicted]) if (chosen.size < PART) chosen.add(item);
+    }
+    // A run without mistakes has classes too.
+    for (let label = 0; chosen.size < PART; label += 1) chosen.add(label);
+    return [...chosen].sort((one, two) => one - two);
   }
 
   function groupClasses(focus) {
@@ -351,7 +351,8 @@
     // Mistakes, which are the point of the matrix, are coloured by the largest of them.
     let largest = 0.02;
     groups.forEach((_, row) => groups.forEach((_, column) => {
-      if (row !== column) largest = Math.max(largest, cellShare(row, column));
+      const named = !groups[row].rest && !groups[column].rest;
+      if (row !== column && named) largest = Math.max(largest, cellShare(row, column));
     }));
     groups.forEach((group, row) => {
       const line = element("tr", { role: "row" }, element(
@@ -359,7 +360,7 @@
       ));
       groups.forEach((_, column) => {
         const share = cellShare(row, column);
-        const weight = Math.sqrt(row === column ? share : share / largest);
+        const weight = Math.sqrt(row === column ? share : Math.min(1, share / largest));
         const button = element("button", {
           type: "button", tabindex: "-1", "data-row": row, "data-column": column,
           class: row === column ? "right" : "wrong", style: `--weight: ${weight.toFixed(3)}`,
@@ -456,7 +457,7 @@
     const focus = byId("focus");
     if (data.classes.length > MAX_CLASSES) {
       byId("focus-label").hidden = false;
-      focus.append(element("option", { value: "-1" }, "with most mistakes"));
+      focus.append(element("option", { value: "-1" }, "of the most frequent confusions"));
       data.classes.forEach((name, label) => focus.append(element("option", { value: label }, name)));
       focus.addEventListener("change", () => {
         groupClasses(Number(focus.value));

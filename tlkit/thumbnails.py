@@ -99,9 +99,7 @@ def _in_turn(labels: Int64Array, predictions: Int64Array) -> Iterator[int]:
                 yield cells[cell][turn]
 
 
-def save(
-    folder: Path, test: Evaluation, images: ImageSequence, names: Sequence[str] = ()
-) -> str:
+def save(folder: Path, test: Evaluation, images: ImageSequence, names: Sequence[str] = ()) -> str:
     """Write ``test_images.zip``: an ``index.json``, and small pictures of up to ``MAX_BYTES``.
 
     Images of up to ``MAX_LOSSLESS_SIDE`` pixels are kept as they are, larger ones become lossy
@@ -122,8 +120,7 @@ def save(
     chosen, kept, problems, size = choose(test), [], [], 0
     for first in range(0, len(chosen), _BATCH):
         part = chosen[first : first + _BATCH]
-        found = map_in_threads(lambda i, part=part: _thumbnail(images, part[i], names), len(part))
-        for item in found:
+        for item in _thumbnails(images, part, names):
             if isinstance(item, str):
                 problems.append(item)
             elif size + len(item.content) <= MAX_BYTES:
@@ -167,6 +164,12 @@ def _read(archive: zipfile.ZipFile, item: dict[str, Any]) -> Thumbnail:
         media_type=_MEDIA_TYPES[item["file"].rpartition(".")[2]],
         content=archive.read(item["file"]),
     )
+
+
+def _thumbnails(
+    images: ImageSequence, indices: Sequence[int], names: Sequence[str]
+) -> list[Thumbnail | str]:
+    return map_in_threads(lambda place: _thumbnail(images, indices[place], names), len(indices))
 
 
 def _thumbnail(images: ImageSequence, index: int, names: Sequence[str]) -> Thumbnail | str:

@@ -32,8 +32,8 @@ def learning_curve(phases: Sequence[PhaseResult], key: str, held_out: str) -> Sp
         for column, label in ((key, _TRAIN), (f"val_{key}", held_out)):
             for number, value in enumerate(item.history.get(column, ()), begin + 1):
                 # JSON has no way to write NaN and infinity, which leave a gap in the line.
-                value = round(scale * value, 5) if math.isfinite(value) else None
-                rows.append({"epoch": number, "value": value, "images": label, "phase": name})
+                shown = round(scale * value, 5) if math.isfinite(value) else None
+                rows.append({"epoch": number, "value": shown, "images": label, "phase": name})
         if length:
             marks.append({"start": begin + 0.5, "phase": name})
         if item.kept_epoch is not None:

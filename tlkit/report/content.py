@@ -6,6 +6,7 @@ import math
 import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -239,7 +240,7 @@ def phase_row(item: PhaseResult) -> dict[str, Any]:
 
     def share(key: str) -> str:
         values = history.get(key, ())
-        return percent(values[kept - 1]) if 0 < kept <= len(values) else "–"
+        return percent(values[kept - 1]) if 0 < kept <= len(values) else "-"
 
     return {
         "name": text(phase.name),
@@ -257,8 +258,6 @@ def phase_row(item: PhaseResult) -> dict[str, Any]:
 
 def thinned(phases: Sequence[PhaseResult]) -> list[PhaseResult]:
     """Return the phases; of very long ones every n-th epoch only, so that the page stays small."""
-    import dataclasses
-
     total = sum(max(map(len, item.history.values()), default=0) for item in phases)
     step = math.ceil(total / MAX_EPOCHS)
     if step <= 1:
@@ -267,7 +266,7 @@ def thinned(phases: Sequence[PhaseResult]) -> list[PhaseResult]:
     for item in phases:
         history = {key: list(values[step - 1 :: step]) for key, values in item.history.items()}
         kept = item.kept_epoch and max(1, item.kept_epoch // step)
-        found.append(dataclasses.replace(item, history=history, kept_epoch=kept))
+        found.append(replace(item, history=history, kept_epoch=kept))
     return found
 
 
@@ -286,7 +285,7 @@ _METRICS = ("loss", "val_loss", "accuracy", "val_accuracy")
 
 def _figure(values: Sequence[float] | None, index: int) -> str:
     if values is None or index >= len(values):
-        return "–"
+        return "-"
     return f"{values[index]:.4f}"
 
 
@@ -297,7 +296,7 @@ def class_rows(result: RunResult) -> list[dict[str, Any]]:
     info, matrix = result.info, result.test.confusion_matrix
     wrong = matrix - np.diag(np.diag(matrix))
     limit = name_limit(len(info.class_names))
-    rows = []
+    rows: list[dict[str, Any]] = []
     for index, item in enumerate(result.test.classes):
         other = int(wrong[index].argmax())
         count = int(wrong[index, other])
@@ -421,11 +420,12 @@ def time_parts(seconds: Mapping[str, float]) -> list[dict[str, Any]]:
 
 def extraction_rows(result: RunResult) -> list[tuple[str, ...]]:
     """Return where the time of each extraction went."""
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for item in result.extractions:
         total = sum(item.stage_seconds.values()) or 1.0
         stages = ", ".join(
-            f"{text(stage, 30)} {100 * value / total:.0f} %" for stage, value in item.stage_seconds.items()
+            f"{text(stage, 30)} {100 * value / total:.0f} %"
+            for stage, value in item.stage_seconds.items()
         )
         rows.append(
             (
@@ -443,7 +443,7 @@ def extraction_rows(result: RunResult) -> list[tuple[str, ...]]:
 
 def engine_rows(result: RunResult) -> list[tuple[str, ...]]:
     """Return how each engine compared with TensorFlow."""
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for item in result.engine_trials:
         ratio = item.images_per_second / max(item.reference_images_per_second, 1e-9)
         outcome = "same features" if item.accepted else f"refused: {item.reason}"
@@ -451,7 +451,7 @@ def engine_rows(result: RunResult) -> list[tuple[str, ...]]:
             (
                 text(f"{item.engine} {item.version}".strip()),
                 text(item.precision),
-                f"{ratio:.2f} ×" if item.images_per_second else "–",
+                f"{ratio:.2f} x" if item.images_per_second else "-",
                 f"{item.relative_error:.1e}",
                 text(outcome, 300),
             )

@@ -127,5 +127,5 @@ def _row(result: RunResult) -> dict[str, Any]:
         "seconds": seconds,
         "duration": duration(seconds),
         "bytes": size if size is not None else -1,
-        "size": size_text(size) if size is not None else "–",
+        "size": size_text(size) if size is not None else "-",
     }

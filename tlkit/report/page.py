@@ -47,9 +47,7 @@ def write_report(result: RunResult) -> Path:
     return path
 
 
-def render_report(
-    result: RunResult, thumbnails: Sequence[Thumbnail] = (), reason: str = ""
-) -> str:
+def render_report(result: RunResult, thumbnails: Sequence[Thumbnail] = (), reason: str = "") -> str:
     """Return the report of a run as HTML of less than 3 MB.
 
     Args:

@@ -13,7 +13,7 @@ from tlkit.errors import PluginError
 
 MAX_BYTES = 3_000_000
 EXTRA = "'tlkit[html]'"
-_JSON = {"ensure_ascii": False, "separators": (",", ":"), "allow_nan": False}
+_JSON: dict[str, Any] = {"ensure_ascii": False, "separators": (",", ":"), "allow_nan": False}
 MODULES = ("jinja2", "vl_convert")
 
 
@@ -28,8 +28,7 @@ def require_extra() -> None:
             importlib.import_module(module)
         except ImportError as err:
             raise PluginError(
-                f"HTML reports need {module}, which cannot be imported: {err}. "
-                f"pip install {EXTRA}"
+                f"HTML reports need {module}, which cannot be imported: {err}. pip install {EXTRA}"
             ) from err
 
 
@@ -83,7 +82,7 @@ def _chart_library() -> str:
     """Return Vega, Vega-Lite and Vega-Embed as one script."""
     import vl_convert
 
-    bundle: str = vl_convert.javascript_bundle()
+    bundle: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
     # The browser ends the script at the first such tag, wherever it stands.
     if "</script" in bundle.lower() or "<!--" in bundle:
         raise PluginError("The chart library of vl-convert cannot be put into a page.")

@@ -370,6 +370,7 @@
       });
       body.append(line);
     });
+    byId("matrix").classList.toggle("short", groups.every(({ name }) => name.length <= 3));
     byId("matrix").replaceChildren(element("thead", { role: "rowgroup" }, head), body);
     markCell();
   }

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import zipfile
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +17,6 @@ import numpy as np
 from tlkit.atomic import atomic_path
 from tlkit.errors import RunFolderError
 from tlkit.records import Evaluation, ImageSequence
-from tlkit.threads import map_in_threads
 
 if TYPE_CHECKING:
     from tlkit.records import Int64Array
@@ -117,17 +118,21 @@ def save(folder: Path, test: Evaluation, images: ImageSequence, names: Sequence[
     Raises:
         OSError: If the file cannot be written.
     """
-    chosen, kept, problems, size = choose(test), [], [], 0
-    for first in range(0, len(chosen), _BATCH):
-        part = chosen[first : first + _BATCH]
-        for item in _thumbnails(images, part, names):
-            if isinstance(item, str):
-                problems.append(item)
-            elif size + len(item.content) <= MAX_BYTES:
-                kept.append(item)
-                size += len(item.content)
-        if size > 0.99 * MAX_BYTES:
-            break
+    chosen, size = choose(test), 0
+    kept: list[Thumbnail] = []
+    problems: list[str] = []
+    # Decoding large pictures is most of the work, and Pillow lets threads do it at once.
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        for first in range(0, len(chosen), _BATCH):
+            part = chosen[first : first + _BATCH]
+            for item in pool.map(lambda index: _thumbnail(images, index, names), part):
+                if isinstance(item, str):
+                    problems.append(item)
+                elif size + len(item.content) <= MAX_BYTES:
+                    kept.append(item)
+                    size += len(item.content)
+            if size > 0.99 * MAX_BYTES:
+                break
     _write(folder / FILE, kept, len(test.labels))
     if not problems:
         return ""
@@ -164,12 +169,6 @@ def _read(archive: zipfile.ZipFile, item: dict[str, Any]) -> Thumbnail:
         media_type=_MEDIA_TYPES[item["file"].rpartition(".")[2]],
         content=archive.read(item["file"]),
     )
-
-
-def _thumbnails(
-    images: ImageSequence, indices: Sequence[int], names: Sequence[str]
-) -> list[Thumbnail | str]:
-    return map_in_threads(lambda place: _thumbnail(images, indices[place], names), len(indices))
 
 
 def _thumbnail(images: ImageSequence, index: int, names: Sequence[str]) -> Thumbnail | str:

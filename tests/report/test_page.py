@@ -5,7 +5,10 @@ import math
 import re
 import tomllib
 
+import html5lib
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.builtin.reporters.conftest import as_recorded_before, make_result
 from tests.report.conftest import HOSTILE, make_pictures
@@ -59,6 +62,10 @@ def test_the_matrix_and_the_images_are_those_of_the_run(saved_run, read_page):
         assert base64.b64decode(content) == stored[image["index"]].content
         assert image["true"] == result.test.labels[image["index"]]
         assert image["predicted"] == result.test.predictions[image["index"]]
+        shares = result.test.probabilities[image["index"]]
+        assert image["true"] in [label for label, _ in image["top"]]
+        for label, share in image["top"]:
+            assert share == pytest.approx(shares[label], abs=1e-4)
     mistakes = [data["images"][place]["index"] for place in data["mistakes"]]
     assert mistakes == thumbnails.confident_mistakes(result.test)[: thumbnails.GALLERY]
     uncertain = [data["images"][place]["index"] for place in data["uncertain"]]
@@ -100,12 +107,26 @@ def test_text_from_outside_stays_text(saved_run, read_page):
     )
     page = read_page(write_report(result))
     assert len(page.all("script")) == 3
-    assert page.all("img") and all(not item.get("onerror") for item in page.all("img"))
+    assert all(not item.get("onerror") for item in page.all("img"))
     assert page.data["classes"][10] == "</script><script>alert(1)</script>"
     assert "مرحبا" in page.data["classes"]
     assert "{{ 7*7 }}" in page.words()
     assert not re.search("[\x00-\x08\x0b-\x1f\x7f\u202a-\u202e\u2066-\u2069]", page.text)
     assert page.errors == []
+
+
+ANY_TEXT = st.text(st.characters(exclude_categories=()), min_size=1, max_size=90)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(ANY_TEXT, min_size=2, max_size=4), ANY_TEXT, ANY_TEXT)
+def test_any_text_is_shown_and_changes_no_structure(names, note, title):
+    def page(names, note, title):
+        result = make_result(tuple(names), 40, notes=(note,), name=title)
+        return html5lib.HTMLParser(strict=True).parse(render_report(result))
+
+    plain = [item.tag for item in page(["a"] * len(names), "a", "a").iter()]
+    assert [item.tag for item in page(names, note, title).iter()] == plain
 
 
 @pytest.mark.parametrize(("classes", "count"), [(100, 3000), (1000, 6000)])
@@ -166,7 +187,7 @@ def test_the_same_folder_gives_the_same_bytes(saved_run):
 
 
 @pytest.mark.parametrize(
-    "settings",
+    "run",
     [
         {"loss": math.nan},
         {"loss": math.inf, "validation": False},
@@ -180,18 +201,18 @@ def test_the_same_folder_gives_the_same_bytes(saved_run):
         {"count": 1},
     ],
 )
-def test_runs_of_all_kinds_have_a_page(saved_run, read_page, settings):
-    result = saved_run(**settings)
+def test_runs_of_all_kinds_have_a_page(saved_run, read_page, run):
+    result = saved_run(**run)
     page = read_page(write_report(result))
     assert page.errors == []
     assert page.size < 1_500_000
     assert "NaN" not in page.all("script")[0].text
-    if settings.get("epochs") == ():
+    if run.get("epochs") == ():
         assert "recorded no epochs" in page.words()
-    if settings.get("epochs") == (1,):
+    if run.get("epochs") == (1,):
         assert "One epoch makes no curve" in page.words()
         assert "chart-loss" not in page.data["charts"]
-    if settings.get("skill") == 1.0:
+    if run.get("skill") == 1.0:
         assert "No test image was confused." in page.words()
 
 

@@ -302,14 +302,12 @@ def class_rows(result: RunResult) -> list[dict[str, Any]]:
         count = int(wrong[index, other])
         rows.append(
             {
-                "index": index,
                 "name": text(item.name, limit),
                 "precision": item.precision,
                 "recall": item.recall,
                 "f1": item.f1,
                 "support": item.support,
                 "train": info.class_counts[index] if info.class_counts else None,
-                "other": other,
                 "other_name": text(info.class_names[other], limit),
                 "count": count,
             }

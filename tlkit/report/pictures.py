@@ -62,12 +62,14 @@ def _picture(result: RunResult, item: Thumbnail) -> dict[str, Any]:
 
     # A network that diverged gives NaN, which JSON cannot say.
     probabilities = np.nan_to_num(result.test.probabilities[item.index])
-    best = np.argsort(-probabilities, kind="stable")[:_TOP]
+    label = int(result.test.labels[item.index])
+    best = [int(place) for place in np.argsort(-probabilities, kind="stable")[:_TOP]]
+    shown = best if label in best else [*best, label]
     return {
         "index": item.index,
-        "true": int(result.test.labels[item.index]),
-        "predicted": int(best[0]),
-        "top": [[int(place), round(float(probabilities[place]), 4)] for place in best],
+        "true": label,
+        "predicted": best[0],
+        "top": [[place, round(float(probabilities[place]), 4)] for place in shown],
         "name": text(item.name),
         "width": item.width,
         "height": item.height,

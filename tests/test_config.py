@@ -60,6 +60,13 @@ def test_calibrate_is_a_key_of_run(registry, write):
         config.build_trainer("cifar10", ["run.calibrate=1"], registry=registry)
 
 
+def test_test_images_is_a_key_of_run(registry):
+    assert config.build_trainer("cifar10", registry=registry).test_images
+    without = config.build_trainer("cifar10", ["run.test_images=false"], registry=registry)
+    assert not without.test_images
+    assert without.config["run"]["test_images"] is False
+
+
 def test_left_out_tables_name_the_defaults(registry, write):
     trainer = config.build_trainer(write("[dataset]\nname = 'digits'"), registry=registry)
     assert trainer.config["backbone"]["name"] == "mobilenet_v2"

@@ -24,6 +24,7 @@ CALLS = {
     "compare": (GRID, "tlkit.compare/1"),
     "plugins": ((), "tlkit.plugins/1"),
     "predict": (("{run}", "{picture}"), "tlkit.predict/1"),
+    "report": (("{run}",), "tlkit.report/1"),
     "explain": (("{run}", "{picture}", "--sample", "1"), "tlkit.explain/1"),
     "card": (("{run}",), "tlkit.card/1"),
     "schema": ((), "tlkit.schema/1"),

@@ -66,7 +66,7 @@ def test_a_run_learns_saves_and_reads_back(make_trainer):
         "start", "data", "model", "features", "training", "evaluation", "saving", "reports", "total"
     }  # fmt: skip
     assert {item.name for item in result.folder.iterdir()} == {
-        "config.toml", "run.json", "predictions.npz", "model.keras"
+        "config.toml", "run.json", "predictions.npz", "model.keras", "test_images.zip"
     }  # fmt: skip
     loaded = load_run(result.folder)
     assert loaded.phases == result.phases
@@ -274,7 +274,7 @@ def test_the_resolved_config_is_complete_toml(make_trainer):
     config = tomllib.loads((result.folder / "config.toml").read_text())
     assert config["run"] == {
         "name": "run", "seed": 4, "validation": 0.1, "duplicates": "report", "save": ["keras"],
-        "calibrate": False, "few_shot": 0,
+        "calibrate": False, "few_shot": 0, "test_images": True,
     }  # fmt: skip
     assert config["backbone"] == {
         "name": "tiny", "image_size": 16, "weights": "random", "scale": 255.0

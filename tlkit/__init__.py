@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     from tlkit.picture_check import SKIP_HINT, PictureCheck, check_pictures
     from tlkit.picture_splits import picture_data
     from tlkit.registry import Registry
+    from tlkit.report import write_index, write_report
     from tlkit.run_folder import load_run
     from tlkit.session import Session
     from tlkit.splitting import split_rows
@@ -131,6 +132,8 @@ __all__ = [
     "safe_cell",
     "scan_pictures",
     "split_rows",
+    "write_index",
+    "write_report",
 ]
 
 # Loaded on first use: the commands that only list things need none of them.
@@ -154,6 +157,8 @@ _LAZY = {
     "read_picture": "tlkit.images",
     "scan_pictures": "tlkit.images",
     "split_rows": "tlkit.splitting",
+    "write_index": "tlkit.report",
+    "write_report": "tlkit.report",
 }
 
 

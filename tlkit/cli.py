@@ -197,6 +197,28 @@ def compare(
 
 @app.command()
 @answers
+def report(
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RUN", help="Folder of a finished run; or a folder of runs, for an index."
+        ),
+    ],
+    open_: Annotated[bool, typer.Option("--open", help="Show the page in the browser.")] = False,
+    json_: JsonOption = False,
+) -> documents.Report:
+    """Write the HTML report of a run, or an index page that compares the runs of a folder."""
+    from tlkit.documents import Report
+    from tlkit.report.command import write
+
+    path, kind = write(folder, open_)
+    if not json_:
+        _echo(f"{path} ({path.stat().st_size / 1e6:.1f} MB)")
+    return Report(source=folder, kind=kind, file=path)
+
+
+@app.command()
+@answers
 def plugins(json_: JsonOption = False) -> documents.Plugins:
     """List the plugins, and packages that failed to load."""
     from tlkit.documents import BrokenPlugin, PluginEntry, Plugins

@@ -47,6 +47,9 @@ class RunTable(BaseModel):
     few_shot: int = Field(
         default=0, description="Train on so many images of each class only; 0 for all."
     )
+    test_images: bool = Field(
+        default=True, description="Keep small pictures of test images for reports."
+    )
 
 
 class FeaturesTable(BaseModel):
@@ -255,6 +258,7 @@ def build_trainer(
             save=config.run.save,
             calibrate=config.run.calibrate,
             few_shot=config.run.few_shot,
+            test_images=config.run.test_images,
             feature_type=config.features.dtype,
             views=config.features.views,
             augmentation=Augmentation(**config.features.model_dump(exclude={"dtype", "views"})),

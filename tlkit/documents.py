@@ -47,8 +47,8 @@ class Document(Part):
 
     A document of your own is a subclass with a name and a version::
 
-        class Report(Document):
-            schema_: Literal["tlkit.report/1"] = Field(default="tlkit.report/1", alias="schema")
+        class Survey(Document):
+            schema_: Literal["tlkit.survey/1"] = Field(default="tlkit.survey/1", alias="schema")
     """
 
     schema_: str = Field(alias="schema", description="Name and version of this document's schema.")
@@ -280,6 +280,15 @@ class Predictions(Document):
     schema_: Literal["tlkit.predict/1"] = Field(default="tlkit.predict/1", alias="schema")
     run: AbsolutePath = Field(description="The run folder.")
     predictions: list[PredictedPicture] = Field(description="In the order of the pictures.")
+
+
+class Report(Document):
+    """``tlkit report``: an HTML page was written."""
+
+    schema_: Literal["tlkit.report/1"] = Field(default="tlkit.report/1", alias="schema")
+    source: AbsolutePath = Field(description="The run folder, or the folder of runs.")
+    kind: Literal["run", "index"] = Field(description="The page of a run, or that of all runs.")
+    file: AbsolutePath = Field(description="The page.")
 
 
 class ExplainedImage(Part):

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from tlkit import run_folder
+from tlkit import run_folder, thumbnails
 from tlkit.augmentation import Augmentation
 from tlkit.backbone import Backbone
 from tlkit.calibration import (
@@ -88,6 +88,7 @@ class Trainer:
         save: Sequence[Format] = ("keras",),
         calibrate: bool = False,
         few_shot: int = 0,
+        test_images: bool = True,
         feature_type: FeatureType = "float32",
         views: int = 0,
         augmentation: Augmentation | None = None,
@@ -120,6 +121,8 @@ class Trainer:
                 refuses it once the data is loaded.
             few_shot: Train on so many images of each class, and validate on as many, drawn with the
                 seed; 0 for all.
+            test_images: Whether the run folder keeps small pictures of up to 800 test images, at
+                most 1.5 MB, so that reports can show them.
             feature_type: Number type of stored features; ``"float16"`` takes half the space.
             views: Augmented views of each training image that are stored beside the plain one, 0
                 or more; an epoch takes one of them at random.
@@ -150,6 +153,7 @@ class Trainer:
         self.save = tuple(save)
         self.calibrate = calibrate
         self.few_shot = few_shot
+        self.test_images = test_images
         self.runs = None if runs is None else Path(runs).expanduser()
         self.store = store if store is not None else FeatureStore()
         self.notes: list[str] = []
@@ -171,6 +175,7 @@ class Trainer:
                 "save": list(self.save),
                 "calibrate": self.calibrate,
                 "few_shot": self.few_shot,
+                "test_images": self.test_images,
             },
             "dataset": _table(self.dataset),
             "backbone": _table(self.backbone),
@@ -343,9 +348,13 @@ class Trainer:
         saving = time.monotonic()
         if result.folder is not None:
             run_folder.save(result.folder, result, self.save)
+            if self.test_images:
+                events.warnings += _keep_test_images(result, data.test.names)
         now = time.monotonic()
         result = replace(
-            result, seconds={**result.seconds, "saving": now - saving, "total": now - begin}
+            result,
+            seconds={**result.seconds, "saving": now - saving, "total": now - begin},
+            warnings=tuple(events.warnings),
         )
         events.emit("on_stage", "reports")
         events.emit(
@@ -506,6 +515,17 @@ class Trainer:
         unknown = [item for item in self.save if item not in ("keras", "h5")]
         if unknown or not self.save:
             raise ConfigError(f"save = {list(self.save)!r} is not allowed: 'keras', 'h5' or both.")
+
+
+def _keep_test_images(result: RunResult, names: Sequence[str]) -> list[str]:
+    """Write the thumbnails; return what went wrong, since a run is whole without them."""
+    assert result.folder is not None
+    assert result.test_images is not None
+    try:
+        problem = thumbnails.save(result.folder, result.test, result.test_images, names)
+    except OSError as err:
+        problem = f"Cannot keep test images in {result.folder}: {err.strerror or err}"
+    return [problem] if problem else []
 
 
 def _table(plugin: Plugin) -> dict[str, Any]:

@@ -108,6 +108,8 @@ def test_the_digest_is_of_what_the_result_depends_on(make_plan):
     assert config_digest(config) == grid.cells[0].digest
     other_name = {**config, "run": {**config["run"], "name": "other"}, "reporters": []}
     assert config_digest(other_name) == grid.cells[0].digest
+    no_images = {**config, "run": {**config["run"], "test_images": False}}
+    assert config_digest(no_images) == grid.cells[0].digest
     other_seed = {**config, "run": {**config["run"], "seed": 1}}
     assert config_digest(other_seed) != grid.cells[0].digest
 

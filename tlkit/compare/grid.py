@@ -144,9 +144,13 @@ def plan(
 
 
 def config_digest(config: Mapping[str, Any]) -> str:
-    """Return the SHA-256 of a resolved config, without the run's name and its reporters."""
+    """Return the SHA-256 of a resolved config, without what changes no figure.
+
+    Those are the run's name, whether it keeps test images, and its reporters.
+    """
     tables = tomllib.loads(config_text(config))
     tables.get("run", {}).pop("name", None)
+    tables.get("run", {}).pop("test_images", None)
     tables.pop("reporters", None)
     return hashlib.sha256(json.dumps(tables, sort_keys=True).encode()).hexdigest()
 

@@ -16,6 +16,7 @@ from tlkit.records import RunResult
 from tlkit.run_folder import MODEL, RUN, load_run
 
 CELL = "cell.json"
+_NO_SETTINGS = ("run.name", "run.test_images")
 
 
 def figures_of(result: RunResult) -> Figures:
@@ -94,7 +95,7 @@ def differing_settings(
         }
         for config in configs
     ]
-    keys = dict.fromkeys(key for item in flat for key in item if key != "run.name")
+    keys = dict.fromkeys(key for item in flat for key in item if key not in _NO_SETTINGS)
     rows = ((key, tuple(item.get(key, "-") for item in flat)) for key in keys)
     return tuple((key, values) for key, values in rows if len(set(values)) > 1)
 

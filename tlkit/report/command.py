@@ -1,0 +1,42 @@
+"""What ``tlkit report`` does with its arguments."""
+
+from __future__ import annotations
+
+import webbrowser
+from pathlib import Path
+from typing import Literal
+
+from tlkit.errors import RunFolderError
+from tlkit.report.index import run_folders, write_index
+from tlkit.report.page import write_report
+from tlkit.report.rendering import require_extra
+from tlkit.run_folder import CONFIG, RUN, load_run
+from tlkit.screen import say
+
+
+def write(folder: Path, show: bool) -> tuple[Path, Literal["run", "index"]]:
+    """Write the report of a run, or the index of a folder of runs.
+
+    Args:
+        folder: A run folder, or a folder of run folders.
+        show: Open the page in the browser.
+
+    Returns:
+        The page, and which of the two it is.
+
+    Raises:
+        TlkitError: If the folder is neither, or the page cannot be made.
+    """
+    require_extra()
+    folder = folder.expanduser()
+    is_run = any((folder / name).is_file() for name in (RUN, CONFIG))
+    if folder.is_dir() and not is_run and not run_folders(folder):
+        raise RunFolderError(
+            f"{folder} is neither the folder of a run nor a folder of runs. Give one that "
+            f"`tlkit run` made, such as runs/TIME-NAME, or the folder of all, such as runs."
+        )
+    index = folder.is_dir() and not is_run
+    path = write_index(folder) if index else write_report(load_run(folder))
+    if show and not webbrowser.open(path.resolve().as_uri()):
+        say("No browser was found; open the file by hand.")
+    return path, "index" if index else "run"

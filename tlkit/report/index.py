@@ -1,0 +1,131 @@
+"""Index: one HTML page that compares the finished runs of a folder."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from tlkit.atomic import atomic_write_text
+from tlkit.errors import RunFolderError
+from tlkit.records import RunResult
+from tlkit.report.charts import accuracy_of_runs
+from tlkit.report.content import date_of, duration, model_bytes, size_text, text
+from tlkit.report.page import PAGE
+from tlkit.report.rendering import render
+from tlkit.run_folder import CONFIG, RUN, load_run
+
+INDEX = "index.html"
+MAX_RUNS_IN_CHART, MAX_COLOURS = 40, 7
+_STAMP = re.compile(r"^\d{8}-\d{6}-")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A folder that holds no finished run, and why."""
+
+    folder: str
+    reason: str
+
+
+def run_folders(folder: Path) -> list[Path]:
+    """Return the folders of runs in a folder, finished or not, sorted by name."""
+    found = {path.parent for name in (RUN, CONFIG) for path in folder.glob(f"*/{name}")}
+    return sorted(path for path in found if not path.name.startswith("."))
+
+
+def write_index(folder: Path | str) -> Path:
+    """Write ``index.html``: a table that sorts, a chart, and a link to each report that is there.
+
+    Args:
+        folder: A folder of run folders, such as ``runs``.
+
+    Returns:
+        The file.
+
+    Raises:
+        PluginError: If ``tlkit[html]`` is not installed.
+        RunFolderError: If there is no finished run, or the file cannot be written.
+    """
+    folder = Path(folder).expanduser()
+    results: list[RunResult] = []
+    problems: list[Problem] = []
+    for path in run_folders(folder):
+        try:
+            results.append(load_run(path))
+        except RunFolderError as err:
+            unfinished = not (path / RUN).is_file()
+            reason = "did not finish" if unfinished else text(err, 300)
+            problems.append(Problem(text(path.name), reason))
+    if not results:
+        named = f", only {len(problems)} that did not finish" if problems else ""
+        raise RunFolderError(f"{folder} holds no finished run{named}.")
+    path = folder / INDEX
+    try:
+        atomic_write_text(path, _render(folder, results, problems))
+    except OSError as err:
+        raise RunFolderError(f"Cannot write {path}: {err.strerror or err}.") from err
+    return path
+
+
+def _render(folder: Path, results: list[RunResult], problems: list[Problem]) -> str:
+    rows = [_row(result) for result in results]
+    best = sorted(rows, key=lambda row: -row["accuracy"])
+    shown = best[:MAX_RUNS_IN_CHART]
+    backbones = list(dict.fromkeys(row["backbone"] for row in shown))
+    labels = Counter(row["label"] for row in shown)
+    points = [
+        {
+            "run": row["label"] if labels[row["label"]] == 1 else row["folder"],
+            "accuracy": round(100 * row["accuracy"], 3),
+            "low": round(100 * row["low"], 3),
+            "high": round(100 * row["high"], 3),
+            "backbone": row["backbone"] if len(backbones) <= MAX_COLOURS else "runs",
+        }
+        for row in shown
+    ]
+    colours = backbones if len(backbones) <= MAX_COLOURS else ["runs"]
+    return render(
+        "index.html.j2",
+        {},
+        {"chart-runs": accuracy_of_runs(points, colours)},
+        name=text(folder.resolve().name),
+        rows=rows,
+        best=best[0],
+        shown=len(shown),
+        problems=problems,
+        same_test=len({result.fingerprints.get("test") for result in results}) == 1,
+    )
+
+
+def _row(result: RunResult) -> dict[str, Any]:
+    assert result.folder is not None
+    config, folder = result.info.config, result.folder
+    low, high = result.test.accuracy_interval or (result.accuracy, result.accuracy)
+    size = model_bytes(folder)
+    names = {
+        kind: text(config.get(kind, {}).get("name", "?"))
+        for kind in ("backbone", "head", "dataset")
+    }
+    seconds = result.seconds.get("total", 0.0)
+    return {
+        **names,
+        "folder": text(folder.name),
+        "label": text(_STAMP.sub("", folder.name) or folder.name),
+        "link": f"{quote(folder.name)}/{PAGE}" if (folder / PAGE).is_file() else "",
+        "date": date_of(folder),
+        "accuracy": result.accuracy,
+        "low": low,
+        "high": high,
+        "interval": result.test.accuracy_interval is not None,
+        "test_images": len(result.test.labels),
+        "train_images": result.info.num_train,
+        "test": text(result.fingerprints.get("test", "")[:7]),
+        "seconds": seconds,
+        "duration": duration(seconds),
+        "bytes": size if size is not None else -1,
+        "size": size_text(size) if size is not None else "-",
+    }

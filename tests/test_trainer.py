@@ -228,7 +228,7 @@ def test_a_workflow_that_trains_nothing_is_an_error(make_trainer):
 def test_validation_comes_out_of_the_training_images(make_trainer):
     recorder = Recorder()
     make_trainer(reporters=[recorder], validation=0.2).run()
-    info = recorder.events[0][1][0]
+    info = dict(recorder.events)["on_run_begin"][0]
     assert (info.num_train, info.num_validation, info.num_test) == (72, 18, 30)
     assert info.notes == ()
 
@@ -852,7 +852,7 @@ def test_leakage_is_reported_and_changes_nothing(make_trainer):
         "test": 4, "validation": 0, "train": 0, "label_conflicts": 1, "validation_in_test": 0
     }  # fmt: skip
     assert result.info.num_train + result.info.num_validation == 90
-    assert len(recorder.events[0][1][1]["duplicates"]) == 4
+    assert len(dict(recorder.events)["on_run_begin"][1]["duplicates"]) == 4
     loaded = load_run(result.folder).info
     assert (loaded.duplicates, loaded.class_counts) == (
         result.info.duplicates,

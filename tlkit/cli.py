@@ -207,7 +207,7 @@ def report(
     open_: Annotated[bool, typer.Option("--open", help="Show the page in the browser.")] = False,
     json_: JsonOption = False,
 ) -> documents.Report:
-    """Write the HTML report of a run, or an index page that compares the runs of a folder."""
+    """Write the HTML page of a run, or an index of all runs."""
     from tlkit.documents import Report
     from tlkit.report.command import write
 
@@ -381,7 +381,7 @@ def explain(
     ] = None,
     json_: JsonOption = False,
 ) -> documents.Explanations:
-    """Show in pictures where the evidence for a class lies, and map the test features."""
+    """Show where a model looks, and map the test features."""
     from tlkit.documents import Explanations
     from tlkit.explain import Settings, command
 
@@ -412,7 +412,7 @@ def card(
     ] = None,
     json_: JsonOption = False,
 ) -> documents.Card:
-    """Write a model card or a lab report of a finished run, as Markdown."""
+    """Write a model card or a lab report of a run, in Markdown."""
     from tlkit.card import write_card
     from tlkit.documents import Card
 

@@ -58,12 +58,12 @@ def network_made_by_hand(*, temperature: bool = False, views: bool = False) -> A
     resized = keras.layers.Resizing(size, size, antialias=True, name="resize")(pixels)
     pool = keras.layers.GlobalAveragePooling2D(name="pool")
 
-    def see(images: Any) -> Any:
-        return head(pool(backbone(keras.layers.Rescaling(1 / 255)(images))))
-
-    logits = see(resized)
+    images = resized
     if views:
-        logits = keras.layers.Average()([logits, see(keras.ops.flip(resized, axis=2))])
+        images = keras.ops.concatenate([resized, keras.ops.flip(resized, axis=2)], axis=0)
+    logits = head(pool(backbone(keras.layers.Rescaling(1 / 255)(images))))
+    if views:
+        logits = keras.ops.mean(keras.ops.reshape(logits, (2, -1, 2)), axis=0)
     if temperature:
         logits = keras.layers.Rescaling(0.5, name="temperature")(logits)
     return keras.Model(pixels, keras.layers.Softmax(name="probabilities")(logits))

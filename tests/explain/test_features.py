@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from tests.explain.squares import Squares
-from tlkit import Trainer, load_run
+from tlkit import TestTimeAugmentation, Trainer, load_run
 from tlkit.builtin.workflows.freeze_and_train import FreezeAndTrain
 from tlkit.explain.features import features_of
 from tlkit.explain.parts import find_parts
@@ -45,6 +45,26 @@ def test_stored_features_are_those_that_the_model_computes(tmp_path, head, featu
     assert stored.std() > 0.01
     tolerance = 1e-5 if feature_type == "float32" else 2e-3
     np.testing.assert_allclose(stored, computed, atol=tolerance, rtol=tolerance)
+
+
+def test_of_a_model_with_views_they_are_those_of_the_images_as_they_are(tmp_path):
+    looks = TestTimeAugmentation(mirror=True, scales=(0.75,))
+    store = FeatureStore(tmp_path / "store")
+    run = Trainer(
+        BACKBONE,
+        "linear",
+        "digits",
+        FreezeAndTrain(1),
+        [],
+        runs=tmp_path,
+        store=store,
+        test_time_augmentation=looks,
+    ).run()
+    stored, source = _features(run, store)
+    assert source == "store"
+    computed, source = _features(run, FeatureStore(tmp_path / "nothing"))
+    assert source == "model"
+    np.testing.assert_allclose(stored, computed, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.slow

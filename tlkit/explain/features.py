@@ -91,7 +91,9 @@ def _computed(model: keras.Model, parts: ModelParts, split: Split, rows: Int64Ar
     found = []
     for first in range(0, len(rows), _BATCH_SIZE):
         pictures = take(split, rows[first : first + _BATCH_SIZE])
-        found.append(np.asarray(network.predict_on_batch(stack_resized(pictures, resize))))
+        features = np.asarray(network.predict_on_batch(stack_resized(pictures, resize)))
+        # A model that averages over views puts those of the images as they are first.
+        found.append(features[: len(pictures)])
     return np.concatenate(found)
 
 

@@ -24,8 +24,8 @@ class ModelParts:
     Attributes:
         backbone: The nested network.
         head: The nested classifier.
-        maps: The symbolic output (N, h, w, channels) of the backbone's first call. A model may call
-            its backbone on several views of the image; the first is the image as it is.
+        maps: The symbolic output (N, h, w, channels) of the backbone's first call. Of a model that
+            averages over views N is the number of images times views, the images as they are first.
         features: What the head receives in its first call.
         logits: What the softmax receives, (N, number of classes).
         resize: The layer that brings pixels (N, height, width, 3) to the backbone's size.

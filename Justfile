@@ -20,7 +20,7 @@ format:
 
 # Run the tests.
 test *arguments:
-    python -m pytest -q {{arguments}}
+    python -m pytest -q -n 2 {{arguments}}
 
 # Run what CI runs.
 ci:

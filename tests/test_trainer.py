@@ -370,6 +370,23 @@ def test_the_model_averages_over_the_views_that_its_head_was_trained_on(
     assert result.info.config["test_time_augmentation"] == {"mirror": True, "scales": [0.75]}
 
 
+def test_no_features_are_computed_while_testing(make_trainer):
+    class Told(Recorder):
+        def extractions(self):
+            names = [
+                arguments[0] if name == "on_stage" else name for name, arguments in self.events
+            ]
+            return names[names.index("evaluation") :].count("on_extract_progress")
+
+    recorder = Told()
+    looks = TestTimeAugmentation(mirror=True)
+    result = make_trainer(
+        dataset=WithValidation(), test_time_augmentation=looks, reporters=[recorder]
+    ).run()
+    assert "validation, mirrored" in result.feature_cache
+    assert recorder.extractions() == 0
+
+
 def test_h5_is_refused_before_training_with_test_time_augmentation(make_trainer):
     looks = TestTimeAugmentation(mirror=True)
     with pytest.raises(ConfigError, match="test_time_augmentation"):

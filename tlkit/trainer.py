@@ -284,8 +284,11 @@ class Trainer:
         if not session.phases:
             raise PluginError(f"Workflow '{self.workflow.name}' trained nothing.")
         if not session.fine_tuned:
+            # Now, so that their time counts as that of features and not of the evaluation.
             for view in session.test_time_augmentation.views:
-                session.features("test", fixed=view)  # timed with the features
+                if not on_test:
+                    session.features("validation", fixed=view)
+                session.features("test", fixed=view)
         with _stage(events, seconds, "evaluation"):
             test, model = self._test(session, data.class_names)
         result = RunResult(

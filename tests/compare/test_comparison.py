@@ -10,6 +10,7 @@ import pytest
 from tests.tiny import Colours, make_images
 from tlkit import ConfigError, Reporter, RunFolderError, Split, compare_runs, load_run
 from tlkit.compare import _check_test_images
+from tlkit.compare.reading import differing_settings
 from tlkit.config import build_trainer
 from tlkit.features import FeatureStore
 
@@ -420,3 +421,11 @@ def test_a_reporter_that_raises_at_the_end_does_not_lose_the_comparison(grid, co
         comparison = grid(heads=["linear", "dense"])
     assert len(comparison.cells) == 2
     assert (comparison.folder / "comparison.png").is_file()
+
+
+def test_a_setting_that_older_runs_do_not_have_is_at_its_default_there():
+    new = {"test_time_augmentation": {"mirror": False, "scales": []}, "head": {"units": 8}}
+    old = {"head": {"units": 9}}
+    assert differing_settings([new, old]) == (("head.units", ("8", "9")),)
+    on = {"test_time_augmentation": {"mirror": True, "scales": []}, "head": {"units": 9}}
+    assert differing_settings([on, old]) == (("test_time_augmentation.mirror", ("True", "False")),)

@@ -112,6 +112,10 @@ def test_the_digest_is_of_what_the_result_depends_on(make_plan):
     assert config_digest(no_images) == grid.cells[0].digest
     other_seed = {**config, "run": {**config["run"], "seed": 1}}
     assert config_digest(other_seed) != grid.cells[0].digest
+    of_before = {key: value for key, value in config.items() if key != "test_time_augmentation"}
+    assert config_digest(of_before) == grid.cells[0].digest
+    looks = {**config, "test_time_augmentation": {"mirror": True, "scales": []}}
+    assert config_digest(looks) != grid.cells[0].digest
 
 
 def test_a_cell_that_does_not_take_its_options_fails_alone(make_plan):

@@ -82,6 +82,10 @@ def right_answers(results: Mapping[str, RunResult]) -> dict[str, np.ndarray]:
     return {name: result.test.predictions == result.test.labels for name, result in results.items()}
 
 
+# Of runs that were made before there were such settings.
+_DEFAULTS = {"test_time_augmentation.mirror": "False", "test_time_augmentation.scales": "[]"}
+
+
 def differing_settings(
     configs: Sequence[Mapping[str, Any]],
 ) -> tuple[tuple[str, tuple[str, ...]], ...]:
@@ -95,6 +99,9 @@ def differing_settings(
         }
         for config in configs
     ]
+    for item in flat:
+        for key, value in _DEFAULTS.items():
+            item.setdefault(key, value)
     keys = dict.fromkeys(key for item in flat for key in item if key not in _NO_SETTINGS)
     rows = ((key, tuple(item.get(key, "-") for item in flat)) for key in keys)
     return tuple((key, values) for key, values in rows if len(set(values)) > 1)

@@ -80,6 +80,14 @@ def test_in_a_terminal_a_message_is_wrapped_between_words(monkeypatch, capsys, c
     assert " ".join(lines) == " ".join(text.replace("\x1b", "\\x1b").split())
 
 
+def test_a_command_stays_one_line_that_can_be_pasted(monkeypatch, capsys):
+    monkeypatch.setattr("os.get_terminal_size", lambda descriptor: os.terminal_size((40, 24)))
+    monkeypatch.setattr(sys.stderr, "fileno", lambda: 2)
+    command = "Go on: tlkit run quickstart --set workflow.epochs=10 --set backbone.image_size=224"
+    say(f"Interrupted.\n{command}")
+    assert capsys.readouterr().err.splitlines() == ["Interrupted.", command]
+
+
 def test_piped_a_message_keeps_its_lines(capsys):
     say("error: " + "word " * 50 + "end\nAvailable: a, b")
     assert len(capsys.readouterr().err.splitlines()) == 2

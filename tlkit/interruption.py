@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Self
 
 from tlkit.records import Phase, PhaseResult, RunInfo
 from tlkit.reporter import Reporter
+from tlkit.screen import GO_ON, RUN_AGAIN
 
 _STAGES = {
     "start": "starting TensorFlow",
@@ -73,11 +74,11 @@ class Watch(Reporter):
         if self._folder is not None:
             kept.append(f"{self._folder} with {_files(self._folder)}")
         where = f" {self._doing}" if self._doing else ""
-        again = "Go on" if self._continues else "Run again"
+        again = GO_ON if self._continues else RUN_AGAIN
         lines = [
             f"Interrupted{where}.",
             f"Kept: {'; '.join(kept)}." if kept else "Nothing was kept yet.",
-            f"{again}: {self._command}",
+            f"{again}{self._command}",
         ]
         if kept and not self._continues:
             lines[1] += " Epochs are not kept: training begins anew."

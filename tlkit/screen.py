@@ -11,15 +11,21 @@ from tlkit.text import printable
 
 Row = Sequence[str]
 
+# How lines begin that end in a command.
+GO_ON, RUN_AGAIN = "Go on: ", "Run again: "
+
 
 def say(text: str) -> None:
-    """Write lines to stderr; in a terminal they are wrapped between words."""
+    """Write lines to stderr; in a terminal they are wrapped between words.
+
+    A command stays one line, so that what is copied is what a shell takes.
+    """
     try:
         width = os.get_terminal_size(sys.stderr.fileno()).columns
     except (OSError, ValueError, AttributeError):  # no terminal; closed; replaced by the caller
         width = 0
     for line in map(printable, text.splitlines()):
-        if width:
+        if width and not line.startswith((GO_ON, RUN_AGAIN)):
             line = textwrap.fill(line, width, break_long_words=False, break_on_hyphens=False)
         print(line, file=sys.stderr)
 

@@ -174,7 +174,7 @@ def accuracy_of_runs(rows: Sequence[Mapping[str, Any]], backbones: Sequence[str]
         "type": "quantitative",
         "title": "Test accuracy (%)",
         "scale": {"zero": False, "padding": 12},
-        "axis": {"tickCount": 6, "format": "~g"},
+        "axis": {"tickCount": 6, "format": "~f"},
     }
     colour = _colours("backbone", backbones)
     return {

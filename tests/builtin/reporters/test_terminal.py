@@ -269,6 +269,13 @@ def test_twenty_classes_are_shown_in_per_cent_under_letters(fake_result):
     assert_fits(text, 80)
 
 
+def test_short_names_need_no_letters_in_a_narrow_console(fake_result):
+    text = shown(fake_result(tuple("0123456789")), width=60)
+    matrix = text.split("Confusion matrix")[1]
+    assert re.search(r"0 +1 +2 +3", matrix)
+    assert "A" not in matrix.split("Seconds")[0]
+
+
 def test_many_classes_have_a_table_of_confusions(fake_result):
     names = tuple(f"class {index}" for index in range(100))
     text = shown(fake_result(names, count=3000))

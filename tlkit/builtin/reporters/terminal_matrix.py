@@ -48,7 +48,8 @@ class MatrixViews:
         counts = digits + 1 <= cell
         heads = [self._text.cut(name, cell - 1) for name in names]
         escaped = any(self._text.safe(name) != name for name in names)
-        letters = cell < 6 or escaped or len(set(heads)) < len(heads)
+        cut = any(self._text.widest([name], cell) >= cell for name in names)
+        letters = (cell < 6 and cut) or escaped or len(set(heads)) < len(heads)
         if letters:
             heads = [chr(ord("A") + index) for index in range(len(names))]
         unit = "images" if counts else "per cent of the row"

@@ -381,12 +381,14 @@ class Listens(Reporter):
     name = "listens"
     heard: ClassVar[list] = []
 
-    def __init__(self, fails: bool = False) -> None:
-        self.fails, self.events = fails, []
+    def __init__(self, fails: bool = False, fails_in_run: bool = False) -> None:
+        self.fails, self.fails_in_run, self.events = fails, fails_in_run, []
         self.heard.append(self.events)
 
     def on_run_begin(self, run, **kwargs):
         self.events.append(("run", kwargs["comparison"]))
+        if self.fails_in_run:
+            raise ValueError("no disk\nand a second line")
 
     def on_comparison_end(self, comparison, **kwargs):
         self.events.append(("comparison", comparison))
@@ -421,6 +423,21 @@ def test_a_reporter_that_raises_at_the_end_does_not_lose_the_comparison(grid, co
         comparison = grid(heads=["linear", "dense"])
     assert len(comparison.cells) == 2
     assert (comparison.folder / "comparison.png").is_file()
+    assert "dropped: no server" in comparison.notes[0]
+    assert comparison.notes[-1].startswith("The best two")  # the tests follow it
+    document = json.loads((comparison.folder / "comparison.json").read_text())
+    assert document["notes"] == list(comparison.notes)
+
+
+def test_the_warnings_of_a_cell_are_said_below_its_line(grid, config, registry):
+    listening(config, registry, "fails_in_run = true")
+    with pytest.warns(RuntimeWarning, match="'listens' raised ValueError in on_run_begin"):
+        grid(heads=["linear", "dense"])
+    assert len(grid.said) == 2
+    for text in grid.said:
+        _, warning = text.split("\n")
+        assert warning.startswith("  Warning: Reporter 'listens' raised")
+        assert warning.endswith("no disk and a second line")
 
 
 def test_a_setting_that_older_runs_do_not_have_is_at_its_default_there():

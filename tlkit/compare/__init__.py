@@ -59,11 +59,12 @@ def compare_grid(
         store: Where features are kept; by default the user's cache folder.
         registry: Where plugin names are looked up.
         one_thread_per_operation: See ``Trainer``; it holds for the whole process.
-        say: Told one line for each cell.
+        say: Told of each cell; the warnings of its run are further lines of the text.
         status: Told what is going on, many times a second.
 
     Returns:
-        The cells, those that failed among them, and McNemar's test of the best two.
+        The cells, those that failed among them, and McNemar's test of the best two. The notes tell
+        of reporters that failed in the end.
 
     Raises:
         ConfigError: If the config is not valid, or no cell of the grid is.
@@ -99,6 +100,10 @@ def compare_grid(
     write(comparison, output)
     events = Events(grid.reporters())
     events.emit("on_comparison_end", comparison)
+    if events.warnings:
+        # First, as the last note leads on to the tests.
+        comparison = replace(comparison, notes=(*events.warnings, *comparison.notes))
+        write(comparison, output, picture=False)
     return comparison
 
 

@@ -73,10 +73,11 @@ def _grid(
     console = Console(stderr=True, highlight=False)
     finished = 0
 
-    def say(line: str) -> None:
+    def say(text: str) -> None:
         nonlocal finished
         finished += 1
-        console.print(printable(line), markup=False, soft_wrap=True)
+        for line in text.split("\n"):
+            console.print(printable(line), markup=False, soft_wrap=True)
 
     try:
         with console.status("starting") as status:

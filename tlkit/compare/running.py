@@ -143,7 +143,7 @@ def run_grid(
         grid: What ``plan()`` returned.
         store: The store that the grid was planned with.
         one_thread_per_operation: How TensorFlow is started, where the workflow never fine-tunes.
-        say: Told one line for each cell.
+        say: Told of each cell; the warnings of its run are further lines of the text.
         status: Told what is going on, many times a second.
 
     Raises:
@@ -175,14 +175,15 @@ def run_grid(
             few_shot=planned.few_shot,
         )
         title = f"[{number}/{total}] {cell.title}"
+        warnings: list[str] = []
         if planned.error is not None:
             cell = replace(cell, error=_first_line(planned.error))
         else:
             cell = _reuse(cell, make(planned), finished.get(planned.digest, []), shared)
         if cell.figures is None and cell.error is None:
             status(f"{title}: starting")
-            cell = _run(cell, make(planned), shared, Follower(store, title, status))
-        say(f"{title}: {_outcome(cell)}")
+            cell, warnings = _run(cell, make(planned), shared, Follower(store, title, status))
+        say("\n".join([f"{title}: {_outcome(cell)}", *warnings]))
         yield cell
 
 
@@ -203,19 +204,24 @@ def _reuse(
     return cell
 
 
-def _run(cell: Cell, trainer: Trainer, shared: _Shared, follower: Follower) -> Cell:
+def _run(
+    cell: Cell, trainer: Trainer, shared: _Shared, follower: Follower
+) -> tuple[Cell, list[str]]:
+    """Run a cell; return what it reached, or why it failed, and its warnings, a line each."""
     # A data set that cannot be had is no matter of one cell.
     shared.lend(trainer)
     follower.store.used.clear()
     trainer.listeners = [follower]
     try:
         with _no_talk_of_retracing():
-            folder = trainer.run().folder
-        assert folder is not None
-        return replace(cell, folder=folder, figures=load_figures(folder))
+            result = trainer.run()
+        assert result.folder is not None
+        warnings = [f"  Warning: {' '.join(text.split())}" for text in result.warnings]
+        figures = load_figures(result.folder)
+        return replace(cell, folder=result.folder, figures=figures), warnings
     except Exception as err:  # a third party's plugin may raise anything; the others go on
         text = str(err) if isinstance(err, TlkitError) else f"{type(err).__name__}: {err}"
-        return replace(cell, folder=follower.folder, error=_first_line(text))
+        return replace(cell, folder=follower.folder, error=_first_line(text)), []
 
 
 def _forget_models() -> None:

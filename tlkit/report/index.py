@@ -20,6 +20,8 @@ from tlkit.run_folder import CONFIG, RUN, load_run
 
 INDEX = "index.html"
 MAX_RUNS_IN_CHART, MAX_COLOURS = 40, 7
+MAX_DIFFERS = 200
+_IN_COLUMNS = ("run.name", "backbone.name", "head.name", "dataset.name")
 _STAMP = re.compile(r"^\d{8}-\d{6}-")
 
 
@@ -72,14 +74,21 @@ def write_index(folder: Path | str) -> Path:
 
 
 def _render(folder: Path, results: list[RunResult], problems: list[Problem]) -> str:
-    rows = [_row(result) for result in results]
+    differing = _differing(results)
+    rows = [
+        {**_row(result), "differs": differs}
+        for result, differs in zip(results, differing, strict=True)
+    ]
+    labels = Counter(row["label"] for row in rows)
+    for row in rows:
+        if labels[row["label"]] > 1:
+            row["label"] = row["folder"]
     best = sorted(rows, key=lambda row: -row["accuracy"])
     shown = best[:MAX_RUNS_IN_CHART]
     backbones = list(dict.fromkeys(row["backbone"] for row in shown))
-    labels = Counter(row["label"] for row in shown)
     points = [
         {
-            "run": row["label"] if labels[row["label"]] == 1 else row["folder"],
+            "run": row["label"],
             "accuracy": round(100 * row["accuracy"], 3),
             "low": round(100 * row["low"], 3),
             "high": round(100 * row["high"], 3),
@@ -99,6 +108,24 @@ def _render(folder: Path, results: list[RunResult], problems: list[Problem]) -> 
         problems=problems,
         same_test=len({result.fingerprints.get("test") for result in results}) == 1,
     )
+
+
+def _differing(results: list[RunResult]) -> list[str]:
+    """Return for each run the settings that are not the same in all, but for those with columns."""
+    all_settings = [result.info.settings for result in results]
+    keys = dict.fromkeys(key for settings in all_settings for key in settings)
+    shown = [
+        key
+        for key in keys
+        if key not in _IN_COLUMNS and len({str(item.get(key)) for item in all_settings}) > 1
+    ]
+    return [
+        text(
+            ", ".join(f"{key.partition('.')[2]} {item[key]}" for key in shown if key in item),
+            MAX_DIFFERS,
+        )
+        for item in all_settings
+    ]
 
 
 def _row(result: RunResult) -> dict[str, Any]:

@@ -100,7 +100,7 @@ def test_a_run_is_there_whole(server, make_trainer, capfd):
         path.relative_to(result.folder).as_posix()
         for path in result.folder.rglob("*")
         if path.is_file() and path.name not in ("model.keras", "mlflow.json", "run.json")
-    }
+    } - {"test_images.zip"}
     assert set(files) == on_disk
     assert "plots/confusion_matrix.png" in files
     link = json.loads((result.folder / "mlflow.json").read_text())
@@ -323,6 +323,8 @@ def test_a_password_in_the_address_is_refused_before_it_is_saved():
     with pytest.raises(ConfigError, match="MLFLOW_TRACKING_PASSWORD") as caught:
         MLflowReporter("http://me:secret@127.0.0.1:5000")
     assert "secret" not in str(caught.value)
+    with pytest.raises(ConfigError, match="MLFLOW_TRACKING_TOKEN"):
+        MLflowReporter("https://TOKEN@host")
     with pytest.raises(ConfigError, match="log_model"):
         MLflowReporter(log_model=False, registered_model_name="x")
 

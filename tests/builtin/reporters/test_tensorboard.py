@@ -160,6 +160,82 @@ def test_mistakes_are_the_surest_wrong_answers(make_trainer, fake_result):
     assert draw_mistakes(replace(result, test_images=None), 5) is None
 
 
+def test_mistakes_keep_no_large_photographs_in_memory(fake_result):
+    from dataclasses import replace
+
+    photographs = np.broadcast_to(np.arange(600, dtype=np.uint8)[:, None, None], (60, 600, 900, 3))
+    figure = draw_mistakes(replace(fake_result(count=60), test_images=photographs), 5)
+    shown = [axes.images[0].get_array().shape for axes in figure.axes if axes.images]
+    assert shown == [(171, 256, 3)] * 5
+
+
+class Gone:
+    """Images of which some cannot be read any more."""
+
+    def __init__(self, images, gone):
+        self.images, self.gone = images, gone
+
+    def __len__(self):
+        return len(self.images)
+
+    def __getitem__(self, index):
+        if np.isin(index, self.gone).any():
+            raise OSError("no such file")
+        return self.images[index]
+
+
+def test_images_that_are_gone_are_left_out_and_all_else_is_there(fake_result, tmp_path):
+    from dataclasses import replace
+
+    result = fake_result(count=60, folder=tmp_path)
+    confidences = result.test.probabilities.max(axis=1)
+    wrong = np.flatnonzero(result.test.predictions != result.test.labels)
+    surest = wrong[np.argsort(-confidences[wrong], kind="stable")]
+    gone = [int(surest[0]), 0]
+    values_of = np.arange(60, dtype=np.uint8)[:, None, None, None]
+    images = Gone(values_of * np.ones((1, 4, 4, 3), np.uint8), gone)
+    result = replace(result, test_images=images)
+    figure = draw_mistakes(result, 5)
+    shown = [int(axes.images[0].get_array()[0, 0, 0]) for axes in figure.axes if axes.images]
+    assert shown == [index for index in surest.tolist() if index not in gone][:5]
+    (tmp_path / "config.toml").touch()
+    reporter = TensorBoardReporter()
+    reporter.on_run_begin(result.info)
+
+    def features(rows):
+        assert len(images[rows])  # as after fine-tuning
+        return np.tile(rows[:, None], (1, 2)).astype(np.float32)
+
+    reporter.on_run_end(result, test_features=features)
+    log = tmp_path / "tensorboard"
+    tensors, head, rows = projected(log)
+    expected = [index for index in range(60) if index not in gone]
+    assert [int(row[head.index("index")]) for row in rows] == expected
+    assert tensors[:, 0].tolist() == expected
+    sheet = np.asarray(Image.open(log / "sprite.png"))
+    columns = sheet.shape[1] // 48
+    for place, index in enumerate(expected):
+        assert sheet[place // columns * 48, place % columns * 48, 0] == index
+    assert {"mistakes", "confusion_matrix"} <= set(read(log).Tags()["tensors"])
+
+
+def test_figures_are_kept_where_the_projector_fails(fake_result, tmp_path):
+    result = fake_result(folder=tmp_path)
+    (tmp_path / "config.toml").touch()
+    reporter = TensorBoardReporter()
+    reporter.on_run_begin(result.info)
+
+    def features(rows):
+        raise OSError("no memory")
+
+    with pytest.raises(OSError, match="no memory"):
+        reporter.on_run_end(result, test_features=features)
+    # No flush() of the test's own: what is there was written when the reporter was dropped.
+    log = read(tmp_path / "tensorboard")
+    tags = log.Tags()["tensors"]
+    assert {"test/accuracy", "confusion_matrix", "_hparams_/session_end_info"} <= set(tags)
+
+
 @pytest.mark.parametrize("fine_tune_epochs", [0, 1])
 def test_the_projector_has_the_features_that_the_saved_model_computes(
     make_trainer, fine_tune_epochs

@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from tlkit import RunResult
+from tlkit.builtin.reporters.pictures import read_picture
 from tlkit.builtin.reporters.plots import as_written, new_figure, short_name
 
 if TYPE_CHECKING:
@@ -13,10 +14,13 @@ if TYPE_CHECKING:
 
 _COLUMNS = 4
 _CELL_INCHES = 2.1
+_MAX_SIDE = 256
 
 
 def draw_mistakes(result: RunResult, count: int) -> Figure | None:
     """Return test images that the model got wrong, the surest first, with their names.
+
+    Images that cannot be read any more are passed over.
 
     Args:
         result: A result with its test images.
@@ -26,20 +30,31 @@ def draw_mistakes(result: RunResult, count: int) -> Figure | None:
         A figure of four images a row; None without images, without mistakes, or for a count of 0.
     """
     import numpy as np
+    from PIL import Image
 
     test, images, names = result.test, result.test_images, result.info.class_names
     wrong = np.flatnonzero(test.predictions != test.labels)
-    if images is None or not len(wrong) or not count:
+    if images is None:
         return None
     confidences = test.probabilities.max(axis=1)
-    chosen = wrong[np.argsort(-confidences[wrong], kind="stable")][:count]
+    chosen: list[tuple[int, Image.Image]] = []
+    for index in wrong[np.argsort(-confidences[wrong], kind="stable")].tolist():
+        if len(chosen) == count:
+            break
+        picture = read_picture(images, index)
+        if picture is not None:
+            # A panel shows no more, and the figure holds all of them.
+            picture.thumbnail((_MAX_SIDE, _MAX_SIDE), Image.Resampling.LANCZOS)
+            chosen.append((index, picture))
+    if not chosen:
+        return None
     rows = math.ceil(len(chosen) / _COLUMNS)
     figure = new_figure(_COLUMNS * _CELL_INCHES, rows * (_CELL_INCHES + 0.45))
     cells = figure.subplots(rows, _COLUMNS, squeeze=False).ravel()
     for axes in cells:
         axes.set_axis_off()
-    for axes, index in zip(cells, chosen.tolist(), strict=False):
-        axes.imshow(images[index], interpolation="nearest")
+    for axes, (index, picture) in zip(cells, chosen, strict=False):
+        axes.imshow(np.asarray(picture), interpolation="nearest")
         truth, answer = names[test.labels[index]], names[test.predictions[index]]
         caption = f"{short_name(answer)} {100 * confidences[index]:.0f} %\nis {short_name(truth)}"
         as_written(axes.set_title(caption), 10)

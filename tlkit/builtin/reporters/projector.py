@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tlkit import ImageSequence, RunResult, atomic_path, atomic_write_text, printable
+from tlkit.builtin.reporters.pictures import read_picture
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,6 +34,8 @@ def write_projector(
 ) -> None:
     """Write what the projector shows of some test images, drawn at random and the same each time.
 
+    Images that cannot be read any more are left out; where none can be, nothing is written.
+
     Args:
         folder: The folder of the log; it exists.
         result: The finished run.
@@ -48,15 +51,21 @@ def write_projector(
     rows = np.arange(total)
     if total > count:
         rows = np.sort(np.random.default_rng(0).choice(total, count, replace=False))
+    sheet = None
+    if result.test_images is not None:
+        # First, as features may have to be computed from the images.
+        rows, sheet = _sprite(result.test_images, rows)
+        if not len(rows):
+            return
     _write_tensors(folder / TENSORS, features, rows)
     atomic_write_text(folder / METADATA, _metadata(result, names, rows))
     config = ProjectorConfig()
     embedding = config.embeddings.add()
     embedding.tensor_name = "test features"
     embedding.tensor_path, embedding.metadata_path = TENSORS, METADATA
-    if result.test_images is not None:
+    if sheet is not None:
         with atomic_path(folder / SPRITE) as temporary:
-            temporary.write_bytes(_sprite(result.test_images, rows))
+            temporary.write_bytes(sheet)
         embedding.sprite.image_path = SPRITE
         embedding.sprite.single_image_dim.extend((THUMBNAIL, THUMBNAIL))
     # Last: without it the projector looks at none of the other files.
@@ -92,15 +101,24 @@ def _metadata(result: RunResult, names: Sequence[str], rows: np.ndarray) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _sprite(images: ImageSequence, rows: np.ndarray) -> bytes:
-    """Return a PNG of thumbnails, row by row in a square grid, as the projector cuts it."""
+def _sprite(images: ImageSequence, rows: np.ndarray) -> tuple[np.ndarray, bytes]:
+    """Return the rows that can be read, and a PNG of their thumbnails.
+
+    They lie row by row in a square grid, as the projector cuts it.
+    """
+    import numpy as np
     from PIL import Image
 
     side = math.ceil(math.sqrt(len(rows)))
     sheet = Image.new("RGB", (side * THUMBNAIL, side * THUMBNAIL))
-    for place, row in enumerate(rows.tolist()):
-        thumbnail = Image.fromarray(images[row]).resize((THUMBNAIL, THUMBNAIL))
-        sheet.paste(thumbnail, (place % side * THUMBNAIL, place // side * THUMBNAIL))
+    shown: list[int] = []
+    for row in rows.tolist():
+        picture = read_picture(images, row)
+        if picture is not None:
+            across, down = len(shown) % side, len(shown) // side
+            thumbnail = picture.resize((THUMBNAIL, THUMBNAIL))
+            sheet.paste(thumbnail, (across * THUMBNAIL, down * THUMBNAIL))
+            shown.append(row)
     buffer = io.BytesIO()
     sheet.save(buffer, format="png")
-    return buffer.getvalue()
+    return np.array(shown, np.int64), buffer.getvalue()

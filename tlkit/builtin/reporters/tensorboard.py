@@ -138,14 +138,25 @@ class TensorBoardReporter(Reporter):
         """
         if self._folder is None:
             return
+        try:
+            self._write_figures(result)
+            self._write_mistakes(result)
+            features = kwargs.get("test_features")
+            if self.embeddings and features is not None:
+                names = tuple(kwargs.get("test_names", ()))
+                write_projector(self._folder, result, features, names, self.embeddings)
+        finally:
+            self._close()
+
+    def on_error(self, error: BaseException, **kwargs: Any) -> None:
+        """Keep what was written so far."""
+        self._close()
+
+    def _write_figures(self, result: RunResult) -> None:
         import tensorflow as tf
         from tensorboard.plugins.hparams import summary
         from tensorboard.plugins.hparams.api_pb2 import STATUS_SUCCESS
 
-        features = kwargs.get("test_features")
-        if self.embeddings and features is not None:
-            names = tuple(kwargs.get("test_names", ()))
-            write_projector(self._folder, result, features, names, self.embeddings)
         with self._write_to("", self._epoch):
             for key, value in _test_scalars(result).items():
                 tf.summary.scalar(f"test/{key}", value)
@@ -155,16 +166,16 @@ class TensorBoardReporter(Reporter):
             tf.summary.image("confusion_matrix", _pixels(draw_confusion_matrix(result)))
             if result.test.calibration is not None:
                 tf.summary.image("reliability", _pixels(draw_reliability(result)))
-            picture = draw_mistakes(result, self.mistakes)
-            if picture is not None:
-                tf.summary.image("mistakes", _pixels(picture))
             session_end = summary.session_end_pb(STATUS_SUCCESS)
             tf.summary.experimental.write_raw_pb(session_end.SerializeToString(), step=self._epoch)
-        self._close()
 
-    def on_error(self, error: BaseException, **kwargs: Any) -> None:
-        """Keep what was written so far."""
-        self._close()
+    def _write_mistakes(self, result: RunResult) -> None:
+        import tensorflow as tf
+
+        picture = draw_mistakes(result, self.mistakes)
+        if picture is not None:
+            with self._write_to("", self._epoch):
+                tf.summary.image("mistakes", _pixels(picture))
 
     def _write_to(self, name: str, step: int) -> AbstractContextManager[Any]:
         import tensorflow as tf

@@ -10,11 +10,13 @@ from tlkit import RunResult
 from tlkit_mlflow.server import LINK
 
 _MODELS = ("model.keras", "model.h5")
+# Up to 800 test images: data, which stays where it is.
+_IMAGES = "test_images.zip"
 _DIGEST_LIMIT = 36
 
 
 def log_files(folder: Path) -> None:
-    """Log a run folder's files into the active run, without the model and half-written ones."""
+    """Log a run folder's files, without the model, test_images.zip and half-written ones."""
     import mlflow
 
     for path in _files(folder):
@@ -52,6 +54,6 @@ def _files(folder: Path) -> Iterator[Path]:
     for path in sorted(folder.rglob("*")):
         parts = path.relative_to(folder).parts
         hidden = any(part.startswith(".") for part in parts)
-        apart = len(parts) == 1 and path.name in (*_MODELS, LINK)
+        apart = len(parts) == 1 and path.name in (*_MODELS, _IMAGES, LINK)
         if path.is_file() and not hidden and not apart:
             yield path

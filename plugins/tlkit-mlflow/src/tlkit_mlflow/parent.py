@@ -82,5 +82,11 @@ def _table(comparison: Comparison) -> str:
         if cell.figures is not None and cell.figures.interval is not None:
             low, high = (f"{100 * end:.1f}" for end in cell.figures.interval)
             found += f" ({low} to {high})"
-        lines.append(f"| {printable(cell.title).replace('|', '_')} | {found} |")
-    return "\n".join([*lines, "", *comparison.notes])
+        lines.append(f"| {_plain(cell.title)} | {found} |")
+    return "\n".join([*lines, "", *map(_plain, comparison.notes)])
+
+
+def _plain(text: str) -> str:
+    """Return text that Markdown and HTML take as text; MLflow cleans its HTML as well."""
+    shown = printable(text)
+    return "".join(f"&#{ord(sign)};" if sign in "&<>|*_`[]\\!#~" else sign for sign in shown)

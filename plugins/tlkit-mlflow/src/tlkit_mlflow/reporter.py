@@ -71,16 +71,16 @@ class MLflowReporter(Reporter):
             registered_model_name: Name to register the model under; by default it is not.
 
         Raises:
-            ConfigError: If the tracking URI holds a password, or a model that is not logged is to
-                be registered.
+            ConfigError: If the tracking URI holds a password or token, or a model that is not
+                logged is to be registered.
         """
         if tracking_uri is not None and has_password(tracking_uri):
             # Not a word of it in the error, which may be logged; the config is saved with the run.
             self.options["tracking_uri"] = without_password(tracking_uri)
             raise ConfigError(
-                "[[reporters]] tracking_uri holds a password, which would be saved with the run. "
-                "Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or "
-                "MLFLOW_TRACKING_TOKEN, instead."
+                "[[reporters]] tracking_uri holds a password or token, which would be saved with "
+                "the run. Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or "
+                "MLFLOW_TRACKING_TOKEN, instead; for a database the whole MLFLOW_TRACKING_URI."
             )
         if registered_model_name is not None and not log_model:
             raise ConfigError(

@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import unquote_plus
 
 from tlkit import atomic_write_text
 
@@ -18,6 +19,16 @@ _FIGURES = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "10", "MLFLOW_HTTP_REQUEST_MAX_RETRIE
 _FILES = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "120", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2"}
 # Else it prints to stdout, where `tlkit compare --json` writes JSON.
 _QUIET = {"MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}
+# What stands before the @ of a host; a token may stand there alone. In the password of a database
+# SQLAlchemy takes any sign but the @.
+_WEB_USER = re.compile(r"^(https?://)[^/?#]*@", re.IGNORECASE)
+_DATABASE_USER = re.compile(
+    r"^(?!https?:)([\w+.-]+://)[^:/@]*(?P<password>:[^@]*)?@", re.IGNORECASE
+)
+# Also within a value, as in "?odbc_connect=...;PWD=...". A passfile is a path.
+_SECRET = re.compile(
+    r"(pass(?!file)|pwd|token|secret|credential|(api|access)[_-]?key)[^=&;]*=", re.IGNORECASE
+)
 
 
 @contextlib.contextmanager
@@ -107,13 +118,19 @@ def make_link(tracking_uri: str, experiment_id: str, run_id: str) -> Link:
 
 
 def without_password(uri: str) -> str:
-    """Return a URI without user name and password."""
-    parts = urlsplit(uri)
-    if "@" not in parts.netloc:
-        return uri
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+    """Return a URI without user name, password, and query keys such as ``token``."""
+    plain = _DATABASE_USER.sub(r"\1", _WEB_USER.sub(r"\1", uri))
+    place, _, query = plain.partition("?")
+    items = query.split("&")
+    kept = [item for item in items if not _SECRET.search(unquote_plus(item))]
+    if kept == items:
+        return plain
+    return f"{place}?{'&'.join(kept)}" if kept else place
 
 
 def has_password(uri: str) -> bool:
-    """Return whether a URI holds a password."""
-    return urlsplit(uri).password is not None
+    """Return whether a URI holds a password or token; a database's user name alone is none."""
+    database = _DATABASE_USER.match(uri)
+    if database is not None and not database["password"]:
+        uri = _DATABASE_USER.sub(r"\1", uri)
+    return without_password(uri) != uri

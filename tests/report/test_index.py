@@ -1,3 +1,4 @@
+import json
 import shutil
 
 import pytest
@@ -23,6 +24,20 @@ def test_the_index_compares_the_runs_and_links_their_reports(saved_run, read_pag
     assert page.size < 1_500_000
     again = page.text
     assert write_index(tmp_path / "runs").read_text() == again
+
+
+def test_the_index_names_the_settings_that_differ(saved_run, read_page, tmp_path):
+    first, second = saved_run("20261124-125124-same"), saved_run("20261125-090000-same")
+    config = first.folder / "run.json"
+    record = json.loads(config.read_text())
+    record["info"]["config"]["workflow"]["epochs"] = 77
+    config.write_text(json.dumps(record))
+    page = read_page(write_index(tmp_path / "runs"))
+    assert "epochs 77" in page.words()
+    assert "seed" not in page.words()
+    chart = page.data["charts"]["chart-runs"]
+    names = {row["run"] for row in chart["data"]["values"]}
+    assert names == {first.folder.name, second.folder.name}
 
 
 def test_runs_that_cannot_be_read_are_named_and_left_out(saved_run, read_page, tmp_path):

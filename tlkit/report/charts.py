@@ -168,7 +168,13 @@ def accuracy_of_runs(rows: Sequence[Mapping[str, Any]], backbones: Sequence[str]
         rows: Each with ``run``, ``accuracy``, ``low``, ``high`` (per cent) and ``backbone``.
         backbones: What gets a colour, in order.
     """
-    runs = {"field": "run", "type": "nominal", "sort": None, "title": None}
+    runs = {
+        "field": "run",
+        "type": "nominal",
+        "sort": None,
+        "title": None,
+        "axis": {"labelLimit": 260},
+    }
     accuracy = {
         "field": "accuracy",
         "type": "quantitative",

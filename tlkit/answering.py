@@ -74,6 +74,13 @@ def call(app: typer.Typer, arguments: list[str] | None) -> None:
         return
     try:
         code = app(arguments, obj=given, standalone_mode=False)
+    except (typer.Abort, KeyboardInterrupt):
+        # Ctrl-C outside a command: while its arguments are read, or after it.
+        from tlkit.documents import Error
+
+        code, message = EXIT_INTERRUPTED, "Interrupted."
+        error = Error(type=KeyboardInterrupt.__name__, message=message, exit_code=code)
+        print(error.text(), flush=True)
     except Exception as err:
         # Typer brings its own copy of click, older versions of it the package click.
         explain = getattr(err, "format_message", None)

@@ -57,7 +57,7 @@ def ended_with(error, **options):
     [
         (TrainingError("it failed"), 1, "TrainingError", "it failed"),
         (KeyboardInterrupt("kept"), 130, "KeyboardInterrupt", "kept"),
-        (KeyboardInterrupt(), 130, "KeyboardInterrupt", "Interrupted. Kept:"),
+        (KeyboardInterrupt(), 130, "KeyboardInterrupt", "Interrupted."),
         (ZeroDivisionError("a bug"), 1, "ZeroDivisionError", "a bug"),
     ],
 )
@@ -93,3 +93,17 @@ def test_an_interrupt_outside_a_command_is_a_document_too(capsys, error):
     assert caught.value.code == 130
     document = json.loads(capsys.readouterr().out)
     assert (document["type"], document["exit_code"]) == ("KeyboardInterrupt", 130)
+
+
+def test_an_interrupt_within_a_command_is_told_once(capsys):
+    app = typer.Typer()
+
+    @app.command()
+    @answers
+    def talk(json_: JsonOption = False) -> CacheCleared:
+        raise KeyboardInterrupt("kept")
+
+    with pytest.raises(SystemExit) as caught:
+        call(app, ["--json"])
+    assert caught.value.code == 130
+    assert json.loads(capsys.readouterr().out)["message"] == "kept"

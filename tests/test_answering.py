@@ -5,7 +5,7 @@ import sys
 import pytest
 import typer
 
-from tlkit.answering import JsonOption, answers
+from tlkit.answering import JsonOption, answers, call
 from tlkit.documents import CacheCleared
 from tlkit.errors import TrainingError
 
@@ -57,7 +57,7 @@ def ended_with(error, **options):
     [
         (TrainingError("it failed"), 1, "TrainingError", "it failed"),
         (KeyboardInterrupt("kept"), 130, "KeyboardInterrupt", "kept"),
-        (KeyboardInterrupt(), 130, "KeyboardInterrupt", "Interrupted. Kept:"),
+        (KeyboardInterrupt(), 130, "KeyboardInterrupt", "Interrupted."),
         (ZeroDivisionError("a bug"), 1, "ZeroDivisionError", "a bug"),
     ],
 )
@@ -78,3 +78,32 @@ def test_without_json_an_error_is_one_line_and_a_bug_is_raised(capsys):
     assert output.out == ""
     with pytest.raises(ZeroDivisionError):
         ended_with(ZeroDivisionError())
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, EOFError])
+def test_an_interrupt_outside_a_command_is_a_document_too(capsys, error):
+    app = typer.Typer()
+
+    @app.callback(invoke_without_command=True)
+    def main(json_: JsonOption = False) -> None:
+        raise error
+
+    with pytest.raises(SystemExit) as caught:
+        call(app, ["--json"])
+    assert caught.value.code == 130
+    document = json.loads(capsys.readouterr().out)
+    assert (document["type"], document["exit_code"]) == ("KeyboardInterrupt", 130)
+
+
+def test_an_interrupt_within_a_command_is_told_once(capsys):
+    app = typer.Typer()
+
+    @app.command()
+    @answers
+    def talk(json_: JsonOption = False) -> CacheCleared:
+        raise KeyboardInterrupt("kept")
+
+    with pytest.raises(SystemExit) as caught:
+        call(app, ["--json"])
+    assert caught.value.code == 130
+    assert json.loads(capsys.readouterr().out)["message"] == "kept"

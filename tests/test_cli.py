@@ -92,7 +92,7 @@ def test_quickstart_predict_and_cache(call, tmp_path):
     (tmp_path / "b.png").write_text("broken")
     code, out, err = call("predict", folder, tmp_path / "a.png", "--top", 2)
     assert code == 0, err
-    assert out.count("%") == 2
+    assert out.count(" %") == 2
     code, out, err = call("predict", folder, tmp_path / "a.png", tmp_path / "b.png", "--json")
     assert code == 1
     found = json.loads(out)["predictions"]

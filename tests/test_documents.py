@@ -11,7 +11,17 @@ from PIL import Image
 from tests import json_reference
 from tests.bench.conftest import fakes  # noqa: F401 (a fixture)
 from tlkit import cli
-from tlkit.documents import Document, Error, Run, documents, json_schemas
+from tlkit.documents import (
+    Document,
+    Error,
+    ExplainedImage,
+    PredictedPicture,
+    Run,
+    documents,
+    json_schemas,
+)
+from tlkit.explain.records import Explanation
+from tlkit.predictor import Prediction
 
 FAST = ("--set", "backbone.image_size=32", "--set", "workflow.epochs=1")
 GRID = ("quickstart", "--heads", "linear,prototype", *FAST, "--set", "reporters=[]")
@@ -175,6 +185,14 @@ def test_what_is_no_number_is_null(finished):
     document = check(text, "tlkit.run/1")
     assert document["phases"][0]["history"]["loss"] == [None, None, 1.0]
     assert document["test"]["loss"] is None
+
+
+def test_a_probability_that_is_no_number_is_null():
+    nan = float("nan")
+    picture = PredictedPicture.model_validate(Prediction("a.png", ("cat", "dog"), (nan, 0.5)))
+    assert picture.confidences == [None, 0.5]
+    image = ExplainedImage.model_validate(Explanation("a.png", "grad-cam", "cat", nan))
+    assert image.confidence is None
 
 
 def test_text_from_outside_moves_no_cursor():

@@ -27,6 +27,10 @@ JsonOption = Annotated[
 ]
 
 
+class _Told(int):
+    """An exit code whose document is printed already."""
+
+
 def answers(command: Callable[P, Document | None]) -> Callable[P, None]:
     """Turn a function that returns a document into a command.
 
@@ -59,7 +63,7 @@ def answers(command: Callable[P, Document | None]) -> Callable[P, None]:
         if as_json and document is not None:
             print(document.text(), flush=True)
         if code:
-            raise typer.Exit(code)
+            raise typer.Exit(_Told(code))
 
     # Typer resolves annotations; resolving this one would load every model for `tlkit --help`.
     command.__annotations__.pop("return", None)
@@ -74,16 +78,23 @@ def call(app: typer.Typer, arguments: list[str] | None) -> None:
         return
     try:
         code = app(arguments, obj=given, standalone_mode=False)
+    except (typer.Abort, KeyboardInterrupt):  # what older versions of Typer make of Ctrl-C
+        code = EXIT_INTERRUPTED
     except Exception as err:
         # Typer brings its own copy of click, older versions of it the package click.
         explain = getattr(err, "format_message", None)
         if explain is None:
             raise
-        code = int(getattr(err, "exit_code", EXIT_USAGE))
+        code = _Told(getattr(err, "exit_code", EXIT_USAGE))
         from tlkit.documents import Error
 
         message = explain() or "No command is given."
         print(Error(type="UsageError", message=message, exit_code=code).text(), flush=True)
+    if code == EXIT_INTERRUPTED and not isinstance(code, _Told):
+        # Outside a command that answers, such as while its arguments are read.
+        document = _error(KeyboardInterrupt(), "Interrupted.", code, as_json=True)
+        assert document is not None
+        print(document.text(), flush=True)
     sys.exit(code if isinstance(code, int) else 0)
 
 

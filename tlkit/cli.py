@@ -340,7 +340,7 @@ def predict(
             say(f"error: {item.error}")
             continue
         answer = zip(item.classes, item.confidences, strict=True)
-        text = "  ".join(f"{printable(name)} {share:.1%}" for name, share in answer)
+        text = "  ".join(f"{printable(name)} {100 * share:.1f} %" for name, share in answer)
         print(f"{printable(item.path)}  {text}")
     failed = any(item.error is not None for item in found)
     return Predictions(run=run_folder, predictions=found, status="failed" if failed else "ok")

@@ -211,7 +211,10 @@ class Run(Document):
     test: EvaluationFigures
     phases: list[PhaseFigures]
     seconds: dict[str, Number] = Field(description="Wall-clock seconds by part, and total.")
-    feature_cache: dict[str, str] = Field(description='For each split "stored" or "extracted".')
+    feature_cache: dict[str, str] = Field(
+        description='"stored" or "extracted", by split and view of it, such as "train", '
+        '"train, view 2" or "train, scale 1.25, mirrored".'
+    )
     fingerprints: dict[str, str] = Field(description="SHA-256 of images, labels and weights.")
     environment: dict[str, str] = Field(description="Versions and the machine.")
     notes: list[str] = Field(description="What the reader should know.")
@@ -270,7 +273,7 @@ class PredictedPicture(Part):
 
     path: AbsolutePath = Field(description="The file.")
     classes: list[str] = Field(description="The most probable classes, the most probable first.")
-    confidences: list[float] = Field(description="Their probabilities, 0 to 1.")
+    confidences: list[Number] = Field(description="Their probabilities, 0 to 1.")
     error: str | None = Field(description="Why the file could not be read; null if it could.")
 
 
@@ -297,7 +300,7 @@ class ExplainedImage(Part):
     image: str = Field(description="Its file, or its name or number in the test set.")
     method: Literal["grad-cam", "occlusion"]
     predicted: str = Field(description="The most probable class; empty if there is an error.")
-    confidence: Share = Field(description="Its probability, 0 to 1.")
+    confidence: Number = Field(description="Its probability, 0 to 1.")
     explained: list[str] = Field(description="The classes whose evidence is shown.")
     true_class: str | None = Field(description="Null for a file.")
     path: AbsolutePath | None = Field(description="The PNG; null if there is an error.")

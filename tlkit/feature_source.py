@@ -32,7 +32,7 @@ class ExtractionLog:
     """Where features came from, and how long that took.
 
     Attributes:
-        feature_cache: For each split, ``"stored"`` or ``"extracted"``.
+        feature_cache: For each split and view of it, ``"stored"`` or ``"extracted"``.
         extractions: Where the time of each extraction went.
         seconds: Wall-clock seconds in all.
     """

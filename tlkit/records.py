@@ -198,6 +198,31 @@ class RunInfo:
         }
 
     @property
+    def num_looks(self) -> int:
+        """How many views of an image the saved model averages the logits of; 1 for the image alone.
+
+        Runs of before have no table ``[test_time_augmentation]``.
+        """
+        table = self.config.get("test_time_augmentation", {})
+        return (1 + len(table.get("scales", ()))) * (2 if table.get("mirror") else 1)
+
+    @property
+    def looks(self) -> str:
+        """These views in words, such as ``"2 views: the image and its mirror image"``.
+
+        Empty for the image alone.
+        """
+        table = self.config.get("test_time_augmentation", {})
+        names = ["the image", *(f"scale {scale:g}" for scale in table.get("scales", ()))]
+        if self.num_looks == 1:
+            return ""
+        if len(names) == 1:
+            return "2 views: the image and its mirror image"
+        mirrored = ", each also mirrored" if table.get("mirror") else ""
+        listed = f"{', '.join(names[:-1])} and {names[-1]}"
+        return f"{self.num_looks} views: {listed}{mirrored}"
+
+    @property
     def imbalance(self) -> float:
         """Images of the largest class for each image of the smallest: 1.0 is even.
 

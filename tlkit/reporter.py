@@ -49,7 +49,8 @@ class Reporter(Plugin):
         """Called while the frozen backbone turns images into features.
 
         Args:
-            split: ``"train"``, ``"validation"`` or ``"test"``.
+            split: ``"train"``, ``"validation"`` or ``"test"``, and which view of it where that is
+                not the image itself: ``"train, view 2"``, ``"test, scale 1.25, mirrored"``.
             done: Images finished, 0 (at the start) to ``total``; ``total`` marks the end.
             total: Images in the split.
             seconds: Seconds since the split began; 0 with ``done`` above 0 says how many an

@@ -12,7 +12,7 @@ import yaml
 from PIL import Image
 
 from tests.builtin.reporters.conftest import NASTY, as_recorded_before, make_result
-from tlkit import RunFolderError, load_run
+from tlkit import RunFolderError, TestTimeAugmentation, Trainer, load_run
 from tlkit.card import write_card
 from tlkit.card.lab_report import lab_report
 from tlkit.card.model_card import model_card
@@ -352,6 +352,7 @@ def test_the_exercise_in_plain_keras_runs(real_run, tmp_path):
         {"dataset": {"name": "digits"}},
         {"head": {"name": "linear"}},
         {"dataset": {"name": "cifar10", "path": "folder/of/batches"}},
+        {"test_time_augmentation": {"mirror": True, "scales": []}},
     ],
 )
 def test_another_run_is_not_the_exercise(facts, tmp_path, tables):
@@ -368,6 +369,86 @@ def test_another_run_is_not_the_exercise(facts, tmp_path, tables):
     assert len(programs(lab_report(other, tmp_path))) == 1
     held_out = facts(epochs=(5,), tables=base)
     assert len(programs(lab_report(held_out, tmp_path))) == 1
+
+
+LOOKS = {"test_time_augmentation": {"mirror": True, "scales": [1.125]}}
+FOUR = "mean of the logits over 4 views: the image and scale 1.125, each also mirrored"
+
+
+def test_cards_say_which_views_the_model_averages_over(facts, tmp_path):
+    card = model_card(facts(tables=LOOKS), tmp_path)
+    assert FOUR in card.split("## Classes")[0]
+    assert "[test_time_augmentation]" in section(card, "Training")
+    report = lab_report(facts(tables=LOOKS), tmp_path)
+    assert FOUR in section(report, "Steps")
+    assert "Test-time augmentation" in section(report, "Theory")
+    alone = {"test_time_augmentation": {"mirror": False, "scales": []}}
+    for tables in ({}, alone):
+        for write in (model_card, lab_report):
+            text = write(facts(tables=tables), tmp_path)
+            assert "views" not in text
+            assert "test_time_augmentation" not in text
+            assert "TestTimeAugmentation" not in text
+
+
+@pytest.mark.parametrize(
+    ("epochs", "tables", "said"),
+    [
+        ((5,), {}, "each picture runs through it once"),
+        ((5,), LOOKS, "each of 4 views of a picture runs through it once"),
+        ((5, 3), LOOKS, "each picture runs through it once"),
+        ((5,), {"features": {"views": 2}}, "each of 3 views of a picture"),
+        ((5,), LOOKS | {"features": {"views": 2}}, "each of 12 views of a picture"),
+    ],
+)
+def test_the_steps_say_how_often_a_picture_runs_through_the_backbone(
+    facts, tmp_path, epochs, tables, said
+):
+    assert said in section(lab_report(facts(epochs=epochs, tables=tables), tmp_path), "Steps")
+
+
+def test_the_gap_to_training_is_explained_by_what_the_run_did(facts, tmp_path):
+    def gap(**keywords):
+        return section(lab_report(facts(epochs=(5,), skill=0.9, **keywords), tmp_path), "Result")
+
+    assert "the mean over 4 views" in gap(tables=LOOKS)
+    assert "on single views of the training images, below that" in gap(tables=LOOKS)
+    plain = gap(tables={"head": {"name": "linear"}})
+    assert "on the training images, below that interval: an epoch's figure" in plain
+    assert not any(text in plain for text in ("dropout", "views", "blends"))
+    assert "dropout" in gap()
+    assert "random views" in gap(tables={"features": {"views": 2}})
+
+
+@pytest.mark.parametrize("looks", [{}, {"mirror": True, "scales": [1.125]}])
+def test_the_program_makes_the_trainer_of_the_run(facts, tmp_path, looks):
+    trainer = Trainer(
+        {"name": "mobilenet_v2", "image_size": 32, "weights": "random"},
+        dataset="digits",
+        reporters=[],
+        test_images=False,
+        test_time_augmentation=TestTimeAugmentation(**looks),
+    )
+    (program,) = programs(lab_report(facts(tables=trainer.config), tmp_path))
+    assert ("TestTimeAugmentation" in program) == bool(looks)
+    names = {}
+    exec(program.split("result = trainer.run()")[0], names)
+    assert names["trainer"].config == trainer.config
+
+
+def test_paths_are_shortened_wherever_they_stand(facts, tmp_path):
+    tables = {
+        "dataset": {"name": "folder", "path": "private/me/pets", "more": [{"x": "/home/me/x.csv"}]},
+        "backbone": {"name": "kerashub", "weights": "~/secret/w.h5", "preset": "hf://a/b"},
+    }
+    absolute = Path("private/me/pets").absolute()
+    notes = (f"Read {absolute}/train.", "Left private/me/pets out.", "See ~/secret/w.h5.")
+    card = model_card(facts(tables=tables, notes=notes), tmp_path)
+    assert not [
+        text for text in ("private/me", "/home/me", "secret", str(absolute)) if text in card
+    ]
+    for text in ("Read pets/train", "Left pets out", 'path = "pets"', "x.csv", "hf://a/b"):
+        assert text in card
 
 
 def test_nothing_of_tensorflow_is_loaded_for_a_card(write_run):

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -5,7 +7,10 @@ from PIL import Image
 from tests.explain.squares import picture
 from tlkit import ConfigError, DataError, RunFolderError, load_run
 from tlkit.explain import Settings, explain_pictures, explain_test_images
+from tlkit.explain.parts import find_parts
+from tlkit.explain.records import Explanation
 from tlkit.explain.test_set import most_confident_mistakes
+from tlkit.explain.writing import _title
 
 
 @pytest.fixture
@@ -36,6 +41,18 @@ def test_a_png_for_each_picture_with_names_that_do_not_clash(squares_run, files,
     # There is colour beside the picture itself: the heat, in its right half.
     half = pixels[:, size[0] // 2 :].astype(int)
     assert (half.max(axis=2) - half.min(axis=2) > 60).sum() > 500
+
+
+def test_the_title_names_the_view_of_a_model_that_averages_over_several(squares_run):
+    config = {**squares_run.info.config, "test_time_augmentation": {"mirror": True, "scales": []}}
+    averaging = replace(squares_run, info=replace(squares_run.info, config=config))
+    parts = find_parts(squares_run.model)
+    titles = [
+        _title(run, Explanation("a.png", method), parts)
+        for run in (averaging, squares_run)
+        for method in ("grad-cam", "occlusion")
+    ]
+    assert ["plain view" in title for title in titles] == [True, False, False, False]
 
 
 def test_the_default_folder_is_in_the_run(squares_run, files):

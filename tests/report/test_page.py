@@ -42,6 +42,15 @@ def test_the_page_says_what_the_run_says(saved_run, read_page):
     assert page.errors == []
 
 
+def test_the_setup_says_which_views_the_model_averages_over(saved_run, read_page):
+    config = make_result().info.config
+    looks = {"test_time_augmentation": {"mirror": True, "scales": []}}
+    with_views = saved_run(config={**config, **looks})
+    words = read_page(write_report(with_views)).words()
+    assert "Test time mean over 2 views: the image and its mirror image" in words
+    assert "Test time mean" not in read_page(write_report(saved_run("other"))).words()
+
+
 def test_the_matrix_and_the_images_are_those_of_the_run(saved_run, read_page):
     result = saved_run()
     data = read_page(write_report(result)).data

@@ -166,6 +166,17 @@ class Facts:
             f"published was not checked."
         )
 
+    @property
+    def training_views(self) -> int:
+        """How many views of each training picture the head learnt from on the frozen backbone."""
+        stored = 1 + int(self.options("features").get("views", 0))
+        return stored * (self.result.info.num_looks if self.fine_tuned is None else 1)
+
+    def looks(self) -> str:
+        """Say which views of a picture the model averages over; empty if it sees it once."""
+        looks = self.result.info.looks
+        return f"Its answer to a picture is the mean of the logits over {looks}." if looks else ""
+
     def accuracy(self) -> str:
         """Say how many test images are right, with the interval."""
         test = self.result.test

@@ -9,6 +9,7 @@ from tlkit.card.facts import Facts, percent
 from tlkit.card.markdown import block, code, escape, listed
 from tlkit.card.program import plain_keras_program, tlkit_program, unregistered
 from tlkit.card.theory import theory
+from tlkit.records import PhaseResult
 from tlkit.run_folder import MODEL
 
 _MOST_NAMES = 20
@@ -68,14 +69,16 @@ def _steps(facts: Facts) -> list[str]:
     found.append(
         f"Build {facts.backbone} with {facts.weights}, without its classifier, and freeze it."
     )
+    views = facts.training_views
     for item in result.phases:
         phase = item.phase
         trained = max(map(len, item.history.values()), default=phase.epochs)
         unit = "epoch" if trained == 1 else "epochs"
         if phase.steps == 0:
+            each = "" if views == 1 else f"{views:,} views of each of "
             found.append(
-                f"Compute the head {facts.head} from the features of {phase.num_images:,} training "
-                f"images in one go ({item.seconds:.1f} s)."
+                f"Compute the head {facts.head} from the features of {each}{phase.num_images:,} "
+                f"training images in one go ({item.seconds:.1f} s)."
             )
         elif item is facts.fine_tuned:
             found.append(
@@ -83,11 +86,14 @@ def _steps(facts: Facts) -> list[str]:
                 f"{phase.steps:,} steps ({item.seconds:.1f} s)."
             )
         else:
+            each = "each picture" if views == 1 else f"each of {views:,} views of a picture"
             found.append(
                 f"Train the head {facts.head}, {phase.trainable_parameters:,} parameters, for "
                 f"{trained} {unit} of {phase.steps:,} steps ({item.seconds:.1f} s). The backbone "
-                f"is frozen, so that each picture runs through it once and its features are stored."
+                f"is frozen, so that {each} runs through it once and its features are stored."
             )
+    if facts.looks():
+        found.append(f"Join the model. {facts.looks()}")
     found.append(
         f"Predict the {result.info.num_test:,} test images once; compute accuracy, classification "
         f"report and confusion matrix from these predictions."
@@ -174,15 +180,35 @@ def _gap(facts: Facts) -> str:
     at = values[(last.kept_epoch or len(values)) - 1]
     test = facts.result.test
     low, high = test.accuracy_interval or (test.accuracy, test.accuracy)
-    text = f"Training ended at {percent(at)} on the training images"
+    looks = facts.result.info.num_looks
+    single = "single views of " if looks > 1 else ""
+    text = f"Training ended at {percent(at)} on {single}the training images"
     if at > high:
         return f"{text}, above the interval of the test accuracy: part of it holds for them only."
     if at < low:
-        return (
-            f"{text}, below that interval: dropout, random views and an average over a growing "
-            f"model make training figures lower."
-        )
-    return f"{text}, which is within the interval of the test accuracy."
+        reasons = _lower_in_training(facts, last)
+        return f"{text}, below that interval{f': {listed(reasons)}' if reasons else ''}."
+    averaged = f", which is that of the mean over {looks} views" if looks > 1 else ""
+    return f"{text}, which is within the interval of the test accuracy{averaged}."
+
+
+def _lower_in_training(facts: Facts, last: PhaseResult) -> list[str]:
+    """Return what of this run makes accuracy in training lower than on test images."""
+    workflow = facts.options("workflow")
+    found = []
+    if facts.result.info.num_looks > 1:
+        found.append(f"test images have the mean over {facts.result.info.num_looks} views")
+    if not last.phase.steps:
+        return found
+    found.append("an epoch's figure is an average over a model that still learns")
+    if facts.options("head").get("dropout"):
+        found.append("dropout hides features in training")
+    new_views = last is facts.fine_tuned and workflow.get("augment")
+    if new_views or facts.options("features").get("views"):
+        found.append("training takes random views")
+    if last is facts.fine_tuned and (workflow.get("mixup") or workflow.get("cutmix")):
+        found.append("training blends pictures")
+    return found
 
 
 def _held_down(facts: Facts) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -13,7 +14,12 @@ from tlkit.card.program import literal
 from tlkit.run_folder import CONFIG, config_text
 
 _MOST_NAMES = 40
-_TABLES = ("run", "dataset", "backbone", "head", "workflow", "engine", "features")
+_TABLES = (
+    *("run", "dataset", "backbone", "head", "workflow", "engine", "features"),
+    "test_time_augmentation",
+)
+# Options that take a path; what they say may also be relative.
+_PATH_KEYS = ("path", "weights")
 
 
 def model_card(facts: Facts, beside: Path) -> str:
@@ -56,7 +62,7 @@ def _summary(facts: Facts) -> str:
     return (
         f"A Keras model that sorts pictures into {len(facts.result.info.class_names)} classes: "
         f"{facts.backbone} with {facts.weights} as backbone, which {what}, and the head "
-        f"{facts.head}. {facts.accuracy()}."
+        f"{facts.head}. {facts.looks()} {facts.accuracy()}.".replace("  ", " ")
     )
 
 
@@ -128,15 +134,18 @@ def _data(facts: Facts) -> list[str]:
         lines += ["SHA-256 of the images, and of the labels:", ""]
         lines += table(("Split", "SHA-256"), digests, ("l", "l"))
     if info.notes:
-        lines += ["Notes of the run:", "", *(f"- {escape(note)}" for note in info.notes), ""]
+        notes = [escape(_without_paths(note, facts)) for note in info.notes]
+        lines += ["Notes of the run:", "", *(f"- {note}" for note in notes), ""]
     return lines
 
 
 def _training(facts: Facts) -> list[str]:
     idle, tables = facts.result.info.idle_options, {}
     for kind in _TABLES:
+        if kind == "test_time_augmentation" and not facts.looks():
+            continue
         options = {
-            key: _shown(value)
+            key: _shown(value, key, facts)
             for key, value in facts.options(kind).items()
             if key not in idle.get(kind, ())
         }
@@ -149,11 +158,43 @@ def _training(facts: Facts) -> list[str]:
     return lines
 
 
-def _shown(value: Any) -> Any:
+def _shown(value: Any, key: str, facts: Facts) -> Any:
     # A card is for publishing, and whole paths tell of the machine and of who uses it.
-    if isinstance(value, str) and (PurePath(value).is_absolute() or value.startswith("~")):
-        return PurePath(value).name
-    return value
+    if isinstance(value, Mapping):
+        return {inner: _shown(item, inner, facts) for inner, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_shown(item, key, facts) for item in value]
+    return PurePath(value).name if _is_path(value, key, facts) else value
+
+
+def _is_path(value: Any, key: str, facts: Facts) -> bool:
+    if not isinstance(value, str) or not PurePath(value).name or value == facts.hub_dataset:
+        return False
+    begins = PurePath(value).is_absolute() or value.startswith(("~", "./", "../"))
+    return begins or (key in _PATH_KEYS and "://" not in value)
+
+
+def _paths(value: Any, key: str, facts: Facts) -> Iterator[str]:
+    """Yield the paths in a config, nested ones too."""
+    if isinstance(value, Mapping):
+        for inner, item in value.items():
+            yield from _paths(item, inner, facts)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _paths(item, key, facts)
+    elif _is_path(value, key, facts):
+        yield value
+
+
+def _without_paths(text: str, facts: Facts) -> str:
+    """Return a note with the last part in place of each path of the config."""
+    found = set()
+    for value in _paths(facts.result.info.config, "", facts):
+        path = Path(value).expanduser()
+        found |= {value, str(path), str(path.absolute())}
+    for value in sorted(found, key=len, reverse=True):
+        text = text.replace(value, PurePath(value).name)
+    return text
 
 
 def _repeat(facts: Facts) -> list[str]:

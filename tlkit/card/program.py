@@ -9,7 +9,10 @@ from typing import Any
 from tlkit.card.facts import Facts
 
 _PLUGINS = ("backbone", "head", "dataset", "workflow", "engine")
-_RUN_KEYS = ("name", "seed", "validation", "duplicates", "save", "calibrate", "few_shot")
+_RUN_KEYS = (
+    *("name", "seed", "validation", "duplicates", "save", "calibrate", "few_shot"),
+    "test_images",
+)
 _WIDTH = 92
 _VIEW_KEYS = ("flip", "crop", "colour", "seed")
 
@@ -38,12 +41,20 @@ def tlkit_program(facts: Facts) -> str:
     if "views" in features:
         arguments["views"] = features["views"]
     needs_views = bool(features.get("views")) or facts.fine_tuned is not None
-    names = "Augmentation, Trainer" if needs_views else "Trainer"
-    lines = [f"from tlkit import {names}", "", "trainer = Trainer("]
+    names = ["Trainer"]
+    if info.looks:
+        names.insert(0, "TestTimeAugmentation")
+    if needs_views:
+        names.insert(0, "Augmentation")
+    lines = [f"from tlkit import {', '.join(names)}", "", "trainer = Trainer("]
     lines += [_argument(key, value) for key, value in arguments.items()]
     if needs_views:
         inside = ", ".join(f"{key}={value!r}" for key, value in views.items())
         lines.append(f"    augmentation=Augmentation({inside}),")
+    if info.looks:
+        looks = facts.options("test_time_augmentation")
+        inside = ", ".join(f"{key}={looks[key]!r}" for key in ("mirror", "scales") if key in looks)
+        lines.append(f"    test_time_augmentation=TestTimeAugmentation({inside}),")
     lines += [
         ")",
         "result = trainer.run()",
@@ -85,6 +96,7 @@ def plain_keras_program(facts: Facts) -> str | None:
         and facts.fine_tuned is None
         and facts.result.info.validates_on_test
         and not features.get("views")
+        and not facts.result.info.looks
         and not run.get("few_shot")
         and run.get("duplicates", "report") == "report"
     )

@@ -101,6 +101,7 @@ def theory(facts: Facts) -> list[str]:
         _head(facts),
         *_softmax(facts),
         *_fine_tuning(facts),
+        *_looks(facts),
     ]
 
 
@@ -210,6 +211,21 @@ def _fine_tuning(facts: Facts) -> list[str]:
     if workflow.get("ema"):
         parts.append("the weights are a moving average over the steps")
     return [f"{text} In this run {'; '.join(parts)}."]
+
+
+def _looks(facts: Facts) -> list[str]:
+    if not facts.looks():
+        return []
+    learnt = (
+        "The head learnt from all of them."
+        if facts.fine_tuned is None
+        else "Training saw single views; the averaging began after it."
+    )
+    return [
+        f"Test-time augmentation (Krizhevsky et al., 2012): the model looks at a picture more than "
+        f"once. {facts.looks()} Mistakes that one view alone would cause can so be outvoted. "
+        f"{learnt}"
+    ]
 
 
 def _log(classes: int) -> str:

@@ -88,7 +88,7 @@ def show(written: Iterator[Written], *, quiet: bool) -> list[Written]:
             continue
         else:
             truth = "" if item.true_class is None else f", true: {item.true_class}"
-            about = f"{item.predicted} {item.confidence:.1%}{truth}"
+            about = f"{item.predicted} {100 * item.confidence:.1f} %{truth}"
         if not quiet:
             print(f"{printable(str(item.path))}  {printable(about)}", flush=True)
     if not quiet:

@@ -185,7 +185,9 @@ def _explain(
             path=target / f"{_free(item.stem, taken)}-{settings.method}.png",
         )
         assert found.path is not None
-        figure = draw_heat(image, heats, settings.method, _title(found, parts), _subtitle(found))
+        figure = draw_heat(
+            image, heats, settings.method, _title(run, found, parts), _subtitle(found)
+        )
         save_figure(figure, found.path)
         yield found
 
@@ -205,12 +207,13 @@ def _classes(
     return [best] if label is None or label == best else [best, label]
 
 
-def _title(found: Explanation, parts: ModelParts) -> str:
+def _title(run: RunResult, found: Explanation, parts: ModelParts) -> str:
     method = "Occlusion"
     if found.method == "grad-cam":
         # Few maps make a coarse picture, whatever the image's size.
         height, width = parts.maps.shape[1:3]
-        method = f"Grad-CAM, {height} x {width} cells"
+        view = ", plain view" if run.info.num_looks > 1 else ""
+        method = f"Grad-CAM, {height} x {width} cells{view}"
     return f"{method}: {Path(found.image).name}"
 
 

@@ -214,6 +214,8 @@ def setup(result: RunResult) -> list[dict[str, Any]]:
         ]
         if table:
             rows.append(_setup_row(kind.capitalize(), text(table.get("name", "")), options))
+    if info.looks:
+        rows.append(_setup_row("Test time", f"mean over {info.looks}"))
     return rows
 
 

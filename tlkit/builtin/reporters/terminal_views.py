@@ -66,11 +66,8 @@ class Views:
         if features.get("views"):
             settings = ", ".join(f"{key} {features[key]}" for key in ("flip", "crop", "colour"))
             rows.append(("Views", f"{features['views']} of each training image: {settings}"))
-        looks = run.config.get("test_time_augmentation", {})
-        scales = [f"scale {scale:g}" for scale in looks.get("scales", ())]
-        if looks.get("mirror") or scales:
-            mirrored = ", all also mirrored" if looks.get("mirror") else ""
-            rows.append(("Test time", f"mean over {', '.join(['the image', *scales])}{mirrored}"))
+        if run.looks:
+            rows.append(("Test time", f"mean over {run.looks}"))
         if features.get("dtype", "float32") != "float32":
             rows.append(("Features", f"stored as {features['dtype']}"))
         rows.append(("Folder", "none: nothing is saved" if run.folder is None else str(run.folder)))

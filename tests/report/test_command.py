@@ -64,6 +64,6 @@ def test_a_missing_extra_says_how_to_install_it(call, saved_run, monkeypatch):
 
 def test_no_browser_is_said(call, saved_run, monkeypatch):
     monkeypatch.setattr("webbrowser.open", lambda url: False)
-    code, out, _ = call(saved_run().folder, "--open")
+    code, _, err = call(saved_run().folder, "--open")
     assert code == 0
-    assert "No browser was found" in out
+    assert "No browser was found" in err

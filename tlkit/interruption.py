@@ -45,7 +45,8 @@ class Watch(Reporter):
             command: The command that was given, as a shell takes it.
         """
         self._command = command
-        self._doing = ""
+        # The reporters may show this stage before it is told here.
+        self._doing = f"while {_STAGES['start']}"
         self._folder: Path | None = None
         self._features = self._continues = False
         self._interrupted = False

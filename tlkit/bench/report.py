@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tlkit.atomic import atomic_path, atomic_write_text
 from tlkit.bench.cases import CASES, START_UP
 from tlkit.bench.measure import IMPORTS, PLAIN
+from tlkit.drawing import LARGE, MEDIUM, SMALL, new_figure
 from tlkit.text import printable
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 MARKDOWN, PICTURE = "bench.md", "bench.png"
 # Okabe and Ito's blue and vermilion, which the colour-blind tell apart.
 _BAR, _GOAL = "#0072B2", "#D55E00"
-_LARGE, _MEDIUM, _SMALL = 15, 13, 11
 
 Document = Mapping[str, Any]
 
@@ -227,13 +227,7 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 def draw(rows: Sequence[Mapping[str, Any]]) -> Figure:
     """Return the ratios as horizontal bars, each with its goal as a mark."""
-    # Not pyplot: it keeps every figure in a global list and may want a window.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(10, 2.0 + 0.65 * len(rows)), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.1, h_pad=0.1)  # type: ignore[call-arg, union-attr]
-    FigureCanvasAgg(figure)
+    figure = new_figure(10, 2.0 + 0.65 * len(rows))
     axes = figure.subplots()
     places = range(len(rows))
     ratios = [row["ratio"] for row in rows]
@@ -258,15 +252,15 @@ def draw(rows: Sequence[Mapping[str, Any]]) -> Figure:
             place,
             f"{ratio:.1f} x",
             va="center",
-            fontsize=_MEDIUM,
+            fontsize=MEDIUM,
         )
     axes.set_xlim(0, 1.15 * most)
-    axes.set_yticks(places, [f"{row['case']}\n{row['variant']}" for row in rows], fontsize=_SMALL)
+    axes.set_yticks(places, [f"{row['case']}\n{row['variant']}" for row in rows], fontsize=SMALL)
     axes.set_ylim(len(rows) - 0.45, -0.55)
-    axes.set_xlabel("Times as fast as plain Keras (job, without imports)", fontsize=_MEDIUM)
-    axes.tick_params(axis="x", labelsize=_SMALL)
+    axes.set_xlabel("Times as fast as plain Keras (job, without imports)", fontsize=MEDIUM)
+    axes.tick_params(axis="x", labelsize=SMALL)
     axes.grid(axis="x", alpha=0.3)
     axes.set_axisbelow(True)
-    axes.set_title("tlkit against plain Keras", fontsize=_LARGE)
-    figure.legend(loc="outside lower right", ncols=2, fontsize=_SMALL, frameon=False)
+    axes.set_title("tlkit against plain Keras", fontsize=LARGE)
+    figure.legend(loc="outside lower right", ncols=2, fontsize=SMALL, frameon=False)
     return figure

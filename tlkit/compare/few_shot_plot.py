@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from tlkit.compare.plot import COLOURS, MARKERS, bar, shorten
 from tlkit.compare.summary import Row
+from tlkit.drawing import new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,7 +23,7 @@ _LABEL_LIMIT, _LABEL_TAIL, _ONE_COLUMN_FROM = 70, 30, 31
 _PANEL_WIDTH, _PANEL_HEIGHT = 6.6, 4.2
 _AROUND_WIDTH, _AROUND_HEIGHT = 0.9, 1.4
 _LETTER, _TICK_GAP = 0.085, 0.12
-_LEGEND_LINE, _PAD = 0.24, 0.1
+_LEGEND_LINE = 0.24
 # Factors on the axis: from the largest number to "all", least width of the axis, its margins.
 _TO_ALL, _LEAST_SPAN, _MARGIN = 2.5, 4.0, 1.25
 # Points of different lines at one number stand so many inches apart, but all of them within this
@@ -44,10 +45,6 @@ def draw_few_shot(rows: Sequence[Row]) -> Figure | None:
     Returns:
         The figure; None if fewer than two few_shot finished, or the rows are single runs.
     """
-    # Not pyplot: it keeps every figure in a global list and may want a window.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     rows = [row for row in rows if row.accuracy is not None and not row.name]
     counts = sorted({row.few_shot for row in rows} - {0})
     includes_all = any(row.few_shot == 0 for row in rows)
@@ -60,9 +57,7 @@ def draw_few_shot(rows: Sequence[Row]) -> Figure | None:
     columns = 1 if max(len(label) for label, _ in lines) >= _ONE_COLUMN_FROM else 2
     legend_height = _LEGEND_LINE * -(-len(lines) // columns) if len(lines) > 1 else 0.0
     size = (_PANEL_WIDTH + _AROUND_WIDTH, _PANEL_HEIGHT + _AROUND_HEIGHT + legend_height)
-    figure = Figure(figsize=size, layout="constrained")
-    figure.get_layout_engine().set(w_pad=_PAD, h_pad=_PAD)  # type: ignore[call-arg, union-attr]
-    FigureCanvasAgg(figure)
+    figure = new_figure(*size)
     axes = figure.add_subplot()
     several = any(row.deviation is not None for row in rows)
     inches = _set_axis(axes, places)

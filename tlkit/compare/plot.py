@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from tlkit.compare.records import images_per_class
 from tlkit.compare.summary import Row, with_most_images
+from tlkit.drawing import new_figure
 from tlkit.text import printable
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ _LARGE, _MEDIUM, _SMALL = 15, 12, 11
 _LABEL_LIMIT, _LABEL_TAIL = 26, 12
 # All in inches: the picture, a row of two lines, what is around the rows, the least height.
 _WIDTH, _ROW, _AROUND, _LEAST_HEIGHT = 9.0, 0.5, 1.6, 3.0
-_PAD = 0.08
 # Widths of the panels; the first is that of the accuracy.
 _RATIOS = (2.0, 1.0, 1.0, 1.0)
 # Room for the number beyond the longest bar, as a share of it.
@@ -47,10 +47,6 @@ def draw(rows: Sequence[Row]) -> Figure | None:
     Returns:
         The figure; None if no row finished.
     """
-    # Not pyplot: it keeps every figure in a global list and may want a window.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     several = len({row.few_shot for row in rows}) > 1
     rows = [row for row in with_most_images(rows) if row.accuracy is not None]
     if not rows:
@@ -60,9 +56,7 @@ def draw(rows: Sequence[Row]) -> Figure | None:
     if several and not rows[0].name:
         explained = f"With {images_per_class(rows[0].few_shot)}. {explained}"
     height = max(_LEAST_HEIGHT, _AROUND + _ROW * len(rows))
-    figure = Figure(figsize=(_WIDTH, height), layout="constrained")
-    figure.get_layout_engine().set(w_pad=_PAD, h_pad=_PAD)  # type: ignore[call-arg, union-attr]
-    FigureCanvasAgg(figure)
+    figure = new_figure(_WIDTH, height)
     figure.suptitle(f"Test accuracy and what it costs\n{explained}".rstrip(), fontsize=_LARGE)
     panels = figure.subplots(1, len(_RATIOS), sharey=True, width_ratios=_RATIOS)
     backbones = list(dict.fromkeys(row.backbone for row in rows))

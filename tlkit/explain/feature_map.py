@@ -8,12 +8,12 @@ from pathlib import Path
 from tlkit import run_folder
 from tlkit.dataset import DatasetSource
 from tlkit.errors import ConfigError, DataError
-from tlkit.explain.drawing import save_figure
 from tlkit.explain.features import features_of
 from tlkit.explain.map_picture import draw_map
 from tlkit.explain.parts import find_parts
 from tlkit.explain.projection import project
 from tlkit.explain.records import FeatureMap
+from tlkit.explain.saving import save_figure
 from tlkit.explain.test_set import load_test_images, sample
 from tlkit.explain.writing import FOLDER
 from tlkit.features import FeatureStore

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tlkit.explain.drawing import LARGE, MEDIUM, SMALL, as_written, new_figure
+from tlkit.drawing import LARGE, MEDIUM, SMALL, as_written, new_figure
 from tlkit.explain.records import ClassHeat, Method
 from tlkit.text import printable
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tlkit.explain.drawing import LARGE, MEDIUM, SMALL, as_written, new_figure
+from tlkit.drawing import LARGE, MEDIUM, SMALL, as_written, new_figure
 from tlkit.explain.projection import Projection
 from tlkit.records import Int64Array
 from tlkit.text import printable

@@ -13,12 +13,12 @@ import numpy as np
 from tlkit import run_folder
 from tlkit.dataset import DatasetSource
 from tlkit.errors import ConfigError, DataError, ExplanationError, did_you_mean
-from tlkit.explain.drawing import save_figure
 from tlkit.explain.grad_cam import grad_cam
 from tlkit.explain.heat_picture import draw_heat
 from tlkit.explain.occlusion import PATCH, STRIDE, check_patch, occlusion
 from tlkit.explain.parts import ModelParts, find_parts, resize_image
 from tlkit.explain.records import ClassHeat, Explanation, Method
+from tlkit.explain.saving import save_figure
 from tlkit.explain.test_set import image_name, load_test_images, take
 from tlkit.images import read_picture, without_warnings
 from tlkit.predictor import find_pictures

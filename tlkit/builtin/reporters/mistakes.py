@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from tlkit import RunResult
 from tlkit.builtin.reporters.pictures import read_picture
-from tlkit.builtin.reporters.plots import as_written, new_figure, short_name
+from tlkit.drawing import as_written, new_figure, short_name
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -8,8 +8,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from rich.cells import cell_len, set_cell_size
-
 from tlkit import (
     Calibration,
     ConfigError,
@@ -22,39 +20,22 @@ from tlkit import (
 )
 from tlkit.builtin.reporters.figures import percent
 from tlkit.builtin.reporters.history import EpochRow, epoch_rows
+from tlkit.drawing import LARGE, MEDIUM, SMALL, as_written, new_figure, short_name
 
 if TYPE_CHECKING:
     import numpy as np
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from matplotlib.text import Text
 
 MAX_CLASSES_WITH_NUMBERS = 20
 MAX_CLASSES_WITH_NAMES = 40
 MAX_EPOCHS_WITH_MARKERS = 40
-_NAME_CELLS, _TAIL_CELLS, _TITLE_LIMIT = 16, 6, 40
+_TITLE_LIMIT = 40
 _ROOM_FOR_A_NAME = 0.4
-# Inches around what is drawn.
-_PAD = 0.1
 # From this ratio of the fullest bin to the emptiest on, a linear axis hides the latter.
 _LOG_COUNTS_FROM = 50
-_LARGE, _MEDIUM, _SMALL = 15, 13, 11
 # Okabe and Ito's blue and vermilion, which the colour-blind tell apart.
 _TRAIN, _VALIDATION = "#0072B2", "#D55E00"
-# Matplotlib's own font lacks these scripts; those of the machine are used where it has them.
-_FALLBACK_FONTS = (
-    "Noto Sans CJK SC",
-    "Noto Sans CJK JP",
-    "PingFang SC",
-    "Hiragino Sans",
-    "Microsoft YaHei",
-    "Yu Gothic",
-    "Malgun Gothic",
-    "WenQuanYi Zen Hei",
-    "Noto Sans Arabic",
-    "Noto Sans Devanagari",
-    "Noto Emoji",
-)
 
 
 class PlotsReporter(Reporter):
@@ -101,14 +82,14 @@ def draw_curves(result: RunResult, rows: Sequence[EpochRow]) -> Figure:
     A single epoch, such as that of a head that is computed, makes no curve: it becomes bars.
     """
     figure = new_figure(10, 4.6)
-    as_written(figure.suptitle(_title(result)), _LARGE)
+    as_written(figure.suptitle(_title(result)), LARGE)
     loss, accuracy = figure.subplots(1, 2)
     held_out = "test set as validation" if result.info.validates_on_test else "validation"
     draw = _draw_metric if len(rows) > 1 else _draw_bars
     draw(loss, rows, "loss", 1.0, (_train_name(result), held_out))
     draw(accuracy, rows, "accuracy", 100.0, ("train", held_out))
-    loss.set_ylabel("Cross-entropy loss (nats)", fontsize=_MEDIUM)
-    accuracy.set_ylabel("Accuracy (%)", fontsize=_MEDIUM)
+    loss.set_ylabel("Cross-entropy loss (nats)", fontsize=MEDIUM)
+    accuracy.set_ylabel("Accuracy (%)", fontsize=MEDIUM)
     return figure
 
 
@@ -130,7 +111,7 @@ def draw_confusion_matrix(result: RunResult) -> Figure:
     count = len(matrix)
     side = 7.0 if count <= 12 else 8.5
     figure = new_figure(side, side * 0.92)
-    as_written(figure.suptitle(_title(result)), _LARGE)
+    as_written(figure.suptitle(_title(result)), LARGE)
     axes = figure.subplots()
     shares = 100 * matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     numbers = count <= MAX_CLASSES_WITH_NUMBERS
@@ -138,17 +119,17 @@ def draw_confusion_matrix(result: RunResult) -> Figure:
     norm = PowerNorm(1.0 if numbers else 0.5, vmin=0, vmax=100)
     image = axes.imshow(shares, cmap="cividis", norm=norm, interpolation="nearest")
     bar = figure.colorbar(image, ax=axes, shrink=0.8, pad=0.02)
-    bar.ax.tick_params(labelsize=_SMALL)
+    bar.ax.tick_params(labelsize=SMALL)
     bar.set_label(
-        f"Share of the true class (%{'' if numbers else ', square-root scale'})", fontsize=_MEDIUM
+        f"Share of the true class (%{'' if numbers else ', square-root scale'})", fontsize=MEDIUM
     )
     if numbers:
-        axes.set_title("Numbers: test images", fontsize=_SMALL)
+        axes.set_title("Numbers: test images", fontsize=SMALL)
         _draw_numbers(axes, matrix, shares)
     unit = "" if count <= MAX_CLASSES_WITH_NAMES else " (number, from 0)"
-    axes.set_xlabel(f"Predicted class{unit}", fontsize=_MEDIUM)
-    axes.set_ylabel(f"True class{unit}", fontsize=_MEDIUM)
-    axes.tick_params(labelsize=_SMALL)
+    axes.set_xlabel(f"Predicted class{unit}", fontsize=MEDIUM)
+    axes.set_ylabel(f"True class{unit}", fontsize=MEDIUM)
+    axes.tick_params(labelsize=SMALL)
     if not unit:
         _name_ticks(axes, result.info.class_names)
     return figure
@@ -163,7 +144,7 @@ def draw_reliability(result: RunResult) -> Figure:
     error = percent(saved.expected_calibration_error)
     name = printable(result.info.name, _TITLE_LIMIT)
     figure = new_figure(7, 8)
-    as_written(figure.suptitle(f"{name}: expected calibration error {error}"), _LARGE)
+    as_written(figure.suptitle(f"{name}: expected calibration error {error}"), LARGE)
     axes, counts = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     axes.plot((0, 100), (0, 100), ls="--", lw=1.5, color="0.35", label="perfectly calibrated")
     _draw_bins(axes, counts, saved.bins, _reliability_label(calibration, calibration.applied))
@@ -171,17 +152,17 @@ def draw_reliability(result: RunResult) -> Figure:
         other = calibration.uncalibrated if calibration.applied else calibration.calibrated
         label = _reliability_label(calibration, not calibration.applied)
         _draw_line(axes, counts, other.bins, label)
-    axes.set_ylabel("Accuracy (%)", fontsize=_MEDIUM)
+    axes.set_ylabel("Accuracy (%)", fontsize=MEDIUM)
     axes.set_ylim(0, 100)
     _set_count_axis(counts, [item.count for item in saved.bins])
-    counts.set_xlabel("Confidence: probability of the answer (%)", fontsize=_MEDIUM)
+    counts.set_xlabel("Confidence: probability of the answer (%)", fontsize=MEDIUM)
     counts.set_xlim(0, 100)
     for item in (axes, counts):
-        item.tick_params(labelsize=_SMALL)
+        item.tick_params(labelsize=SMALL)
         item.grid(alpha=0.3)
         item.set_axisbelow(True)
     # Within the axes it would lie on what is drawn, which may be anywhere.
-    figure.legend(fontsize=_SMALL, loc="outside lower center", ncols=2)
+    figure.legend(fontsize=SMALL, loc="outside lower center", ncols=2)
     return figure
 
 
@@ -192,7 +173,7 @@ def _set_count_axis(axes: Axes, counts: Sequence[int]) -> None:
         axes.set_yscale("log")
         # Of a bar from 1 to 1 nothing would be seen.
         axes.set_ylim(bottom=0.5)
-    axes.set_ylabel(f"Test images{scale}", fontsize=_MEDIUM)
+    axes.set_ylabel(f"Test images{scale}", fontsize=MEDIUM)
     axes.yaxis.set_major_formatter("{x:,.0f}")
 
 
@@ -219,44 +200,9 @@ def _draw_line(axes: Axes, counts: Axes, bins: Sequence[ReliabilityBin], label: 
         counts.hlines(item.count, 100 * item.lower, 100 * item.upper, color=_VALIDATION, lw=2)
 
 
-def new_figure(width: float, height: float) -> Figure:
-    """Return an empty figure of so many inches, with a canvas that needs no screen."""
-    # Not pyplot: it keeps every figure in a global list and may want a window.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    figure.get_layout_engine().set(w_pad=_PAD, h_pad=_PAD)  # type: ignore[call-arg, union-attr]
-    FigureCanvasAgg(figure)
-    return figure
-
-
 def _title(result: RunResult) -> str:
     name = printable(result.info.name, _TITLE_LIMIT)
     return f"{name}: test accuracy {100 * result.test.accuracy:.1f} %"
-
-
-def short_name(name: str) -> str:
-    """Return a name for a label; Chinese characters and the like take the room of two.
-
-    A long one loses its middle, as names of classes often differ at the end.
-    """
-    shown = printable(name)
-    if cell_len(shown) <= _NAME_CELLS:
-        return shown
-    head = set_cell_size(shown, _NAME_CELLS - _TAIL_CELLS - 1).rstrip()
-    tail = set_cell_size(shown[::-1], _TAIL_CELLS).rstrip()[::-1]
-    return f"{head}…{tail.lstrip()}"
-
-
-def as_written(text: Text, size: float) -> None:
-    """Show user text as it is: ``$`` starts no formula, and most scripts have their glyphs."""
-    from matplotlib import font_manager
-
-    known = set(font_manager.fontManager.get_font_names())
-    text.set_parse_math(False)
-    text.set_fontfamily(["DejaVu Sans", *(name for name in _FALLBACK_FONTS if name in known)])
-    text.set_fontsize(size)
 
 
 def _draw_metric(
@@ -279,14 +225,14 @@ def _draw_metric(
         marker = style[0] if len(rows) <= MAX_EPOCHS_WITH_MARKERS else None
         axes.plot(places, values, style[1:], marker=marker, color=colour, label=label, lw=2, ms=5.5)
     if axes.lines:
-        axes.legend(fontsize=_SMALL)
+        axes.legend(fontsize=SMALL)
     else:
         _say_no_values(axes)
-    axes.set_xlabel("Epoch", fontsize=_MEDIUM)
+    axes.set_xlabel("Epoch", fontsize=MEDIUM)
     axes.set_xlim(0.5, len(rows) + 0.5)
     steps = [1, 2, 5, 10]
     axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True, min_n_ticks=1, steps=steps))
-    axes.tick_params(labelsize=_SMALL)
+    axes.tick_params(labelsize=SMALL)
     axes.grid(alpha=0.3)
     _mark_phases(axes, rows)
 
@@ -304,19 +250,19 @@ def _draw_bars(
         axes.bar(place, value, width=0.6, color=colour)
         text = f"{value:.1f}" if key == "accuracy" else f"{value:.3f}"
         axes.annotate(
-            text, (place, value), (0, 4), textcoords="offset points", ha="center", fontsize=_SMALL
+            text, (place, value), (0, 4), textcoords="offset points", ha="center", fontsize=SMALL
         )
     if not shown:
         _say_no_values(axes)
-    axes.set_xticks(range(len(shown)), [label for label, _, _ in shown], fontsize=_MEDIUM)
+    axes.set_xticks(range(len(shown)), [label for label, _, _ in shown], fontsize=MEDIUM)
     axes.set_xlim(-0.7, max(len(shown), 1) - 0.3)
-    axes.set_xlabel("Images", fontsize=_MEDIUM)
-    axes.tick_params(axis="y", labelsize=_SMALL)
+    axes.set_xlabel("Images", fontsize=MEDIUM)
+    axes.tick_params(axis="y", labelsize=SMALL)
     axes.margins(y=0.12)
     axes.grid(axis="y", alpha=0.3)
     axes.set_axisbelow(True)
     label = axes.text(0, 1.015, short_name(row.phase), transform=axes.transAxes, color="0.25")
-    as_written(label, _SMALL)
+    as_written(label, SMALL)
 
 
 def _series(key: str, names: tuple[str, str]) -> tuple[tuple[str, str, str, str], ...]:
@@ -344,13 +290,13 @@ def _mark_phases(axes: Axes, rows: Sequence[EpochRow]) -> None:
         label = axes.text(
             start + 0.5, 1.015 + 0.065 * level, name, transform=transform, color="0.25"
         )
-        as_written(label, _SMALL)
+        as_written(label, SMALL)
 
 
 def _draw_numbers(axes: Axes, matrix: np.ndarray, shares: np.ndarray) -> None:
     count = len(matrix)
     digits = len(str(matrix.max()))
-    size = min(_MEDIUM, 500 / count / max(digits, 2))
+    size = min(MEDIUM, 500 / count / max(digits, 2))
     for row in range(count):
         for column in range(count):
             colour = "black" if shares[row, column] > 50 else "white"
@@ -366,7 +312,7 @@ def _draw_numbers(axes: Axes, matrix: np.ndarray, shares: np.ndarray) -> None:
 
 
 def _name_ticks(axes: Axes, class_names: Sequence[str]) -> None:
-    size = _SMALL if len(class_names) <= 20 else 8
+    size = SMALL if len(class_names) <= 20 else 8
     names = [short_name(name) for name in class_names]
     for axis, rotation in ((axes.xaxis, 60), (axes.yaxis, 0)):
         axis.set_ticks(range(len(names)), labels=names)

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import warnings
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tlkit.atomic import atomic_path
-from tlkit.errors import RunFolderError
+from rich.cells import cell_len, set_cell_size
+
+from tlkit.text import printable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.text import Text
 
+# Sizes of letters, in points, that can be read where 1,000 pixels are shown as 700.
 LARGE, MEDIUM, SMALL = 15, 13, 11
-DPI = 100
+_NAME_CELLS, _TAIL_CELLS = 16, 6
+# Inches around what is drawn.
+_PAD = 0.1
 # Matplotlib's own font lacks these scripts; those of the machine are used where it has them.
 _FALLBACK_FONTS = (
     "Noto Sans CJK SC",
@@ -32,14 +34,28 @@ _FALLBACK_FONTS = (
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """Return an empty figure of a size in inches."""
+    """Return an empty figure of so many inches, with a canvas that needs no screen."""
     # Not pyplot: it keeps every figure in a global list and may want a window.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
+    figure.get_layout_engine().set(w_pad=_PAD, h_pad=_PAD)  # type: ignore[call-arg, union-attr]
     FigureCanvasAgg(figure)
     return figure
+
+
+def short_name(name: str) -> str:
+    """Return a name for a label; Chinese characters and the like take the room of two.
+
+    A long one loses its middle, as names of classes often differ at the end.
+    """
+    shown = printable(name)
+    if cell_len(shown) <= _NAME_CELLS:
+        return shown
+    head = set_cell_size(shown, _NAME_CELLS - _TAIL_CELLS - 1).rstrip()
+    tail = set_cell_size(shown[::-1], _TAIL_CELLS).rstrip()[::-1]
+    return f"{head}…{tail.lstrip()}"
 
 
 def as_written(text: Text, size: float) -> None:
@@ -50,20 +66,3 @@ def as_written(text: Text, size: float) -> None:
     text.set_parse_math(False)
     text.set_fontfamily(["DejaVu Sans", *(name for name in _FALLBACK_FONTS if name in known)])
     text.set_fontsize(size)
-
-
-def save_figure(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG; its folder is made if it is missing.
-
-    Raises:
-        RunFolderError: If it cannot be written.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_path(path) as temporary, warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Glyph .* missing from")
-            figure.savefig(temporary, dpi=DPI, format="png", facecolor="white")
-    except OSError as err:
-        raise RunFolderError(
-            f"Cannot write {path}: {err.strerror or err}. Choose another folder with --out DIR."
-        ) from err

@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -44,3 +46,27 @@ def test_what_a_model_looks_at(table, number, words):
     assert (info.num_looks, info.looks) == (number, words)
     if table is not None:
         assert len(TestTimeAugmentation(**table).views) == number
+
+
+def test_the_most_confident_mistakes_come_first():
+    test = make_result().test
+    found = test.confident_mistakes
+    wrong = test.predictions != test.labels
+    assert len(found) == wrong.sum() > 5
+    assert wrong[found].all()
+    assert (np.diff(test.probabilities.max(axis=1)[found]) <= 0).all()
+
+
+def test_the_least_certain_images_come_first():
+    test = make_result().test
+    assert sorted(test.least_certain.tolist()) == list(range(len(test.labels)))
+    assert (np.diff(test.probabilities.max(axis=1)[test.least_certain]) >= 0).all()
+
+
+def test_confusions_are_the_largest_numbers_beside_the_diagonal():
+    matrix = np.array([[9, 0, 3], [4, 9, 0], [3, 1, 9]])
+    test = dataclasses.replace(make_result().test, confusion_matrix=matrix)
+    assert test.confusions(9) == [(1, 0, 4), (0, 2, 3), (2, 0, 3), (2, 1, 1)]
+    assert test.confusions(2) == [(1, 0, 4), (0, 2, 3)]
+    assert test.confusions(0) == []
+    assert matrix[0, 0] == 9

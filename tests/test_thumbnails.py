@@ -34,9 +34,9 @@ def test_the_galleries_come_first_and_every_cell_has_its_turn():
     test = make_result(count=3000).test
     chosen = thumbnails.choose(test)
     assert len(chosen) == len(set(chosen)) == thumbnails.MAX_IMAGES
-    mistakes = thumbnails.confident_mistakes(test)
+    mistakes = test.confident_mistakes.tolist()
     assert chosen[: thumbnails.GALLERY] == mistakes[: thumbnails.GALLERY]
-    assert set(thumbnails.least_certain(test)[: thumbnails.GALLERY]) <= set(chosen)
+    assert set(test.least_certain[: thumbnails.GALLERY].tolist()) <= set(chosen)
     confidences = test.probabilities.max(axis=1)
     assert all(np.diff(confidences[mistakes]) <= 0)
     shown = np.zeros_like(test.confusion_matrix)

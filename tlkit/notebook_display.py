@@ -140,15 +140,9 @@ def _matrix_cell(count: int, share: float, right: bool) -> str:
 
 
 def _most_frequent(test: Evaluation, names: Sequence[str]) -> str:
-    import numpy as np
-
-    wrong = test.confusion_matrix * ~np.eye(len(names), dtype=bool)
-    order = np.argsort(-wrong, axis=None, kind="stable")[:MAX_CONFUSIONS]
-    pairs = zip(*(part.tolist() for part in np.unravel_index(order, wrong.shape)), strict=True)
     rows = [
         [f"<bdi>{_text(names[true])}</bdi>", f"<bdi>{_text(names[answer])}</bdi>", f"{count:,}"]
-        for true, answer in pairs
-        if (count := int(wrong[true, answer]))
+        for true, answer, count in test.confusions(MAX_CONFUSIONS)
     ]
     return _table(("true class", "answer", "images"), rows, words=2)
 

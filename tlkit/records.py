@@ -399,6 +399,40 @@ class Evaluation:
         found: Int64Array = self.probabilities.argmax(axis=1)
         return found
 
+    @property
+    def confident_mistakes(self) -> Int64Array:
+        """Indices of all wrong answers, the most confident first: int64 array of shape (M,)."""
+        import numpy as np
+
+        wrong = np.flatnonzero(self.predictions != self.labels)
+        confidences = self.probabilities[wrong].max(axis=1)
+        found: Int64Array = wrong[np.argsort(-confidences, kind="stable")]
+        return found
+
+    @property
+    def least_certain(self) -> Int64Array:
+        """Indices of all test images, the lowest confidence first: int64 array of shape (N,)."""
+        found: Int64Array = self.probabilities.max(axis=1).argsort(kind="stable")
+        return found
+
+    def confusions(self, most: int) -> list[tuple[int, int, int]]:
+        """Return what is confused most often: true class, predicted class, number of images.
+
+        Args:
+            most: How many pairs of classes at the most, 0 or more.
+        """
+        import numpy as np
+
+        wrong = self.confusion_matrix.copy()
+        np.fill_diagonal(wrong, 0)
+        order = np.argsort(-wrong, axis=None, kind="stable")[:most]
+        pairs = (divmod(int(place), len(wrong)) for place in order)
+        return [
+            (true, predicted, int(wrong[true, predicted]))
+            for true, predicted in pairs
+            if wrong[true, predicted] > 0
+        ]
+
 
 @dataclass(frozen=True)
 class EngineTrial:

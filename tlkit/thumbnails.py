@@ -52,18 +52,6 @@ class Thumbnail:
     content: bytes
 
 
-def confident_mistakes(test: Evaluation) -> list[int]:
-    """Return the indices of all wrong answers, the most confident first."""
-    confidence = test.probabilities.max(axis=1)
-    wrong = np.flatnonzero(test.predictions != test.labels)
-    return [int(index) for index in wrong[np.argsort(-confidence[wrong], kind="stable")]]
-
-
-def least_certain(test: Evaluation) -> list[int]:
-    """Return the indices of all test images, the lowest confidence first."""
-    return [int(index) for index in np.argsort(test.probabilities.max(axis=1), kind="stable")]
-
-
 def choose(test: Evaluation) -> list[int]:
     """Return the test images to show, the most important first.
 
@@ -75,8 +63,8 @@ def choose(test: Evaluation) -> list[int]:
     Returns:
         Up to ``MAX_IMAGES`` indices, each once.
     """
-    chosen = dict.fromkeys(confident_mistakes(test)[:GALLERY])
-    chosen |= dict.fromkeys(least_certain(test)[:GALLERY])
+    chosen = dict.fromkeys(test.confident_mistakes[:GALLERY].tolist())
+    chosen |= dict.fromkeys(test.least_certain[:GALLERY].tolist())
     for index in _in_turn(test.labels, test.predictions):
         if len(chosen) >= MAX_IMAGES:
             break

@@ -10,7 +10,6 @@ from tlkit import DataError, ImageData, Split, load_run
 from tlkit.explain.test_set import (
     image_name,
     load_test_images,
-    most_confident_mistakes,
     sample,
     take,
 )
@@ -68,18 +67,6 @@ def test_data_that_is_gone_is_named(digits_run, tmp_path):
     (folder / "config.toml").write_text(changed)
     with pytest.raises(DataError, match=r"cannot be loaded(.|\n)*Put the data back"):
         load_test_images(load_run(folder))
-
-
-def test_the_most_confident_mistakes_come_first(digits_run):
-    run = load_run(digits_run.folder)
-    found = most_confident_mistakes(run, 10_000)
-    wrong = run.test.predictions != run.test.labels
-    assert len(found) == wrong.sum() > 5
-    assert wrong[found].all()
-    confidences = run.test.probabilities.max(axis=1)[found]
-    assert (np.diff(confidences) <= 0).all()
-    np.testing.assert_array_equal(most_confident_mistakes(run, 3), found[:3])
-    assert len(most_confident_mistakes(run, 0)) == 0
 
 
 def test_a_sample_is_the_same_each_time_and_at_most_all(digits_run):

@@ -9,7 +9,6 @@ from tlkit import ConfigError, DataError, RunFolderError, load_run
 from tlkit.explain import Settings, explain_pictures, explain_test_images
 from tlkit.explain.parts import find_parts
 from tlkit.explain.records import Explanation
-from tlkit.explain.test_set import most_confident_mistakes
 from tlkit.explain.writing import _title
 
 
@@ -90,7 +89,7 @@ def test_photographs_are_turned_as_their_exif_says(squares_run, tmp_path):
 def test_test_images_have_their_true_class_and_mistakes_show_both(digits_run, tmp_path):
     run = load_run(digits_run.folder)
     right = np.flatnonzero(run.test.predictions == run.test.labels)[0]
-    (wrong,) = most_confident_mistakes(run, 1)
+    (wrong,) = run.test.confident_mistakes[:1]
     found = list(explain_test_images(digits_run.folder, [right, wrong], out=tmp_path))
     assert found[0].explained == (found[0].predicted,) == (found[0].true_class,)
     assert found[0].path.name == f"test-{right:03d}-grad-cam.png"

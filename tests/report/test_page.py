@@ -76,9 +76,9 @@ def test_the_matrix_and_the_images_are_those_of_the_run(saved_run, read_page):
         for label, share in image["top"]:
             assert share == pytest.approx(shares[label], abs=1e-4)
     mistakes = [data["images"][place]["index"] for place in data["mistakes"]]
-    assert mistakes == thumbnails.confident_mistakes(result.test)[: thumbnails.GALLERY]
+    assert mistakes == result.test.confident_mistakes[: thumbnails.GALLERY].tolist()
     uncertain = [data["images"][place]["index"] for place in data["uncertain"]]
-    assert uncertain == thumbnails.least_certain(result.test)[: thumbnails.GALLERY]
+    assert uncertain == result.test.least_certain[: thumbnails.GALLERY].tolist()
 
 
 def test_the_page_loads_nothing_and_runs_its_own_scripts_only(saved_run, read_page):

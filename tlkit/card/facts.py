@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
-import numpy as np
-
 from tlkit.card.markdown import code, escape, listed
 from tlkit.errors import UnknownPluginError
 from tlkit.records import ClassReport, PhaseResult, RunResult
@@ -273,16 +271,15 @@ class Facts:
 
     def confusion(self) -> str:
         """Name the most frequent confusion; empty if there is none."""
-        matrix = self.result.test.confusion_matrix.copy()
-        np.fill_diagonal(matrix, 0)
-        if not matrix.any():
+        found = self.result.test.confusions(1)
+        if not found:
             return ""
-        true, predicted = np.unravel_index(int(matrix.argmax()), matrix.shape)
+        ((true, predicted, count),) = found
         names = self.result.info.class_names
         of = int(self.result.test.confusion_matrix[true].sum())
         return (
             f"Most often {escape(names[true])} is taken for {escape(names[predicted])}: "
-            f"{int(matrix[true, predicted]):,} of {of:,}."
+            f"{count:,} of {of:,}."
         )
 
     def limits(self) -> list[str]:

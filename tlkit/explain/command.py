@@ -10,7 +10,7 @@ from tlkit import run_folder
 from tlkit.errors import ConfigError
 from tlkit.explain.feature_map import draw_maps
 from tlkit.explain.records import Explanation, FeatureMap
-from tlkit.explain.test_set import most_confident_mistakes, sample
+from tlkit.explain.test_set import sample
 from tlkit.explain.writing import Settings, check_settings, explain_pictures, explain_test_images
 from tlkit.screen import say
 from tlkit.text import printable
@@ -52,7 +52,7 @@ def explain(
     check_settings(settings, run.info.class_names)
     if images:
         yield from explain_pictures(folder, images, settings, out=out)
-    mistakes = most_confident_mistakes(run, wrong)
+    mistakes = run.test.confident_mistakes[:wrong]
     chosen = list(dict.fromkeys([*mistakes.tolist(), *sample(run, sample_size).tolist()]))
     if chosen:
         yield from explain_test_images(folder, chosen, settings, out=out)

@@ -68,14 +68,6 @@ def image_name(split: Split, row: int) -> str:
     return split.names[row] if split.names else f"test image {row}"
 
 
-def most_confident_mistakes(run: RunResult, count: int) -> Int64Array:
-    """Return the rows of the test images that were answered wrong with the most confidence."""
-    wrong = np.flatnonzero(run.test.predictions != run.test.labels)
-    confidences = run.test.probabilities[wrong].max(axis=1)
-    found: Int64Array = wrong[np.argsort(-confidences, kind="stable")][:count]
-    return found
-
-
 def sample(run: RunResult, count: int) -> Int64Array:
     """Return rows of test images drawn at random, always the same ones; sorted."""
     total = len(run.test.labels)

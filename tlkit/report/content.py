@@ -339,23 +339,18 @@ def average_row(item: Any) -> dict[str, Any]:
 
 def confusions(result: RunResult) -> list[dict[str, Any]]:
     """Return the most frequent confusions."""
-    import numpy as np
-
     names, matrix = result.info.class_names, result.test.confusion_matrix
     limit = name_limit(len(names))
-    wrong = matrix - np.diag(np.diag(matrix))
-    order = np.argsort(-wrong, axis=None, kind="stable")[:MAX_CONFUSIONS]
-    pairs = [divmod(int(place), len(matrix)) for place in order if wrong.flat[place] > 0]
     return [
         {
             "true": true,
             "predicted": predicted,
             "true_name": text(names[true], limit),
             "predicted_name": text(names[predicted], limit),
-            "count": int(matrix[true, predicted]),
-            "share": percent(matrix[true, predicted] / matrix[true].sum()),
+            "count": count,
+            "share": percent(count / matrix[true].sum()),
         }
-        for true, predicted in pairs
+        for true, predicted, count in result.test.confusions(MAX_CONFUSIONS)
     ]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from tlkit.records import RunResult
 from tlkit.report.content import name_limit, text
-from tlkit.thumbnails import GALLERY, Thumbnail, confident_mistakes, least_certain
+from tlkit.thumbnails import GALLERY, Thumbnail
 
 MAX_ENTRIES = 20_000
 _TOP = 5
@@ -52,8 +52,8 @@ def picture_data(result: RunResult, thumbnails: Sequence[Thumbnail]) -> dict[str
 
     return {
         "images": [_picture(result, item) for item in thumbnails],
-        "mistakes": gallery(confident_mistakes(test)),
-        "uncertain": gallery(least_certain(test)),
+        "mistakes": gallery(test.confident_mistakes.tolist()),
+        "uncertain": gallery(test.least_certain.tolist()),
     }
 
 

@@ -33,12 +33,11 @@ def draw_mistakes(result: RunResult, count: int) -> Figure | None:
     from PIL import Image
 
     test, images, names = result.test, result.test_images, result.info.class_names
-    wrong = np.flatnonzero(test.predictions != test.labels)
     if images is None:
         return None
     confidences = test.probabilities.max(axis=1)
     chosen: list[tuple[int, Image.Image]] = []
-    for index in wrong[np.argsort(-confidences[wrong], kind="stable")].tolist():
+    for index in test.confident_mistakes.tolist():
         if len(chosen) == count:
             break
         picture = read_picture(images, index)

@@ -71,29 +71,25 @@ class MatrixViews:
         return lines
 
     def _confusions(self, result: RunResult) -> Iterator[Text]:
-        import numpy as np
-
-        matrix = result.test.confusion_matrix
-        wrong = np.where(np.eye(len(matrix), dtype=bool), 0, matrix)
-        order = np.argsort(-wrong, axis=None, kind="stable")[:MAX_CONFUSIONS]
-        pairs = [divmod(int(place), len(matrix)) for place in order if wrong.flat[place] > 0]
-        if not pairs:
+        found = result.test.confusions(MAX_CONFUSIONS)
+        if not found:
             yield Text("\nNo image of the test set was confused.", style="bold")
             return
         names = result.info.class_names
         head = f"True {self._text.arrow} predicted"
         room = self._console.width - _COUNT_CELLS - _SHARE_CELLS - len(self._text.arrow) - 2
-        widest = self._text.widest([names[index] for pair in pairs for index in pair], room // 2)
+        shown = [names[index] for true, predicted, _ in found for index in (true, predicted)]
+        widest = self._text.widest(shown, room // 2)
         cells = max(2 * widest + len(self._text.arrow) + 2, len(head))
         yield _title("Most frequent confusions", "")
         columns = f"{'Images':>{_COUNT_CELLS}}{'Of the class':>{_SHARE_CELLS}}"
         yield Text(self._text.column(head, cells) + columns, style="bold")
-        shares = _row_shares(matrix)
-        for true, predicted in pairs:
+        shares = _row_shares(result.test.confusion_matrix)
+        for true, predicted, count in found:
             left, right = (self._text.fit(names[index], widest) for index in (true, predicted))
             pair = self._text.column(f"{left} {self._text.arrow} {right}", cells)
             share = percent(shares[true, predicted])
-            yield Text(f"{pair}{matrix[true, predicted]:>{_COUNT_CELLS},}{share:>{_SHARE_CELLS}}")
+            yield Text(f"{pair}{count:>{_COUNT_CELLS},}{share:>{_SHARE_CELLS}}")
 
 
 def _title(title: str, what: str) -> Text:

@@ -33,3 +33,20 @@ def real_data_home(monkeypatch) -> Path:
         pytest.skip("TLKIT_TEST_HOME is not set: no real CIFAR-10 and no real weights")
     monkeypatch.setenv("KERAS_HOME", str(Path(home) / "keras"))
     return Path(home)
+
+
+@pytest.fixture
+def tlkit_command(capsys, tmp_path, monkeypatch):
+    """Calls the command line in an empty folder: exit code, standard output, standard error."""
+    from tlkit import cli
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("tlkit.runtime.keep_freed_memory", lambda: True)
+
+    def call(*arguments):
+        with pytest.raises(SystemExit) as caught:
+            cli.main([str(item) for item in arguments])
+        output = capsys.readouterr()
+        return caught.value.code or 0, output.out, output.err
+
+    return call

@@ -9,21 +9,10 @@ import time
 import pytest
 from PIL import Image
 
-from tlkit import cli
-
 
 @pytest.fixture
-def call(capsys, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("tlkit.runtime.keep_freed_memory", lambda: True)
-
-    def call(*arguments):
-        with pytest.raises(SystemExit) as caught:
-            cli.main([str(item) for item in arguments])
-        output = capsys.readouterr()
-        return caught.value.code or 0, output.out, output.err
-
-    return call
+def call(tlkit_command):
+    return tlkit_command
 
 
 def test_version_help_and_recipes(call):

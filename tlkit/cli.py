@@ -330,6 +330,7 @@ def predict(
     from tlkit import printable
     from tlkit.documents import PredictedPicture, Predictions
     from tlkit.predictor import predict as predict_pictures
+    from tlkit.wording import percent
 
     found = []
     for item in predict_pictures(run_folder, images, top):
@@ -340,7 +341,7 @@ def predict(
             say(f"error: {item.error}")
             continue
         answer = zip(item.classes, item.confidences, strict=True)
-        text = "  ".join(f"{printable(name)} {100 * share:.1f} %" for name, share in answer)
+        text = "  ".join(f"{printable(name)} {percent(share)}" for name, share in answer)
         print(f"{printable(item.path)}  {text}")
     failed = any(item.error is not None for item in found)
     return Predictions(run=run_folder, predictions=found, status="failed" if failed else "ok")

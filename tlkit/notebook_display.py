@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from tlkit.text import printable
+from tlkit.wording import percent
 
 if TYPE_CHECKING:
     from tlkit.records import ClassReport, Evaluation, PhaseResult, RunResult
@@ -58,7 +59,7 @@ def _headline(result: RunResult) -> Iterator[str]:
         low, high = (f"{100 * end:.1f}" for end in test.accuracy_interval)
         interval = f"95 % interval {low} to {high}; "
     yield (
-        f'<div><span style="font-size:1.8em;font-weight:600">{_percent(test.accuracy)}</span> '
+        f'<div><span style="font-size:1.8em;font-weight:600">{percent(test.accuracy)}</span> '
         f"test accuracy ({interval}{len(test.labels):,} images)</div>"
     )
     shares = [
@@ -69,7 +70,7 @@ def _headline(result: RunResult) -> Iterator[str]:
     if test.calibration is not None:
         error = test.calibration.saved.expected_calibration_error
         shares.append(("calibration error", error))
-    known = [f"{name} {_percent(share)}" for name, share in shares if share is not None]
+    known = [f"{name} {percent(share)}" for name, share in shares if share is not None]
     yield f'<div style="{_QUIET}">{", ".join([*known, f"loss {test.loss:.3f}"])}</div>'
 
 
@@ -86,14 +87,14 @@ def _phases(phases: Sequence[PhaseResult], validates_on_test: bool) -> str:
             values = item.history.get(key, ())
             value = values[epoch - 1] if 0 < epoch <= len(values) else None
             shown = "-" if value is None else f"{value:.4f}"
-            cells.append(_percent(value) if value is not None and "accuracy" in key else shown)
+            cells.append(percent(value) if value is not None and "accuracy" in key else shown)
         rows.append([*cells, f"{item.seconds:.1f}"])
     return _table((*head, "seconds"), rows)
 
 
 def _classes(test: Evaluation) -> str:
     def row(item: ClassReport) -> list[str]:
-        shares = (_percent(share) for share in (item.precision, item.recall, item.f1))
+        shares = (percent(share) for share in (item.precision, item.recall, item.f1))
         return [f"<bdi>{_text(item.name)}</bdi>", *shares, f"{item.support:,}"]
 
     count = len(test.classes)
@@ -180,7 +181,3 @@ def _lines(title: str, lines: Sequence[str]) -> str:
 
 def _text(text: str, limit: int = _NAME_LIMIT) -> str:
     return html.escape(printable(text, limit))
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"

@@ -1,3 +1,4 @@
+import functools
 import json
 import os
 import signal
@@ -7,24 +8,13 @@ import time
 
 import pytest
 
-from tlkit import cli
-
 FAST = ("--set", "backbone.image_size=32", "--set", "workflow.epochs=2", "--set", "reporters=[]")
 GRID = ("quickstart", "--heads", "linear,dense", *FAST)
 
 
 @pytest.fixture
-def call(capsys, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("tlkit.runtime.keep_freed_memory", lambda: True)
-
-    def call(*arguments):
-        with pytest.raises(SystemExit) as caught:
-            cli.main(["compare", *(str(item) for item in arguments)])
-        output = capsys.readouterr()
-        return caught.value.code or 0, output.out, output.err
-
-    return call
+def call(tlkit_command):
+    return functools.partial(tlkit_command, "compare")
 
 
 def test_a_grid_and_its_runs_side_by_side(call, tmp_path):

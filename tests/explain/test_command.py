@@ -1,24 +1,15 @@
+import functools
 import re
 
 import pytest
 from PIL import Image
 
 from tests.explain.squares import picture
-from tlkit import cli
 
 
 @pytest.fixture
-def call(capsys, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("tlkit.runtime.keep_freed_memory", lambda: True)
-
-    def call(*arguments):
-        with pytest.raises(SystemExit) as caught:
-            cli.main(["explain", *(str(item) for item in arguments)])
-        output = capsys.readouterr()
-        return caught.value.code or 0, output.out, output.err
-
-    return call
+def call(tlkit_command):
+    return functools.partial(tlkit_command, "explain")
 
 
 def test_files_mistakes_and_a_sample_in_one_call(call, digits_run, tmp_path):

@@ -14,6 +14,13 @@ BACKBONE = {"name": "mobilenet_v2", "alpha": 0.35, "weights": "cifar10", "image_
 ROWS = np.array([0, 5, 17, 301])
 
 
+def _run(folder, store, head, **settings):
+    workflow = FreezeAndTrain(1)
+    return Trainer(
+        BACKBONE, head, "digits", workflow, [], runs=folder, store=store, **settings
+    ).run()
+
+
 def _features(run, store):
     loaded = load_run(run.folder)
     model = load_model(run.folder)
@@ -26,16 +33,7 @@ def _features(run, store):
 )
 def test_stored_features_are_those_that_the_model_computes(tmp_path, head, feature_type):
     store = FeatureStore(tmp_path / "store")
-    run = Trainer(
-        BACKBONE,
-        head,
-        "digits",
-        FreezeAndTrain(1),
-        [],
-        runs=tmp_path,
-        store=store,
-        feature_type=feature_type,
-    ).run()
+    run = _run(tmp_path, store, head, feature_type=feature_type)
     stored, source = _features(run, store)
     assert source == "store"
     computed, source = _features(run, FeatureStore(tmp_path / "nothing"))
@@ -50,16 +48,7 @@ def test_stored_features_are_those_that_the_model_computes(tmp_path, head, featu
 def test_of_a_model_with_views_they_are_those_of_the_images_as_they_are(tmp_path):
     looks = TestTimeAugmentation(mirror=True, scales=(0.75,))
     store = FeatureStore(tmp_path / "store")
-    run = Trainer(
-        BACKBONE,
-        "linear",
-        "digits",
-        FreezeAndTrain(1),
-        [],
-        runs=tmp_path,
-        store=store,
-        test_time_augmentation=looks,
-    ).run()
+    run = _run(tmp_path, store, "linear", test_time_augmentation=looks)
     stored, source = _features(run, store)
     assert source == "store"
     computed, source = _features(run, FeatureStore(tmp_path / "nothing"))

@@ -1,21 +1,12 @@
+import functools
 import sys
 
 import pytest
 
-from tlkit import cli
-
 
 @pytest.fixture
-def call(capsys, monkeypatch):
-    monkeypatch.setattr("tlkit.runtime.keep_freed_memory", lambda: True)
-
-    def call(*arguments):
-        with pytest.raises(SystemExit) as caught:
-            cli.main(["report", *(str(item) for item in arguments)])
-        output = capsys.readouterr()
-        return caught.value.code or 0, output.out, output.err
-
-    return call
+def call(tlkit_command):
+    return functools.partial(tlkit_command, "report")
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from tlkit.bench.cases import CASES, START_UP
 from tlkit.bench.measure import IMPORTS, PLAIN
 from tlkit.drawing import LARGE, MEDIUM, SMALL, new_figure
 from tlkit.text import printable
+from tlkit.wording import percent
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -217,7 +218,7 @@ def _seconds(spread: Mapping[str, float], digits: int = 1) -> str:
 
 
 def _accuracy(side: Mapping[str, Any]) -> str:
-    least, most = (f"{100 * pick(side['accuracy']):.1f} %" for pick in (min, max))
+    least, most = (percent(pick(side["accuracy"])) for pick in (min, max))
     return least if least == most else f"{least} to {most}"
 
 

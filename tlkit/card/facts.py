@@ -12,6 +12,7 @@ from tlkit.card.markdown import code, escape, listed
 from tlkit.errors import UnknownPluginError
 from tlkit.records import ClassReport, PhaseResult, RunResult
 from tlkit.registry import Registry
+from tlkit.wording import percent, plural
 
 # Identifiers on the Hugging Face Hub of data sets that tlkit reads under a name of its own.
 _TITLES = {
@@ -208,7 +209,7 @@ class Facts:
             )
         if not info.num_validation:
             return "There were no validation images."
-        text = f"{count(info.num_validation, 'validation image')} beside the test images"
+        text = f"{plural(info.num_validation, 'validation image')} beside the test images"
         shared = info.duplicates.get("validation_in_test", 0)
         if shared:
             return f"There were {text}, but {shared:,} of them are also test images."
@@ -224,17 +225,17 @@ class Facts:
             text = "No test image is, byte for byte, a training image; near copies are not found."
         elif self.options("run").get("duplicates") == "drop":
             text = (
-                f"{count(test, 'test image')} had a copy, byte for byte, among the training "
+                f"{plural(test, 'test image')} had a copy, byte for byte, among the training "
                 f"images; these copies were taken out of training."
             )
         else:
             share = percent(test / max(info.num_test, 1))
             text = (
-                f"{count(test, 'test image')} ({share}) are also training images, byte for byte: "
+                f"{plural(test, 'test image')} ({share}) are also training images, byte for byte: "
                 f"the test figures are too good by what the model knows by heart."
             )
         if conflicts:
-            text += f" {count(conflicts, 'image')} had copies with another label."
+            text += f" {plural(conflicts, 'image')} had copies with another label."
         return text
 
     def calibration(self) -> str:
@@ -296,7 +297,7 @@ class Facts:
                 f"apart at that size, it cannot tell apart."
             )
         found.append(
-            f"It was tested on {count(len(test.labels), 'image')} from the source of its training "
+            f"It was tested on {plural(len(test.labels), 'image')} from the source of its training "
             f"images. Nothing is known of pictures from elsewhere."
         )
         few = [item.name for item in test.classes if item.support < _FEW_IMAGES]
@@ -348,13 +349,3 @@ class Facts:
                 f"{percent(saved.error_by_chance)} would come about by chance."
             )
         return found
-
-
-def percent(share: float) -> str:
-    """Return a share as per cent, such as ``33.8 %``."""
-    return f"{100 * share:.1f} %"
-
-
-def count(number: int, noun: str) -> str:
-    """Return ``1 image`` or ``1,200 images``."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from tlkit.card import parts
-from tlkit.card.facts import Facts, percent
+from tlkit.card.facts import Facts
 from tlkit.card.markdown import block, code, escape, listed
 from tlkit.card.program import plain_keras_program, tlkit_program, unregistered
 from tlkit.card.theory import theory
 from tlkit.records import PhaseResult
 from tlkit.run_folder import MODEL
+from tlkit.wording import percent
 
 _MOST_NAMES = 20
 # Below this share of the size that the weights were trained at, small pictures are worth a word.

@@ -7,8 +7,9 @@ import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
 
-from tlkit.card.facts import Facts, count, percent
+from tlkit.card.facts import Facts
 from tlkit.card.markdown import code, escape, table
+from tlkit.wording import percent, plural
 
 PLOTS = "plots"
 _PICTURES = {
@@ -165,12 +166,12 @@ def images(facts: Facts) -> str:
     """Say how many images of which data set there were."""
     info = facts.result.info
     text = (
-        f"{escape(facts.dataset)}: {count(info.num_train, 'training image')}, "
+        f"{escape(facts.dataset)}: {plural(info.num_train, 'training image')}, "
         f"{info.num_validation:,} to validate on and {info.num_test:,} to test on."
     )
     if info.validates_on_test:
         text = (
-            f"{escape(facts.dataset)}: {count(info.num_train, 'training image')}, and "
+            f"{escape(facts.dataset)}: {plural(info.num_train, 'training image')}, and "
             f"{info.num_test:,} to test on, which were the validation images as well."
         )
     return f"{text} {facts.local_data}".rstrip()

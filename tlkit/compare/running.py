@@ -21,6 +21,7 @@ from tlkit.fingerprint import KnownDigests, digest_labels, digest_splits
 from tlkit.records import ImageData, Phase, RunInfo, RunResult
 from tlkit.reporter import Reporter
 from tlkit.trainer import Trainer
+from tlkit.wording import percent
 
 CELL_SCHEMA_VERSION = 1
 Say = Callable[[str], None]
@@ -256,7 +257,7 @@ def _outcome(cell: Cell) -> str:
         return f"failed: {cell.error}"
     assert cell.figures is not None
     figures = cell.figures
-    text = f"{100 * figures.accuracy:.1f} %"
+    text = percent(figures.accuracy)
     if cell.reused:
         return f"{text}, finished before"
     features = "stored" if figures.features_stored else f"{figures.features_seconds or 0:.1f} s"

@@ -10,12 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tlkit.builtin.reporters.figures import percent
-from tlkit.builtin.reporters.terminal_text import clock, plural, rate
 from tlkit.records import PhaseResult, RunInfo, RunResult
 from tlkit.report import charts
 from tlkit.run_folder import CONFIG, MODEL, config_text
 from tlkit.text import printable
+from tlkit.wording import clock, percent, plural, rate
 
 TEXT_LIMIT, LONG_TEXT_LIMIT = 80, 2000
 MAX_LINES, MAX_EPOCHS, MAX_CLASS_ROWS = 100, 600, 1000

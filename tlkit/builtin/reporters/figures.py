@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 from tlkit import Calibration, Evaluation
-
-
-def percent(share: float) -> str:
-    """Return a share as per cent, such as ``33.8 %``."""
-    return f"{share * 100:.1f} %"
+from tlkit.wording import percent
 
 
 def accuracy_text(test: Evaluation) -> str:

@@ -18,9 +18,9 @@ from tlkit import (
     atomic_path,
     printable,
 )
-from tlkit.builtin.reporters.figures import percent
 from tlkit.builtin.reporters.history import EpochRow, epoch_rows
 from tlkit.drawing import LARGE, MEDIUM, SMALL, as_written, new_figure, short_name
+from tlkit.wording import percent
 
 if TYPE_CHECKING:
     import numpy as np
@@ -202,7 +202,7 @@ def _draw_line(axes: Axes, counts: Axes, bins: Sequence[ReliabilityBin], label: 
 
 def _title(result: RunResult) -> str:
     name = printable(result.info.name, _TITLE_LIMIT)
-    return f"{name}: test accuracy {100 * result.test.accuracy:.1f} %"
+    return f"{name}: test accuracy {percent(result.test.accuracy)}"
 
 
 def _draw_metric(

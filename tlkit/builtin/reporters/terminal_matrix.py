@@ -9,9 +9,9 @@ from rich.console import Console
 from rich.text import Text
 
 from tlkit import RunResult
-from tlkit.builtin.reporters.figures import percent
 from tlkit.builtin.reporters.terminal_colours import Palette
 from tlkit.builtin.reporters.terminal_text import ConsoleText
+from tlkit.wording import percent
 
 if TYPE_CHECKING:
     import numpy as np

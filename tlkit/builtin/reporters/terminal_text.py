@@ -12,6 +12,7 @@ from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 
 from tlkit import printable
+from tlkit.wording import clock
 
 _LIMIT = 1000
 _SPARKS, _ASCII_SPARKS = "▁▂▃▄▅▆▇█", "_.-~=+*#"
@@ -105,30 +106,9 @@ class ConsoleText:
         return min(limit, max((cell_len(self.safe(text)) for text in texts), default=0))
 
 
-def plural(count: int, noun: str) -> str:
-    """Return ``1 epoch`` or ``2 epochs``."""
-    if count == 1:
-        return f"1 {noun}"
-    return f"{count:,} {noun}es" if noun.endswith("s") else f"{count:,} {noun}s"
-
-
-def rate(value: float | None) -> str:
-    """Return images per second, or an empty text if nothing can be said yet."""
-    if not value:
-        return ""
-    return f"{value:,.0f} images/s" if value >= 10 else f"{value:.1f} images/s"
-
-
 def time_left(seconds: float | None) -> str:
     """Return how long something still takes, or an empty text if nothing can be said yet."""
     return "" if seconds is None else f"{clock(seconds)} left"
-
-
-def clock(seconds: float) -> str:
-    """Return a duration as ``1:23`` or ``2:01:23``."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def duration(seconds: float) -> str:

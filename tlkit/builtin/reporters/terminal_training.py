@@ -9,7 +9,6 @@ from rich.style import Style
 from rich.text import Text
 
 from tlkit import Phase, PhaseResult
-from tlkit.builtin.reporters.figures import percent
 from tlkit.builtin.reporters.terminal_colours import Palette
 from tlkit.builtin.reporters.terminal_progress import (
     ExtractionProgress,
@@ -19,10 +18,9 @@ from tlkit.builtin.reporters.terminal_progress import (
 from tlkit.builtin.reporters.terminal_text import (
     ConsoleText,
     duration,
-    plural,
-    rate,
     time_left,
 )
+from tlkit.wording import percent, plural, rate
 
 MAX_EPOCH_ROWS = 12
 _NAME_CELLS = 40

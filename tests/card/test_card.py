@@ -3,6 +3,7 @@ import re
 import subprocess
 import sys
 import urllib.parse
+from dataclasses import replace
 from pathlib import Path
 
 import huggingface_hub
@@ -12,7 +13,15 @@ import yaml
 from PIL import Image
 
 from tests.builtin.reporters.conftest import NASTY, as_recorded_before, make_result
-from tlkit import RunFolderError, TestTimeAugmentation, Trainer, load_run
+from tlkit import (
+    Calibration,
+    Reliability,
+    ReliabilityBin,
+    RunFolderError,
+    TestTimeAugmentation,
+    Trainer,
+    load_run,
+)
 from tlkit.card import write_card
 from tlkit.card.lab_report import lab_report
 from tlkit.card.model_card import model_card
@@ -462,3 +471,16 @@ def test_nothing_of_tensorflow_is_loaded_for_a_card(write_run):
     )
     assert done.returncode == 0, done.stderr
     assert Path(folder / "README.md").is_file()
+
+
+@pytest.mark.parametrize(("confidence", "said"), [(0.999, "too high"), (0.2, "too low")])
+def test_limits_say_which_way_the_confidences_are_off(facts, confidence, said):
+    found = facts()
+    test = found.result.test
+    count = len(test.labels)
+    bins = (ReliabilityBin(0.0, 1.0, confidence, test.accuracy, count),)
+    calibration = Calibration(Reliability(0.5, 0.01, 1.0, bins))
+    result = replace(found.result, test=replace(test, calibration=calibration))
+    (limit,) = (item for item in replace(found, result=result).limits() if "confidences" in item)
+    assert f"{said}: on average it is {100 * confidence:.1f} % sure" in limit
+    assert f"{100 * test.accuracy:.1f} % right" in limit

@@ -293,7 +293,7 @@ class Facts:
         ]
         if size is not None:
             found.append(
-                f"It sees each picture squeezed to {size} x {size} pixels; what cannot be told "
+                f"It sees each picture at {size} x {size} pixels; what cannot be told "
                 f"apart at that size, it cannot tell apart."
             )
         found.append(
@@ -343,9 +343,12 @@ class Facts:
             found.append(self.leakage())
         saved = test.calibration and test.calibration.saved
         if saved and saved.expected_calibration_error > saved.error_by_chance:
+            total = sum(item.count for item in saved.bins)
+            sure = sum(item.count * item.confidence for item in saved.bins) / total
             found.append(
-                f"Its confidences are not to be taken at their word: they are "
-                f"{percent(saved.expected_calibration_error)} off, and "
+                f"Its confidences are too {'high' if sure > test.accuracy else 'low'}: on average "
+                f"it is {percent(sure)} sure and {percent(test.accuracy)} right. Bin by bin they "
+                f"are {percent(saved.expected_calibration_error)} off, and "
                 f"{percent(saved.error_by_chance)} would come about by chance."
             )
         return found

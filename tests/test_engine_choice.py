@@ -229,7 +229,7 @@ def test_a_changed_source_file_is_measured_again(tmp_path, features, rates, monk
     engine = make_engine("quick")
     choose(tmp_path, features, engine)
     assert choose(tmp_path, features, engine)[0].trials[0].remembered
-    monkeypatch.setattr(engine_choice, "_source_digest", lambda kind: "edited")
+    monkeypatch.setattr(engine_choice, "digest_code", lambda kind: "edited")
     assert not choose(tmp_path, features, engine)[0].trials[0].remembered
 
 

@@ -1,9 +1,15 @@
-import json
+import errno
+import multiprocessing
+import os
+import signal
+import time
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from tlkit import DataError, PluginError, features
+from tlkit import DataError, PluginError, features, shards
 from tlkit.features import FeatureStore, Wanted
 
 ROWS = np.random.default_rng(0).normal(size=(40, 16)).astype(np.float32)
@@ -25,7 +31,8 @@ def no_compute(start):
 
 
 @pytest.fixture
-def store(tmp_path):
+def store(tmp_path, monkeypatch):
+    monkeypatch.setattr(shards, "SHARD_BYTES", 8 * ROWS[0].nbytes)  # five shards of eight rows
     return FeatureStore(tmp_path / "features")
 
 
@@ -69,7 +76,7 @@ def test_an_entry_knows_how_long_its_extraction_took(store, monkeypatch):
     assert store.seconds("half") == 10  # 2 for the last 8 rows of 40
 
 
-def test_an_interrupted_extraction_goes_on_after_its_last_whole_row(store):
+def test_an_interrupted_extraction_goes_on_after_its_last_whole_shard(store):
     def stop(done, total, seconds):
         if done == 16:
             raise KeyboardInterrupt
@@ -106,6 +113,24 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
         FeatureStore(tmp_path / "file").get(wanted())
 
 
+def test_a_full_disk_is_named_and_what_is_stored_stays_whole(store, monkeypatch):
+    fill = shards.ShardedArray.fill
+
+    def until_full(self, *args):
+        for done in fill(self, *args):
+            yield done
+            if done == 16:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(shards.ShardedArray, "fill", until_full)
+    with pytest.raises(DataError, match="No space left on device"):
+        store.get(wanted())
+    monkeypatch.setattr(shards.ShardedArray, "fill", fill)
+    seen = []
+    store.get(wanted(), lambda done, total, seconds: seen.append(done))
+    assert seen == [16, 24, 32, 40]
+
+
 def test_list_and_clear(store):
     assert store.entries() == []
     assert store.clear() == 0
@@ -116,13 +141,131 @@ def test_list_and_clear(store):
     assert store.entries() == []
 
 
-def test_a_damaged_entry_is_left_out_of_the_list(store):
+def test_a_damaged_description_is_said_in_the_list_and_mended_with_a_warning(store):
     store.get(wanted())
     (store.folder / "k" / features.META).write_text("[")
-    assert store.entries() == []
+    assert [entry.images for entry in store.entries()] == ["description damaged"]
+    warnings = []
+    store.get(wanted(compute=no_compute), warn=warnings.append)
+    assert len(warnings) == 1
+    assert "meta.json" in warnings[0]
+    assert [entry.backbone for entry in store.entries()] == ["tiny"]
+
+
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_one_flipped_byte_anywhere_is_found_and_only_its_shard_is_computed_again(store, data):
+    store.clear()
+    store.get(wanted())
+    files = [path for path in sorted((store.folder / "k").iterdir()) if path.stat().st_size]
+    assert [path.name for path in files] == [features.FEATURES, features.META, features.DIGESTS]
+    path = data.draw(st.sampled_from(files))
+    content = bytearray(path.read_bytes())
+    # A share, as the description's length varies with the time that it tells.
+    place = int(data.draw(st.floats(0, 1, exclude_max=True)) * len(content))
+    content[place] ^= data.draw(st.integers(1, 255))
+    path.write_bytes(content)
+    computed, warnings = [], []
+
+    def compute(start):
+        for first in range(start, len(ROWS), 8):
+            computed.append(first)
+            yield ROWS[first : first + 8]
+
+    found, stored = store.get(wanted(compute=compute), warn=warnings.append)
+    np.testing.assert_array_equal(found, ROWS)
+    assert stored
+    assert len(warnings) == 1
+    header = content.index(b"\n") + 1 if path.name == features.FEATURES else 0
+    shard = {
+        features.FEATURES: max(0, place - header) // (8 * ROWS[0].nbytes),
+        features.DIGESTS: place // 32,
+        features.META: None,
+    }[path.name]
+    assert computed == ([] if shard is None else [8 * shard])
+    warnings.clear()
+    store.get(wanted(compute=no_compute), warn=warnings.append)
+    assert not warnings
+
+
+def test_find_gives_whole_features_only(store):
+    assert store.find("k") is None
+    store.get(wanted())
+    np.testing.assert_array_equal(store.find("k"), ROWS)
+    path = store.folder / "k" / features.FEATURES
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    assert store.find("k") is None
+
+
+def test_a_file_that_was_cut_off_is_completed(store):
+    store.get(wanted())
+    path = store.folder / "k" / features.FEATURES
+    path.write_bytes(path.read_bytes()[:-700])
+    warnings = []
+    found, _ = store.get(wanted(), warn=warnings.append)
+    np.testing.assert_array_equal(found, ROWS)
+    assert "2 of 5 shards. Those of images 24 to 39 were computed again" in warnings[0]
+
+
+def test_features_of_another_shape_than_the_backbone_said_are_refused(store):
+    with pytest.raises(PluginError, match=r"\(15,\) for an image instead of \(16,\)"):
+        store.get(wanted(compute=lambda start: iter_closing(ROWS[start:, :15])))
+
+
+def iter_closing(rows):
+    yield rows
+
+
+def _want(folder, begin, log, answers):
+    def compute(start):
+        with log.open("a") as file:
+            file.write("computed\n")
+        for first in range(start, len(ROWS), 8):
+            time.sleep(0.02)
+            yield ROWS[first : first + 8]
+
+    begin.wait()
+    found, stored = FeatureStore(folder).get(wanted(compute=compute))
+    answers.put((bool(np.array_equal(found, ROWS)), stored))
+
+
+def test_eight_processes_that_want_the_same_features_compute_them_once(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    begin, answers, log = context.Barrier(8), context.Queue(), tmp_path / "log"
+    arguments = (tmp_path / "features", begin, log, answers)
+    processes = [context.Process(target=_want, args=arguments) for _ in range(8)]
+    for process in processes:
+        process.start()
+    found = [answers.get(timeout=120) for _ in processes]
+    for process in processes:
+        process.join()
+    assert sorted(found) == [(True, False)] + [(True, True)] * 7
+    assert log.read_text() == "computed\n"
+
+
+def _die_holding_the_lock(folder):
+    def compute(start):
+        yield ROWS[start : start + 8]
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    FeatureStore(folder).get(wanted(compute=compute))
+
+
+def test_the_lock_of_a_dead_process_does_not_block(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    process = context.Process(target=_die_holding_the_lock, args=(tmp_path / "features",))
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    entry = tmp_path / "features" / "k"
+    assert {path.name for path in entry.iterdir()} >= {"lock", features.PARTIAL}
+    found, stored = FeatureStore(tmp_path / "features").get(wanted())
+    np.testing.assert_array_equal(found, ROWS)
+    assert not stored
 
 
 def test_cache_folder_follows_the_environment(monkeypatch, tmp_path):
     monkeypatch.setenv("TLKIT_CACHE", str(tmp_path))
     assert FeatureStore().folder == tmp_path / "features"
-    assert json.dumps(str(features.default_cache_folder()))

@@ -1,8 +1,10 @@
+import copy
+import json
 import multiprocessing
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from tests.test_extraction import Mixed
@@ -107,3 +109,108 @@ def test_the_key_depends_on_every_setting():
         fingerprint.fingerprint("model", "images", dtype="float32", view=2),
     }
     assert len(keys) == 7
+
+
+SETTINGS = {
+    "dtype": "float32",
+    "precision": "float32",
+    "view": 1,
+    "augmentation": {"flip": True, "crop": 0.3, "colour": 0.2},
+    "fixed_view": {"mirror": False, "scale": 1.0},
+}
+LEAVES = [(key,) for key in ("dtype", "precision", "view")] + [
+    (table, key) for table in ("augmentation", "fixed_view") for key in SETTINGS[table]
+]
+
+
+@given(
+    st.sampled_from([*LEAVES, "model", "images"]),
+    st.text(max_size=5) | st.floats(allow_nan=False) | st.integers() | st.booleans(),
+)
+def test_a_change_of_any_setting_leads_to_another_key(leaf, value):
+    digests = {"model": "a" * 64, "images": "b" * 64}
+    before = fingerprint.fingerprint(digests["model"], digests["images"], **SETTINGS)
+    changed = copy.deepcopy(SETTINGS)
+    if isinstance(leaf, str):
+        digests[leaf] = str(value)
+    else:
+        table = changed
+        for key in leaf[:-1]:
+            table = table[key]
+        assume(json.dumps(table[leaf[-1]]) != json.dumps(value))
+        table[leaf[-1]] = value
+    assert fingerprint.fingerprint(digests["model"], digests["images"], **changed) != before
+
+
+@pytest.fixture(scope="module")
+def assembled():
+    backbone = TinyBackbone()
+    return assemble(backbone, Linear(), 3), backbone
+
+
+@settings(max_examples=50)
+@given(st.data())
+def test_any_changed_bit_of_a_weight_leads_to_another_digest(assembled, data):
+    model, backbone = assembled
+    before = fingerprint.digest_model(model, backbone, Linear())
+    weight = data.draw(st.sampled_from(model.backbone.weights))
+    value = weight.numpy()
+    changed = value.copy()
+    place = data.draw(st.integers(0, changed.nbytes - 1))
+    changed.view(np.uint8).reshape(-1)[place] ^= data.draw(st.integers(1, 255))
+    weight.assign(changed)
+    try:
+        assert fingerprint.digest_model(model, backbone, Linear()) != before
+    finally:
+        weight.assign(value)
+    assert fingerprint.digest_model(model, backbone, Linear()) == before
+
+
+@settings(max_examples=50)
+@given(
+    st.sampled_from(["image_size", "interpolation", "options", "scale", "name"]), st.integers(1, 99)
+)
+def test_any_changed_property_of_the_backbone_leads_to_another_digest(assembled, what, value):
+    model, backbone = assembled
+    before = fingerprint.digest_model(model, backbone, Linear())
+    other = TinyBackbone()
+    if what == "options":
+        other.options = {**other.options, "scale": 255.0 + value}
+    elif what == "name":
+        other.__class__ = type(f"Tiny{value}", (TinyBackbone,), {})
+    else:
+        setattr(other, what, f"method {value}" if what == "interpolation" else 255 + value)
+    assert fingerprint.digest_model(model, other, Linear()) != before
+
+
+def test_changed_code_and_another_version_lead_to_another_digest(tmp_path, monkeypatch, assembled):
+    model, _ = assembled
+    monkeypatch.syspath_prepend(tmp_path)
+    code = "from tests.tiny import TinyBackbone\nclass Mine(TinyBackbone):\n    pass\n"
+    (tmp_path / "my_backbone.py").write_text(code)
+    import my_backbone
+
+    mine = my_backbone.Mine()
+    before = fingerprint.digest_model(model, mine, Linear())
+    (tmp_path / "my_backbone.py").write_text(code + "# changed\n")
+    after = fingerprint.digest_model(model, mine, Linear())
+    assert before != after
+    owners = {"my_backbone": ["my-distribution"]}
+    monkeypatch.setattr(fingerprint, "_distributions_of_packages", lambda: owners)
+    found = {
+        number: fingerprint.digest_model(model, mine, Linear())
+        for number in ("1.0", "1.0.1")
+        if not monkeypatch.setattr(fingerprint, "version", lambda _, number=number: number)
+    }
+    assert len({after, *found.values()}) == 3
+
+
+def test_a_built_in_backbone_does_not_depend_on_the_version_of_tlkit():
+    from tlkit.registry import Registry
+
+    assert set(fingerprint.versions_of(Registry().create("backbone", "mobilenet_v2"))) == {"keras"}
+
+
+def test_code_of_a_notebook_has_no_file():
+    made = type("Made", (), {"__module__": "__main__"})
+    assert isinstance(fingerprint.digest_code(made), str)

@@ -36,9 +36,9 @@ def test_an_extraction_says_how_many_rows_the_next_run_goes_on_after(tmp_path):
     assert "the features that are stored" not in watch.message()
     watch.on_extract_progress("train", 1024, 1437, 2.0)
     assert watch.message() == (
-        "Interrupted while computing features of train: 1,024 of 1,437 images are stored, and the "
-        f"next run goes on after them.\nKept: the features that are stored; {tmp_path} with "
-        "config.toml.\nGo on: tlkit run x"
+        "Interrupted while computing features of train: about 1,024 of 1,437 images are stored, "
+        "and the next run goes on after them.\nKept: the features that are stored; "
+        f"{tmp_path} with config.toml.\nGo on: tlkit run x"
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -14,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tlkit.atomic import atomic_write_text
+from tlkit.checked_json import read_checked_json, write_checked_json
 from tlkit.engine import Engine, Forward
 from tlkit.errors import EngineError, TlkitError
 from tlkit.extraction import number_of_workers
+from tlkit.fingerprint import digest_code
 from tlkit.records import EngineTrial, Float32Array, Int64Array
 from tlkit.runtime import processor_name
 
@@ -185,7 +185,7 @@ class EngineChooser:
             digest,
             engine.name,
             f"{type(engine).__module__}.{type(engine).__qualname__}",
-            _source_digest(type(engine)),
+            digest_code(type(engine)),
             {key: repr(value) for key, value in sorted(engine.options.items())},
             engine.version(),
             self._reference.version(),
@@ -195,17 +195,14 @@ class EngineChooser:
         return self._folder / f"{key}.json"
 
     def _recall(self, engine: Engine, digest: str) -> EngineTrial | None:
-        try:
-            text = self._file(engine, digest).read_text(encoding="utf-8")
-            return EngineTrial(**json.loads(text), remembered=True)
-        except (OSError, ValueError, TypeError):
-            return None
+        found = read_checked_json(self._file(engine, digest))
+        return None if found is None else EngineTrial(**found, remembered=True)
 
     def _remember(self, engine: Engine, digest: str, trial: EngineTrial) -> EngineTrial:
         values = {key: value for key, value in asdict(trial).items() if key != "remembered"}
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            atomic_write_text(self._file(engine, digest), json.dumps(values, indent=2))
+            write_checked_json(self._file(engine, digest), values)
         except OSError:  # it is measured again next time
             return trial
         return trial
@@ -268,14 +265,6 @@ def forget(folder: Path) -> None:
     """Delete what was measured and remembered in a folder."""
     for path in folder.glob("*.json"):
         path.unlink(missing_ok=True)
-
-
-def _source_digest(engine: type[Engine]) -> str:
-    """Return the SHA-256 of the file that defines an engine; empty if there is none."""
-    try:
-        return hashlib.sha256(Path(inspect.getfile(engine)).read_bytes()).hexdigest()
-    except (OSError, TypeError):
-        return ""
 
 
 def _failed(engine: Engine, reason: str) -> EngineTrial:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -74,7 +74,7 @@ class Pipeline:
         self._lock = threading.Lock()
         self.profile = Profile()
 
-    def run(self, images: ImageSequence, start: int = 0) -> Iterator[Float32Array]:
+    def run(self, images: ImageSequence, start: int = 0) -> Generator[Float32Array]:
         """Yield the features of images, in order.
 
         Args:

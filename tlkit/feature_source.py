@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -106,6 +106,7 @@ class FeatureSource:
             lambda done, all_, seconds: self.events.emit(
                 "on_extract_progress", label, done, all_, seconds, stored=False
             ),
+            self.events.warnings.append,
         )
         seconds = time.monotonic() - begin
         if stored:
@@ -163,7 +164,7 @@ class FeatureSource:
 
     def _run_pipeline(
         self, images: ImageSequence, start: int, split: Split, fixed: FixedView
-    ) -> Iterator[Float32Array]:
+    ) -> Generator[Float32Array]:
         if fixed not in self._pipelines:
             if self._engine is None:
                 self._engine = self._forward(images, split, len(images) - start)

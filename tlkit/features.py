@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import io
-import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,14 +14,17 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from tlkit.atomic import atomic_write_text
+from tlkit.checked_json import read_checked_json, write_checked_json
 from tlkit.errors import DataError, PluginError
+from tlkit.shards import ShardedArray, neighbours
 
 FEATURES, PARTIAL, META = "features.npy", "features.partial", "meta.json"
+DIGESTS = "shards.sha256"
 TYPES = {"float32": "<f4", "float16": "<f2"}
 
 FeatureType = Literal["float32", "float16"]
 Progress = Callable[[int, int, float], None]
+Warn = Callable[[str], None]
 Features = NDArray[np.floating[Any]]
 
 
@@ -67,7 +69,7 @@ class Wanted:
     fingerprint: str
     shape: tuple[int, ...]
     backbone: str
-    compute: Callable[[int], Iterator[Any]]
+    compute: Callable[[int], Generator[Any]]
     dtype: FeatureType = "float32"
     images: str = ""
 
@@ -84,16 +86,20 @@ class FeatureStore:
         """
         self.folder = folder if folder is not None else default_cache_folder() / "features"
 
-    def get(self, wanted: Wanted, progress: Progress | None = None) -> tuple[Features, bool]:
+    def get(
+        self, wanted: Wanted, progress: Progress | None = None, warn: Warn | None = None
+    ) -> tuple[Features, bool]:
         """Return features, computing them if they are not stored.
 
-        A run that is killed leaves whole rows; the next call goes on after the last one. Processes
-        that want the same features wait for the first one.
+        Each shard of what is stored is read and compared with its checksum; damaged ones are
+        computed again. A run that is killed leaves whole shards; the next call goes on after them.
+        Processes that want the same features wait for the first one; a dead one's lock is free.
 
         Args:
             wanted: What to find or compute.
             progress: Called with (done, total, seconds); where an interrupted extraction goes on,
                 at first with the images that are there and 0 seconds.
+            warn: Told what was damaged and is mended, in one line.
 
         Returns:
             A read-only memory-mapped array (N, ...), and whether it was stored already.
@@ -105,19 +111,38 @@ class FeatureStore:
         from filelock import FileLock
 
         entry = self.folder / wanted.fingerprint
-        if not (entry / FEATURES).exists():
-            try:
+        array = _sharded(entry / FEATURES, wanted.shape, TYPES[wanted.dtype])
+        stored = array.path.exists()
+        try:
+            if not stored or array.damaged():
                 entry.mkdir(parents=True, exist_ok=True)
                 with FileLock(entry / "lock"):
-                    if not (entry / FEATURES).exists():
-                        self._extract(entry, wanted, progress)
-                        return np.load(entry / FEATURES, mmap_mode="r"), False
-            except OSError as err:
-                raise DataError(
-                    f"Cannot keep features in {self.folder}: {err.strerror or err}. Free some "
-                    f"space there, or set TLKIT_CACHE to another folder."
-                ) from err
-        return np.load(entry / FEATURES, mmap_mode="r"), True
+                    stored = array.path.exists()
+                    if stored:
+                        _mend(array, wanted, warn)
+                    else:
+                        _extract(entry, wanted, progress)
+        except OSError as err:
+            raise DataError(
+                f"Cannot keep features in {self.folder}: {err.strerror or err}. Free some "
+                f"space there, or set TLKIT_CACHE to another folder. What is stored so far is "
+                f"whole, and the next run goes on after it."
+            ) from err
+        if stored and read_checked_json(entry / META) is None:
+            if warn is not None:
+                warn(f"The description of stored features in {entry / META} was damaged; mended.")
+            with suppress(OSError):  # a store that can be read only
+                write_checked_json(entry / META, _description(wanted))
+        return np.load(array.path, mmap_mode="r"), stored
+
+    def find(self, fingerprint: str) -> Features | None:
+        """Return what is stored under a key, memory-mapped; None if it is missing or damaged."""
+        path = self.folder / fingerprint / FEATURES
+        try:
+            found: Features = np.load(path, mmap_mode="r")
+        except (OSError, ValueError):
+            return None
+        return None if _sharded(path, found.shape, found.dtype.str).damaged() else found
 
     def holds(self, fingerprint: str) -> bool:
         """Return whether an entry is there as a whole."""
@@ -128,11 +153,8 @@ class FeatureStore:
 
         For one that was interrupted this is what its last stretch took, scaled to all images.
         """
-        try:
-            meta = json.loads((self.folder / fingerprint / META).read_text(encoding="utf-8"))
-            return float(meta["seconds"])
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
+        meta = read_checked_json(self.folder / fingerprint / META)
+        return None if meta is None else meta.get("seconds")
 
     def entries(self) -> list[StoredFeatures]:
         """Return the entries, the newest first."""
@@ -148,7 +170,7 @@ class FeatureStore:
             try:
                 with FileLock(entry / "lock", timeout=0):
                     freed += sum(item.stat().st_size for item in entry.iterdir())
-                    for name in (FEATURES, PARTIAL, META):
+                    for name in (FEATURES, PARTIAL, META, DIGESTS):
                         (entry / name).unlink(missing_ok=True)
             except Timeout:
                 continue
@@ -159,52 +181,6 @@ class FeatureStore:
         if not self.folder.is_dir():
             return []
         return [path for path in self.folder.iterdir() if path.is_dir()]
-
-    def _extract(self, entry: Path, wanted: Wanted, progress: Progress | None) -> None:
-        shape, dtype = wanted.shape, np.dtype(TYPES[wanted.dtype])
-        described = {
-            "backbone": wanted.backbone,
-            "images": wanted.images,
-            "dtype": wanted.dtype,
-            "shape": shape,
-        }
-        atomic_write_text(entry / META, json.dumps(described, indent=2))
-        header = _npy_header(shape, TYPES[wanted.dtype])
-        row_bytes = dtype.itemsize * int(np.prod(shape[1:]))
-        partial = entry / PARTIAL
-        partial.touch()
-        first = done = max(0, partial.stat().st_size - len(header)) // row_bytes
-        begin = time.monotonic()
-        if first and progress is not None:
-            progress(first, shape[0], 0.0)
-        with partial.open("r+b") as file:
-            file.write(header)
-            file.truncate(len(header) + done * row_bytes)
-            file.seek(0, os.SEEK_END)
-            for batch in wanted.compute(done):
-                with np.errstate(over="ignore"):  # found and said just below
-                    features = np.ascontiguousarray(batch, dtype=dtype)
-                if not np.isfinite(features).all():
-                    raise PluginError(
-                        f"Backbone '{wanted.backbone}' gave features that are not finite as "
-                        f"{wanted.dtype} (NaN or infinity) for images {done} to "
-                        f"{done + len(features) - 1}. Check its weights and its preprocess()."
-                    )
-                file.write(features.data)
-                done += len(features)
-                if progress is not None:
-                    progress(done, shape[0], time.monotonic() - begin)
-            if done != shape[0]:
-                raise PluginError(
-                    f"Backbone '{wanted.backbone}' gave features of {done} images instead of "
-                    f"{shape[0]}."
-                )
-            file.flush()
-            os.fsync(file.fileno())
-        if done > first:
-            seconds = (time.monotonic() - begin) * done / (done - first)
-            atomic_write_text(entry / META, json.dumps({**described, "seconds": seconds}, indent=2))
-        partial.replace(entry / FEATURES)
 
 
 def default_cache_folder() -> Path:
@@ -221,28 +197,108 @@ def free_bytes(folder: Path) -> int:
     return shutil.disk_usage(folder).free
 
 
-def _npy_header(shape: tuple[int, ...], descr: str) -> bytes:
-    buffer = io.BytesIO()
-    np.lib.format.write_array_header_1_0(
-        buffer, {"descr": descr, "fortran_order": False, "shape": shape}
-    )
-    return buffer.getvalue()
+def _sharded(path: Path, shape: tuple[int, ...], descr: str) -> ShardedArray:
+    return ShardedArray(path, path.with_name(DIGESTS), shape, descr)
+
+
+def _description(wanted: Wanted) -> dict[str, Any]:
+    return {
+        "backbone": wanted.backbone,
+        "images": wanted.images,
+        "dtype": wanted.dtype,
+        "shape": list(wanted.shape),
+    }
+
+
+def _extract(entry: Path, wanted: Wanted, progress: Progress | None) -> None:
+    write_checked_json(entry / META, _description(wanted))
+    array = _sharded(entry / PARTIAL, wanted.shape, TYPES[wanted.dtype])
+    total, kept = wanted.shape[0], next(iter(array.damaged()), array.num_shards)
+    array.keep_first(kept)
+    first = array.rows(range(kept)).stop
+    begin = time.monotonic()
+    if first and progress is not None:
+        progress(first, total, 0.0)
+    for done in _fill(array, range(kept, array.num_shards), wanted):
+        if progress is not None:
+            progress(done, total, time.monotonic() - begin)
+    if total > first:
+        seconds = (time.monotonic() - begin) * total / (total - first)
+        write_checked_json(entry / META, {**_description(wanted), "seconds": seconds})
+    array.path.replace(entry / FEATURES)
+
+
+def _mend(array: ShardedArray, wanted: Wanted, warn: Warn | None) -> None:
+    """Compute damaged shards again; another process may have done so meanwhile."""
+    damaged = array.damaged()
+    # Whatever follows the last shard is no part of it.
+    array.keep_first(array.num_shards)
+    for shards in neighbours(damaged):
+        for _ in _fill(array, shards, wanted):
+            pass
+    if damaged and warn is not None:
+        places = [array.rows(shards) for shards in neighbours(damaged)]
+        rows = ", ".join(f"{place.start:,} to {place.stop - 1:,}" for place in places[:5])
+        more = f" and {len(places) - 5} more stretches" if len(places) > 5 else ""
+        warn(
+            f"Stored features of {wanted.images or 'images'} ({wanted.backbone}) were damaged: "
+            f"{len(damaged)} of {array.num_shards} shards. Those of images {rows}{more} were "
+            f"computed again. Is the disk of {array.path.parent.parent} sound?"
+        )
+
+
+def _fill(array: ShardedArray, shards: range, wanted: Wanted) -> Iterator[int]:
+    """Compute and write some shards; yield after each batch the row that is next."""
+    rows = array.rows(shards)
+    done = rows.start
+    if not rows:
+        return
+    with closing(_finite(wanted, rows.start)) as batches:
+        for done in array.fill(shards, batches):
+            yield done
+    if done != rows.stop:
+        raise PluginError(
+            f"Backbone '{wanted.backbone}' gave features of {done} images instead of "
+            f"{wanted.shape[0]}."
+        )
+
+
+def _finite(wanted: Wanted, first: int) -> Generator[Any]:
+    with closing(wanted.compute(first)) as batches:
+        for batch in batches:
+            with np.errstate(over="ignore"):  # found and said just below
+                features = np.ascontiguousarray(batch, dtype=TYPES[wanted.dtype])
+            if features.shape[1:] != wanted.shape[1:]:
+                raise PluginError(
+                    f"Backbone '{wanted.backbone}' gave features of the shape "
+                    f"{features.shape[1:]} for an image instead of {wanted.shape[1:]}."
+                )
+            if not np.isfinite(features).all():
+                raise PluginError(
+                    f"Backbone '{wanted.backbone}' gave features that are not finite as "
+                    f"{wanted.dtype} (NaN or infinity) for images {first} to "
+                    f"{first + len(features) - 1}. Check its weights and its preprocess()."
+                )
+            first += len(features)
+            yield features
 
 
 def _describe(entry: Path) -> StoredFeatures | None:
+    meta = read_checked_json(entry / META)
     try:
-        meta = json.loads((entry / META).read_text(encoding="utf-8"))
         complete = (entry / FEATURES).exists()
         stat = (entry / (FEATURES if complete else PARTIAL)).stat()
-        return StoredFeatures(
-            fingerprint=entry.name,
-            backbone=str(meta["backbone"]),
-            images=str(meta.get("images", "")),
-            dtype=str(meta.get("dtype", "")),
-            shape=tuple(meta["shape"]),
-            bytes=stat.st_size,
-            modified=stat.st_mtime,
-            complete=complete,
-        )
-    except (OSError, ValueError, KeyError, TypeError):
+    except OSError:
         return None
+    if meta is None:
+        meta = {"backbone": "unknown", "images": "description damaged", "dtype": "", "shape": []}
+    return StoredFeatures(
+        fingerprint=entry.name,
+        backbone=meta["backbone"],
+        images=meta["images"],
+        dtype=meta["dtype"],
+        shape=tuple(meta["shape"]),
+        bytes=stat.st_size,
+        modified=stat.st_mtime,
+        complete=complete,
+    )

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import inspect
 import json
+import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib.metadata import packages_distributions, version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +24,7 @@ if TYPE_CHECKING:
     from tlkit.head import Head
     from tlkit.model import AssembledModel
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 
 def fingerprint(model_digest: str, images_digest: str, **settings: Any) -> str:
@@ -98,9 +104,9 @@ def digest_weights(network: Any) -> str:
 def digest_model(model: AssembledModel, backbone: Backbone, head: Head) -> str:
     """Return the SHA-256 of everything in a model that features depend on.
 
-    These are the class and the options of the backbone, its interpolation, the layers with their
-    settings and weights, what ``preprocess()`` does to a probe image, the pooling, and the version
-    of the storage format.
+    These are the class and the options of the backbone, the code and the versions that it comes
+    from, its interpolation, the layers with their settings and weights, what ``preprocess()`` does
+    to a probe image, the pooling, and the version of the storage format.
     """
     import keras
 
@@ -120,6 +126,8 @@ def digest_model(model: AssembledModel, backbone: Backbone, head: Head) -> str:
     parts = {
         "format": FORMAT_VERSION,
         "class": f"{type(backbone).__module__}.{type(backbone).__qualname__}",
+        "code": digest_code(type(backbone)),
+        "versions": versions_of(backbone),
         "options": {key: repr(value) for key, value in sorted(backbone.options.items())},
         "image_size": backbone.image_size,
         "interpolation": backbone.interpolation,
@@ -129,6 +137,45 @@ def digest_model(model: AssembledModel, backbone: Backbone, head: Head) -> str:
         "pooling": head.pooling,
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=repr).encode()).hexdigest()
+
+
+def digest_code(plugin: type) -> str:
+    """Return the SHA-256 of the files that define a plugin's class and its bases.
+
+    Those of tlkit's own abstract bases are not among them; "" where there is no file.
+    """
+    digest = hashlib.sha256()
+    found = False
+    for base in plugin.__mro__:
+        package = base.__module__.partition(".")[0]
+        plugins_own = package != "tlkit" or base.__module__.startswith("tlkit.builtin.")
+        if not plugins_own or package in sys.stdlib_module_names:
+            continue
+        try:
+            digest.update(Path(inspect.getfile(base)).read_bytes())
+            found = True
+        except (OSError, TypeError):  # defined in a notebook
+            continue
+    return digest.hexdigest() if found else ""
+
+
+def versions_of(backbone: Backbone) -> dict[str, str]:
+    """Return the versions of Keras and of the distributions that a backbone's code comes from.
+
+    That of tlkit is not among them: ``FORMAT_VERSION`` and the code of the backbone stand for it,
+    so that features outlive a new version of tlkit that changes neither.
+    """
+    modules = {type(backbone).__module__, *backbone.modules}
+    packages = {module.partition(".")[0] for module in modules} - {"tlkit", "__main__"}
+    owners = _distributions_of_packages() if packages else {}
+    names = {name for package in packages for name in owners.get(package, ())} | {"keras"}
+    return {name: version(name) for name in sorted(names)}
+
+
+@functools.cache
+def _distributions_of_packages() -> Mapping[str, list[str]]:
+    """Return what ``packages_distributions()`` does, which reads the metadata of all packages."""
+    return packages_distributions()
 
 
 def _describe_layers(network: Any) -> list[Any]:

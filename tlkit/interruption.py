@@ -99,9 +99,9 @@ class Watch(Reporter):
     ) -> None:
         """Note how many images' features are stored."""
         self._features = self._features or done > 0
-        count = f"{done:,} of {total:,} images are stored, and the next run goes on after them"
+        count = f"about {done:,} of {total:,} images are stored"
         self._note(
-            f"while computing features of {split}: {count}"
+            f"while computing features of {split}: {count}, and the next run goes on after them"
             if done
             else f"while preparing the features of {split}",
             continues=True,

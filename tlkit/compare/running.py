@@ -16,7 +16,7 @@ from tlkit.compare.grid import Grid, Planned
 from tlkit.compare.reading import CELL, finished_runs, load_figures
 from tlkit.compare.records import Cell
 from tlkit.errors import RunFolderError, TlkitError
-from tlkit.features import Features, FeatureStore, Progress, Wanted
+from tlkit.features import Features, FeatureStore, Progress, Wanted, Warn
 from tlkit.fingerprint import KnownDigests, digest_labels, digest_splits
 from tlkit.records import ImageData, Phase, RunInfo, RunResult
 from tlkit.reporter import Reporter
@@ -39,9 +39,11 @@ class WatchedStore(FeatureStore):
         super().__init__(folder)
         self.used: dict[str, float | None] = {}
 
-    def get(self, wanted: Wanted, progress: Progress | None = None) -> tuple[Features, bool]:
+    def get(
+        self, wanted: Wanted, progress: Progress | None = None, warn: Warn | None = None
+    ) -> tuple[Features, bool]:
         """Return features as the store does, and note them."""
-        found = super().get(wanted, progress)
+        found = super().get(wanted, progress, warn)
         self.used[wanted.fingerprint] = self.seconds(wanted.fingerprint)
         return found
 

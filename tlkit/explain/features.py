@@ -12,7 +12,7 @@ from tlkit.config import read_config
 from tlkit.errors import TlkitError
 from tlkit.explain.parts import ModelParts
 from tlkit.explain.test_set import take
-from tlkit.features import FEATURES, FeatureStore
+from tlkit.features import FeatureStore
 from tlkit.fingerprint import digest_model, fingerprint
 from tlkit.head import Head
 from tlkit.model import assemble
@@ -80,7 +80,7 @@ def _stored(run: RunResult, parts: ModelParts, store: FeatureStore) -> Any:
     key = fingerprint(
         digest, run.fingerprints["test"], dtype=config.features.dtype, precision="float32"
     )
-    return np.load(store.folder / key / FEATURES, mmap_mode="r") if store.holds(key) else None
+    return store.find(key)
 
 
 def _computed(model: keras.Model, parts: ModelParts, split: Split, rows: Int64Array) -> Any:

@@ -156,7 +156,7 @@ def test_a_notebook_shows_the_result(tmp_path):
     folder.mkdir()
     result = make_result(folder=folder)
     run_folder.save(folder, result, ())
-    run_folder.write_record(folder, result)
+    run_folder.finish(folder, result)
     notebook = nbformat.v4.new_notebook(
         cells=[
             nbformat.v4.new_code_cell(f"import tlkit\ntlkit.load_run({str(folder)!r})"),

@@ -8,6 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+# What is left of a writer that was killed begins like this.
+_PREFIX = ".tlkit-unfinished-"
+
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
@@ -21,15 +24,24 @@ def atomic_path(path: Path) -> Iterator[Path]:
     Raises:
         OSError: If the file cannot be made or replaced.
     """
-    temporary = path.with_name(f".{path.stem[:40]}-{secrets.token_hex(6)}{path.suffix[:40]}")
+    temporary = path.with_name(f"{_PREFIX}{secrets.token_hex(6)}{path.suffix[:40]}")
     # Not tempfile: its files can be read by their owner only, and stay so when renamed.
     os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     try:
         yield temporary
+        # Without this, a loss of power could leave the new name on an empty file.
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Delete what killed writers left in a folder and below; no other process may write there."""
+    for path in folder.rglob(f"{_PREFIX}*"):
+        path.unlink(missing_ok=True)
 
 
 def atomic_write_text(path: Path, text: str) -> None:

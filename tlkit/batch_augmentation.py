@@ -10,7 +10,7 @@ from tlkit.augmentation import Augmentation
 
 
 def make_augment(
-    augmentation: Augmentation, image_size: int, interpolation: str, seed: int
+    augmentation: Augmentation, image_size: int, interpolation: str, generator: Any
 ) -> Callable[[Any], Any]:
     """Return a function that draws a view of each image of a batch.
 
@@ -22,7 +22,7 @@ def make_augment(
         augmentation: How the views differ from the images.
         image_size: Side of a view, in pixels.
         interpolation: ``"nearest"`` or anything else, which becomes bilinear.
-        seed: Seed of the draws.
+        generator: The ``keras.random.SeedGenerator`` that it draws by.
 
     Returns:
         A function from float32 (N, height, width, 3), values 0 to 255, to float32 (N, image_size,
@@ -31,7 +31,6 @@ def make_augment(
     import keras
     import tensorflow as tf
 
-    generator = keras.random.SeedGenerator(seed)
     method = "NEAREST" if interpolation == "nearest" else "BILINEAR"
 
     def uniform(count: Any, low: Any = 0.0, high: Any = 1.0) -> Any:

@@ -73,6 +73,27 @@ def run(
         return Run.of(trainer.run())
 
 
+@app.command()
+@answers
+def resume(
+    context: typer.Context,
+    folder: Annotated[
+        Path, typer.Argument(metavar="RUN", help="Folder of a run that was interrupted.")
+    ],
+    json_: JsonOption = False,
+) -> documents.Run:
+    """Go on with a run that was interrupted or killed, from its last epoch."""
+    from tlkit.config import build_trainer
+    from tlkit.documents import Run
+    from tlkit.run_folder import find_unfinished
+
+    trainer = build_trainer(str(find_unfinished(folder)), runs=folder.parent)
+    trainer.one_thread_per_operation = not trainer.workflow.fine_tunes
+    with Watch(command_line(context.obj)) as watch:
+        trainer.listeners = [watch]
+        return Run.of(trainer.resume(folder))
+
+
 @recipes_app.callback(invoke_without_command=True)
 @answers
 def recipes_list(context: typer.Context, json_: JsonOption = False) -> documents.Recipes | None:

@@ -6,7 +6,7 @@ import shlex
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -48,7 +48,7 @@ class Watch(Reporter):
         # The reporters may show this stage before it is told here.
         self._doing = f"while {_STAGES['start']}"
         self._folder: Path | None = None
-        self._features = self._continues = False
+        self._features = self._epochs = False
         self._interrupted = False
         self._before: Any = None
 
@@ -72,18 +72,20 @@ class Watch(Reporter):
     def message(self) -> str:
         """Return where the run is, what is kept of it so far, and how to go on."""
         kept = ["the features that are stored"] if self._features else []
+        if self._epochs:
+            kept.append("the training up to there")
+        again = f"{RUN_AGAIN}{self._command}"
         if self._folder is not None:
             kept.append(f"{self._folder} with {_files(self._folder)}")
+            again = f"{GO_ON}tlkit resume {shlex.quote(str(self._folder))}"
         where = f" {self._doing}" if self._doing else ""
-        again = GO_ON if self._continues else RUN_AGAIN
-        lines = [
-            f"Interrupted{where}.",
-            f"Kept: {'; '.join(kept)}." if kept else "Nothing was kept yet.",
-            f"{again}{self._command}",
-        ]
-        if kept and not self._continues:
-            lines[1] += " Epochs are not kept: training begins anew."
-        return "\n".join(lines)
+        return "\n".join(
+            [
+                f"Interrupted{where}.",
+                f"Kept: {'; '.join(kept)}." if kept else "Nothing was kept yet.",
+                again,
+            ]
+        )
 
     def on_stage(self, stage: str, **kwargs: Any) -> None:
         """Note what the run is at."""
@@ -104,7 +106,6 @@ class Watch(Reporter):
             f"while computing features of {split}: {count}, and the next run goes on after them"
             if done
             else f"while preparing the features of {split}",
-            continues=True,
         )
 
     def on_phase_begin(self, phase: Phase, **kwargs: Any) -> None:
@@ -117,12 +118,19 @@ class Watch(Reporter):
         """Note the epoch."""
         self._note(f"in epoch {epoch} of {phase.epochs}, phase {phase.name}")
 
+    def on_epoch_end(
+        self, phase: Phase, epoch: int, metrics: Mapping[str, float], seconds: float, **kwargs: Any
+    ) -> None:
+        """Note that the epoch is kept."""
+        self._epochs = True
+        self._note(f"after epoch {epoch} of {phase.epochs}, phase {phase.name}")
+
     def on_phase_end(self, result: PhaseResult, **kwargs: Any) -> None:
         """Note the end of the phase."""
         self._note(f"after phase {result.phase.name}")
 
-    def _note(self, doing: str, continues: bool = False) -> None:
-        self._doing, self._continues = doing, continues
+    def _note(self, doing: str) -> None:
+        self._doing = doing
         if self._interrupted:
             raise KeyboardInterrupt
 

@@ -59,10 +59,11 @@ class Objective:
             losses *= tf.linalg.matvec(targets, tf.constant(self.class_weight, tf.float32))
         return losses
 
-    def mixing(self) -> Callable[[Any, Any], tuple[Any, Any]] | None:
-        """Return a function from (images, targets) to both mixed, or None where nothing is mixed.
+    def mixing(self) -> tuple[Callable[[Any, Any], tuple[Any, Any]] | None, list[Any]]:
+        """Return a function from (images, targets) to both mixed, and what it draws by.
 
-        It is to be called while TensorFlow traces.
+        The function is None where nothing is mixed; it is to be called while TensorFlow traces. The
+        ``keras.Variable`` objects hold the state of its random generators.
         """
         import keras
         import tensorflow as tf
@@ -73,7 +74,7 @@ class Objective:
         if self.cutmix:
             layers.append(keras.layers.CutMix(self.cutmix, seed=self.seed + 1))
         if not layers:
-            return None
+            return None, []
         coin = keras.random.SeedGenerator(self.seed + 2)
 
         def apply(layer: Any, images: Any, targets: Any) -> tuple[Any, Any]:
@@ -94,7 +95,7 @@ class Objective:
             )
             return mixed
 
-        return mix
+        return mix, [coin.state, *(state for layer in layers for state in layer.variables)]
 
 
 def class_weights(

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from tlkit.averaging import averaged_weights
 from tlkit.block_rates import BlockRates
-from tlkit.errors import ConfigError
+from tlkit.checkpoint import Checkpoints, Epoch, TrainingState, assign, callback_state
+from tlkit.errors import ConfigError, RunFolderError, TrainingError
 from tlkit.events import Events
 from tlkit.fitting import Examples, Fitter, Prepare
 from tlkit.losses import Objective
@@ -39,6 +43,9 @@ class PhaseFitting:
         prepare: Makes a batch of images ready for the model.
         rates: The learning rates of the blocks.
         callbacks: Keras callbacks.
+        checkpoints: Where the state is kept after each epoch, and found by a run that is resumed.
+        number: The number of the phase among those of the run, from 0.
+        random_state: The ``keras.Variable`` objects of random generators outside the model.
     """
 
     name: str
@@ -55,13 +62,22 @@ class PhaseFitting:
     prepare: Prepare | None = None
     rates: BlockRates | None = None
     callbacks: Sequence[keras.callbacks.Callback] = ()
+    checkpoints: Checkpoints = field(default_factory=Checkpoints)
+    number: int = 0
+    random_state: Sequence[keras.Variable] = ()
+    _variables: list[Any] = field(default_factory=list)
 
     def run(self) -> PhaseResult:
         """Train, and return what the phase left behind.
 
+        After each epoch the state is kept. A run that is resumed goes on from there; its reporters
+        are told of the epochs that are over too, with ``restored=True``. Where the loss stops being
+        finite, the phase ends with the weights of its last good epoch.
+
         Raises:
             ConfigError: If the number of epochs, the batch size or the optimizer is not allowed.
-            TrainingError: If the loss stops being finite.
+            TrainingError: If the loss stops being finite before anything was learned.
+            RunFolderError: If a checkpoint is of another phase or model.
         """
         import keras
 
@@ -78,26 +94,97 @@ class PhaseFitting:
             frozen_parameters=self.parameters - trainable,
         )
         self.events.emit("on_phase_begin", phase)
-        begin = time.monotonic()
-        fitter = Fitter(model, optimizer, self.batch_size, self.objective, self.prepare)
+        objective = self.objective
+        fitter = Fitter(model, optimizer, self.batch_size, objective, self.prepare)
+        self._variables = [
+            *model.variables,
+            *optimizer.variables,
+            *fitter.random_state,
+            *self.random_state,
+        ]
         model.stop_training, model.optimizer = False, optimizer
+        state = self._restored(phase)
+        if state.finished is not None:
+            return state.finished
         followers = keras.callbacks.CallbackList(
             list(self.callbacks), model=model, epochs=self.epochs, steps=phase.steps, verbose=0
         )
         followers.on_train_begin()
-        history: dict[str, list[float]] = {}
-        for epoch in range(1, self.epochs + 1):
-            if self.rates is not None:
-                self.rates.begin_epoch(epoch)
-            followers.on_epoch_begin(epoch - 1)
-            metrics = self._epoch(fitter, phase, epoch, followers)
-            for key, value in metrics.items():
-                history.setdefault(key, []).append(value)
-            if model.stop_training:
+        for callback, values in zip(self.callbacks, state.callbacks, strict=False):
+            vars(callback).update(values)
+        while len(state.epochs) < self.epochs and not state.stop:
+            begin = time.monotonic()
+            try:
+                metrics = self._epoch(fitter, phase, len(state.epochs) + 1, followers)
+            except TrainingError as err:
+                state = self._last_good(state, err)
                 break
+            epoch = Epoch(metrics, time.monotonic() - begin)
+            state = self._capture(state, (*state.epochs, epoch))
+            self.checkpoints.save(self.number, state)
+            self.events.emit("on_epoch_end", phase, len(state.epochs), metrics, epoch.seconds)
         optimizer.finalize_variable_values(model.trainable_variables)
         followers.on_train_end()
-        return PhaseResult(phase, history, time.monotonic() - begin, _kept_epoch(self.callbacks))
+        result = PhaseResult(
+            phase,
+            _history(state.epochs),
+            sum(epoch.seconds for epoch in state.epochs),
+            _kept_epoch(self.callbacks),
+        )
+        state = self._capture(state, state.epochs)
+        self.checkpoints.save(self.number, replace(state, finished=result))
+        return result
+
+    def _restored(self, phase: Phase) -> TrainingState:
+        """Return the state to begin from: the model as it is, or what a checkpoint holds."""
+        described = {
+            **asdict(phase),
+            "batch_size": self.batch_size,
+            "optimizer": type(self.optimizer).__name__,
+        }
+        state = self.checkpoints.load(self.number)
+        if state is None:
+            return self._capture(TrainingState(described), ())
+        if state.phase != described:
+            raise RunFolderError(
+                f"The checkpoint of phase {self.number + 1} is of another one: {state.phase} "
+                f"instead of {described}. Start the run again."
+            )
+        assign(self._variables, state.variables)
+        for number, epoch in enumerate(state.epochs, 1):
+            self.events.emit(
+                "on_epoch_end", phase, number, epoch.metrics, epoch.seconds, restored=True
+            )
+        return state
+
+    def _capture(self, state: TrainingState, epochs: tuple[Epoch, ...]) -> TrainingState:
+        import keras
+
+        return replace(
+            state,
+            epochs=epochs,
+            # Copies: on a CPU the arrays may share the variables' memory.
+            variables=tuple(
+                np.array(keras.ops.convert_to_numpy(variable)) for variable in self._variables
+            ),
+            callbacks=tuple(callback_state(callback) for callback in self.callbacks),
+            stop=bool(self.model.stop_training),
+        )
+
+    def _last_good(self, state: TrainingState, err: TrainingError) -> TrainingState:
+        """Put back the weights of the last epoch, or of the phase before.
+
+        Raises:
+            TrainingError: If there is none.
+        """
+        if not (state.epochs or self.number):
+            raise err
+        assign(self._variables, state.variables)
+        of = f"epoch {len(state.epochs)}" if state.epochs else "the phase before"
+        self.events.warnings.append(
+            f"The phase {self.name} ended early, with the weights of {of}. {err}"
+        )
+        return state
 
     def _check(self) -> None:
         if self.epochs < 1 or self.batch_size < 1:
@@ -112,7 +199,9 @@ class PhaseFitting:
             )
 
     def _epoch(self, fitter: Fitter, phase: Phase, epoch: int, followers: Any) -> dict[str, float]:
-        begin = time.monotonic()
+        if self.rates is not None:
+            self.rates.begin_epoch(epoch)
+        followers.on_epoch_begin(epoch - 1)
         metrics = fitter.train_epoch(
             self.examples["train"],
             self.seed,
@@ -124,10 +213,22 @@ class PhaseFitting:
         # Callbacks that keep weights, such as EarlyStopping, keep the averages.
         with averaged_weights(fitter.optimizer, fitter.model.trainable_variables):
             held_out = fitter.evaluate(self.examples["validation"])
+            if not math.isfinite(held_out["loss"]):
+                raise TrainingError(
+                    f"The validation loss became {held_out['loss']} in epoch {epoch}. Lower the "
+                    f"learning rate, or check the data for broken images."
+                )
             metrics |= {f"val_{key}": value for key, value in held_out.items()}
             followers.on_epoch_end(epoch - 1, metrics)
-        self.events.emit("on_epoch_end", phase, epoch, metrics, time.monotonic() - begin)
         return metrics
+
+
+def _history(epochs: Sequence[Epoch]) -> dict[str, list[float]]:
+    history: dict[str, list[float]] = {}
+    for epoch in epochs:
+        for key, value in epoch.metrics.items():
+            history.setdefault(key, []).append(value)
+    return history
 
 
 def _kept_epoch(callbacks: Sequence[Any]) -> int | None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +15,7 @@ import numpy as np
 from pydantic import TypeAdapter
 
 from tlkit.atomic import atomic_path, atomic_write_text
+from tlkit.checkpoint import CHECKPOINT
 from tlkit.errors import RunFolderError
 from tlkit.records import (
     Calibration,
@@ -57,9 +60,85 @@ def create(runs: Path, name: str) -> Path:
     raise RunFolderError(f"Cannot find a free name for a run folder in {runs}.")
 
 
+@contextmanager
+def own(folder: Path) -> Iterator[Path]:
+    """Hold a run folder while a run works in it; yield the folder of its checkpoints.
+
+    Raises:
+        RunFolderError: If a run works in it already, or it cannot be written.
+    """
+    from filelock import FileLock, Timeout
+
+    checkpoints = folder / CHECKPOINT
+    lock = FileLock(checkpoints / "lock", timeout=0)
+    try:
+        checkpoints.mkdir(exist_ok=True)
+        lock.acquire()
+    except Timeout:
+        raise RunFolderError(
+            f"A run is at work in {folder}. Wait for its end, or stop it first."
+        ) from None
+    except OSError as err:
+        raise _cannot_write(folder, err) from err
+    try:
+        yield checkpoints
+    finally:
+        lock.release()
+
+
+def check_unfinished(folder: Path, config: Mapping[str, Any]) -> None:
+    """Check that a folder holds a run of this config that was begun and not finished.
+
+    Raises:
+        RunFolderError: If it does not.
+    """
+    where = find_unfinished(folder)
+    if where.read_text(encoding="utf-8") != config_text(config):
+        raise RunFolderError(
+            f"The run in {folder} was begun with other settings; they are in {where}."
+        )
+
+
+def find_unfinished(folder: Path) -> Path:
+    """Return the config of a run that was begun and not finished.
+
+    Raises:
+        RunFolderError: If there is none in this folder.
+    """
+    if (folder / RUN).is_file():
+        raise RunFolderError(
+            f"The run in {folder} is finished; there is nothing to resume. See it with `tlkit "
+            f"report {folder}`."
+        )
+    if not (folder / CONFIG).is_file():
+        what = "is no run folder" if folder.is_dir() else "does not exist"
+        raise RunFolderError(f"{folder} {what}: a run that can be resumed has a {CONFIG}.")
+    return folder / CONFIG
+
+
+def discard(folder: Path) -> None:
+    """Delete the folder of a run that ended before anything was made but its config."""
+    if {path.name for path in folder.iterdir()} <= {CONFIG, CHECKPOINT} and not any(
+        (folder / CHECKPOINT).glob("phase-*")
+    ):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def finish(folder: Path, result: RunResult) -> None:
+    """Write ``run.json``, which makes the run a finished one, and delete its checkpoints."""
+    try:
+        atomic_write_text(folder / RUN, json.dumps(to_json(result), indent=2))
+    except OSError as err:
+        raise _cannot_write(folder, err) from err
+    shutil.rmtree(folder / CHECKPOINT, ignore_errors=True)
+
+
 def write_config(folder: Path, config: Mapping[str, Any]) -> None:
     """Write the resolved config, which ``tlkit run`` runs again."""
-    atomic_write_text(folder / CONFIG, config_text(config))
+    try:
+        atomic_write_text(folder / CONFIG, config_text(config))
+    except OSError as err:
+        raise _cannot_write(folder, err) from err
 
 
 def config_text(config: Mapping[str, Any]) -> str:
@@ -87,12 +166,7 @@ def save(folder: Path, result: RunResult, formats: Sequence[str]) -> None:
         with atomic_path(folder / PREDICTIONS) as temporary, temporary.open("wb") as file:
             np.savez(file, labels=result.test.labels, probabilities=result.test.probabilities)
     except OSError as err:
-        raise RunFolderError(f"Cannot write into {folder}: {err.strerror or err}.") from err
-
-
-def write_record(folder: Path, result: RunResult) -> None:
-    """Write ``run.json``; a folder that has it holds a finished run."""
-    atomic_write_text(folder / RUN, json.dumps(to_json(result), indent=2))
+        raise _cannot_write(folder, err) from err
 
 
 def to_json(result: RunResult) -> dict[str, Any]:
@@ -137,7 +211,7 @@ def load_run(folder: Path | str) -> RunResult:
         raise RunFolderError(f"There is no run folder {folder}. `ls runs` shows those in runs/.")
     if not (folder / RUN).is_file():
         state = "did not finish" if (folder / CONFIG).is_file() else "is no run folder"
-        hint = f" Start it again: tlkit run {folder / CONFIG}" if "finish" in state else ""
+        hint = f" Go on: tlkit resume {folder}" if "finish" in state else ""
         raise RunFolderError(f"{folder} {state}: it has no {RUN}.{hint}")
     try:
         record = json.loads((folder / RUN).read_text(encoding="utf-8"))
@@ -169,6 +243,13 @@ def load_model(folder: Path | str) -> keras.Model:
         return keras.models.load_model(found[0], compile=False, safe_mode=True)
     except Exception as err:
         raise RunFolderError(f"Cannot load {found[0]}: {err}") from err
+
+
+def _cannot_write(folder: Path, err: OSError) -> RunFolderError:
+    return RunFolderError(
+        f"Cannot write into {folder}: {err.strerror or err}. When that is mended, go on with "
+        f"`tlkit resume {folder}`."
+    )
 
 
 def _save_model(model: Any, path: Path) -> None:

@@ -12,6 +12,7 @@ from tlkit.augmentation import Augmentation
 from tlkit.backbone import Backbone
 from tlkit.batch_augmentation import make_augment
 from tlkit.block_rates import BlockRates
+from tlkit.checkpoint import Checkpoints
 from tlkit.engine_choice import EngineChooser
 from tlkit.errors import ConfigError, PluginError
 from tlkit.events import Events
@@ -77,6 +78,7 @@ class Session:
         training_seconds: Wall-clock seconds spent on training.
         fine_tuned: Whether the backbone has changed, so that stored features no longer fit it.
         digests: Those of the images that are known already.
+        checkpoints: Where the state of the training is kept.
     """
 
     model: AssembledModel
@@ -97,6 +99,7 @@ class Session:
     training_seconds: float = 0.0
     fine_tuned: bool = False
     digests: KnownDigests = field(default_factory=KnownDigests)
+    checkpoints: Checkpoints = field(default_factory=Checkpoints)
     _source: FeatureSource | None = None
     _resizer: Resizer | None = None
 
@@ -278,6 +281,8 @@ class Session:
             ConfigError: If the backbone has fewer blocks, or the optimizer has loss scaling.
             TrainingError: If the loss stops being finite.
         """
+        import keras
+
         self.check_fine_tuning(unfreeze_blocks)
         network = self.model.backbone
         blocks = self.backbone.blocks(network)
@@ -296,7 +301,8 @@ class Session:
         # Where views cannot be stored, new ones take their place.
         augment = augment or views > 0
         model, examples = given if given is not None else self._from_pixels()
-        prepare = self._preparation(augment) if given is None else None
+        generator = keras.random.SeedGenerator(self.seed)
+        prepare = self._preparation(augment, generator) if given is None else None
         self.fine_tuned = True
         policy = "mixed_bfloat16" if mixed_precision else "float32"
         with computing_in(policy, network), folded_normalisation(network.layers):
@@ -311,6 +317,7 @@ class Session:
                 prepare=prepare,
                 rates=rates,
                 callbacks=callbacks,
+                random_state=[generator.state],
             )
         self._warn_if_worse(result)
         after = batch_normalisation_state(network)
@@ -393,20 +400,31 @@ class Session:
                 f"The head '{head.name}' would choose its settings by the test set: [run] "
                 f"validation = 'test'. Set them all in [head], or validation to a share like 0.1."
             )
-        parts = {
-            part: LabelledFeatures(*self._labelled_features(part, all_views), len(self.class_names))
-            for part in ("train", "validation")
-        }
-        network, result = solve_head(
-            head,
-            name,
-            parts,
-            self._objective(class_weight=class_weight).class_weight,
-            len(self.subsets["train"].rows),
-            sum(count_parameters(self.model.backbone)),
-            self.events,
-            self.seed,
-        )
+        network, result = self.checkpoints.load_solved(len(self.phases)) or (None, None)
+        if network is not None and result is not None:
+            self.events.emit("on_phase_begin", result.phase)
+            metrics = {key: values[0] for key, values in result.history.items()}
+            self.events.emit(
+                "on_epoch_end", result.phase, 1, metrics, result.seconds, restored=True
+            )
+        else:
+            parts = {
+                part: LabelledFeatures(
+                    *self._labelled_features(part, all_views), len(self.class_names)
+                )
+                for part in ("train", "validation")
+            }
+            network, result = solve_head(
+                head,
+                name,
+                parts,
+                self._objective(class_weight=class_weight).class_weight,
+                len(self.subsets["train"].rows),
+                sum(count_parameters(self.model.backbone)),
+                self.events,
+                self.seed,
+            )
+            self.checkpoints.save_solved(len(self.phases), network, result)
         self.model = assemble(
             self.backbone,
             head,
@@ -521,10 +539,10 @@ class Session:
             examples[part] = Examples(inputs, subset.split.labels, subset.rows)
         return model, examples
 
-    def _preparation(self, augment: bool) -> Prepare:
+    def _preparation(self, augment: bool, generator: Any) -> Prepare:
         """Return what makes a batch of images ready for the network, while TensorFlow traces."""
         size = self.backbone.image_size
-        draw = make_augment(self.augmentation, size, self.backbone.interpolation, self.seed)
+        draw = make_augment(self.augmentation, size, self.backbone.interpolation, generator)
 
         def prepare(images: Any, training: bool) -> Any:
             augmented = augment and training
@@ -557,6 +575,8 @@ class Session:
             seed=self.seed,
             epochs_before=sum(result.phase.epochs for result in self.phases),
             parameters=sum(count_parameters(self.model.model)),
+            checkpoints=self.checkpoints,
+            number=len(self.phases),
             **settings,
         )
         return self._note(fitting.run())

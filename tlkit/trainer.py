@@ -6,15 +6,16 @@ import functools
 import importlib
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from tlkit import run_folder, thumbnails
+from tlkit.atomic import remove_unfinished
 from tlkit.augmentation import Augmentation
 from tlkit.backbone import Backbone
 from tlkit.calibration import (
@@ -24,10 +25,11 @@ from tlkit.calibration import (
     measure_calibration,
     softmax,
 )
+from tlkit.checkpoint import Checkpoints
 from tlkit.dataset import DatasetSource
 from tlkit.engine import Engine
 from tlkit.engine_choice import EngineChooser, engines_folder
-from tlkit.errors import ConfigError, DataError, PluginError
+from tlkit.errors import ConfigError, DataError, PluginError, TlkitError
 from tlkit.evaluation import evaluate
 from tlkit.events import Events
 from tlkit.extraction import MAX_WORKERS
@@ -36,7 +38,7 @@ from tlkit.few_shot import take_few
 from tlkit.fingerprint import KnownDigests, digest_labels, digest_splits, digest_weights
 from tlkit.head import Head
 from tlkit.images import without_warnings
-from tlkit.leakage import DuplicatesChoice, find_leakage, settle
+from tlkit.leakage import DuplicatesChoice, Leakage, find_leakage, settle
 from tlkit.model import with_temperature
 from tlkit.picture_check import summarize_pictures
 from tlkit.plugin import Plugin
@@ -52,6 +54,18 @@ from tlkit.workflow import Workflow
 
 Format = Literal["keras", "h5"]
 NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    """The data of a run, split and checked."""
+
+    data: ImageData
+    subsets: Mapping[Any, Subset]
+    leakage: Leakage
+    labels_digest: str
+    on_test: bool
+    notes: tuple[str, ...]
 
 
 class Trainer:
@@ -203,11 +217,36 @@ class Trainer:
         Raises:
             TlkitError: If the input is bad or the training fails; see ``tlkit.errors``.
         """
+        return self._watched(None)
+
+    def resume(self, folder: Path | str) -> RunResult:
+        """Go on with a run that was begun and not finished.
+
+        The extraction goes on after the last whole shard, the training after the last epoch, with
+        the state of the optimizer and of the random generators, so that the figures are those of a
+        run that was never interrupted.
+
+        Args:
+            folder: The run folder. It must be that of a run with the config of this Trainer.
+
+        Returns:
+            The result, with the trained model in ``result.model``.
+
+        Raises:
+            RunFolderError: If the folder is not that of an unfinished run with this config, or a
+                run is at work in it, or the data set or the weights are other ones now.
+            TlkitError: As ``run()`` does.
+        """
+        folder = Path(folder).expanduser()
+        run_folder.check_unfinished(folder, self.config)
+        return self._watched(folder)
+
+    def _watched(self, resumed: Path | None) -> RunResult:
         events = Events([*self.reporters, *self.listeners])
         try:
             # Around all threads that read pictures: the filters are the whole process's.
             with without_warnings():
-                return self._run(events, self._engines())
+                return self._run(events, self._engines(), resumed)
         except BaseException as err:
             events.emit("on_error", err)
             raise
@@ -218,40 +257,76 @@ class Trainer:
         single = self.one_thread_per_operation and number_of_cores() <= MAX_WORKERS
         require_tensorflow_backend(one_thread_per_operation=single)
 
-    def _run(self, events: Events, engines: EngineChooser) -> RunResult:
+    def _run(self, events: Events, engines: EngineChooser, resumed: Path | None) -> RunResult:
         begin = time.monotonic()
         seconds: dict[str, float] = {}
-        digests = self.digests if self.digests is not None else KnownDigests()
         with _stage(events, seconds, "start"):
             self.start_tensorflow()
             self._import_modules()
         with _stage(events, seconds, "data"):
-            data = self.dataset.load(self.seed)
-            _check_data(data, self.dataset)
-            # Now, as a workflow may change labels.
-            labels_digest = digest_labels(data)
-            subsets, notes = self._split(data)
-            on_test = subsets["validation"].split is subsets["test"].split
-            if self.calibrate and on_test:
-                raise ConfigError(
-                    "[run] calibrate = true is not allowed with validation = 'test': a temperature "
-                    "fitted on the test images would flatter the test figures. Set validation to a "
-                    "share of the training images, such as 0.1."
-                )
-            leakage = find_leakage(
-                subsets["train"], subsets["validation"], subsets["test"], self.digests
+            loaded = self._load()
+        with self._folder(resumed) as (folder, checkpoints):
+            kept = Checkpoints(checkpoints, events.warnings)
+            session, result = self._train(loaded, events, engines, seconds, folder, kept)
+            return self._finish(result, loaded.data, session, begin - kept.restored_seconds)
+
+    def _load(self) -> _Loaded:
+        data = self.dataset.load(self.seed)
+        _check_data(data, self.dataset)
+        # Now, as a workflow may change labels.
+        labels_digest = digest_labels(data)
+        subsets, notes = self._split(data)
+        on_test = subsets["validation"].split is subsets["test"].split
+        if self.calibrate and on_test:
+            raise ConfigError(
+                "[run] calibrate = true is not allowed with validation = 'test': a temperature "
+                "fitted on the test images would flatter the test figures. Set validation to a "
+                "share of the training images, such as 0.1."
             )
-            subsets, more = settle(
-                leakage, subsets, self.duplicates, data.class_names, few_shot=self.few_shot > 0
-            )
-            notes += [*summarize_pictures(data.pictures), *more]
-            if self.few_shot:
-                subsets, more = take_few(subsets, self.few_shot, self.seed, data.class_names)
-                notes += more
-        folder = None
-        if self.runs is not None:
+        leakage = find_leakage(
+            subsets["train"], subsets["validation"], subsets["test"], self.digests
+        )
+        subsets, more = settle(
+            leakage, subsets, self.duplicates, data.class_names, few_shot=self.few_shot > 0
+        )
+        notes += [*summarize_pictures(data.pictures), *more]
+        if self.few_shot:
+            subsets, more = take_few(subsets, self.few_shot, self.seed, data.class_names)
+            notes += more
+        return _Loaded(data, subsets, leakage, labels_digest, on_test, tuple(notes))
+
+    @contextmanager
+    def _folder(self, resumed: Path | None) -> Iterator[tuple[Path | None, Path | None]]:
+        """Yield the run folder and that of its checkpoints; a refused run leaves none."""
+        folder = resumed
+        if folder is None and self.runs is not None:
             folder = run_folder.create(self.runs, self.name)
-            run_folder.write_config(folder, self.config)
+        if folder is None:
+            yield None, None
+            return
+        with run_folder.own(folder) as checkpoints:
+            if resumed is None:
+                run_folder.write_config(folder, self.config)
+            else:
+                remove_unfinished(folder)
+            try:
+                yield folder, checkpoints
+            except TlkitError:
+                if resumed is None:
+                    run_folder.discard(folder)
+                raise
+
+    def _train(
+        self,
+        loaded: _Loaded,
+        events: Events,
+        engines: EngineChooser,
+        seconds: dict[str, float],
+        folder: Path | None,
+        checkpoints: Checkpoints,
+    ) -> tuple[Session, RunResult]:
+        data, subsets = loaded.data, loaded.subsets
+        digests = self.digests if self.digests is not None else KnownDigests()
         info = RunInfo(
             name=self.name,
             folder=folder,
@@ -260,48 +335,51 @@ class Trainer:
             num_train=len(subsets["train"].rows),
             num_validation=len(subsets["validation"].rows),
             num_test=len(subsets["test"].rows),
-            notes=(*self.notes, *data.notes, *notes),
+            notes=(*self.notes, *data.notes, *loaded.notes),
             idle_options={
                 plugin.kind: plugin.idle_options()
                 for plugin in (self.dataset, self.backbone, self.head)
             }
             | {self.workflow.kind: self.workflow.idle_options(self.head)},
             class_counts=_class_counts(subsets["train"], len(data.class_names)),
-            duplicates=leakage.counts,
-            validates_on_test=on_test,
+            duplicates=loaded.leakage.counts,
+            validates_on_test=loaded.on_test,
         )
         events.emit(
             "on_run_begin",
             info,
             pictures=data.pictures,
-            duplicates=leakage.pairs,
+            duplicates=loaded.leakage.pairs,
             comparison=self.comparison,
         )
         with _stage(events, seconds, "model"):
             session = self._session(data.class_names, subsets, events, engines, digests)
-            weights_digest = digest_weights(session.model.backbone)
+            session.checkpoints = checkpoints
+            fingerprints = {
+                **digest_splits(data, digests),
+                "labels": loaded.labels_digest,
+                "weights": digest_weights(session.model.backbone),
+            }
+            versions = environment(self._modules())
+            checkpoints.begin({"fingerprints": fingerprints, "versions": versions})
         self.workflow.run(session)
         if not session.phases:
             raise PluginError(f"Workflow '{self.workflow.name}' trained nothing.")
         if not session.fine_tuned:
             # Now, so that their time counts as that of features and not of the evaluation.
             for view in session.test_time_augmentation.views:
-                if not on_test:
+                if not loaded.on_test:
                     session.features("validation", fixed=view)
                 session.features("test", fixed=view)
         with _stage(events, seconds, "evaluation"):
             test, model = self._test(session, data.class_names)
-        result = RunResult(
+        return session, RunResult(
             info=info,
             phases=tuple(session.phases),
             test=test,
             seconds=seconds | session.seconds,
-            fingerprints={
-                **digest_splits(data, digests),
-                "labels": labels_digest,
-                "weights": weights_digest,
-            },
-            environment=environment(self._modules()),
+            fingerprints=fingerprints,
+            environment=versions,
             feature_cache=dict(session.log.feature_cache),
             extractions=tuple(session.log.extractions),
             engine_trials=tuple(session.engines.trials),
@@ -309,7 +387,6 @@ class Trainer:
             model=model,
             test_images=data.test.images,
         )
-        return self._finish(result, data, session, begin)
 
     def _test(self, session: Session, class_names: Sequence[str]) -> tuple[Evaluation, Any]:
         """Return the test figures, and the model that they are of."""
@@ -371,7 +448,7 @@ class Trainer:
         seconds = {**result.seconds, "reports": end - now, "total": end - begin}
         result = replace(result, seconds=seconds, warnings=tuple(events.warnings))
         if result.folder is not None:
-            run_folder.write_record(result.folder, result)
+            run_folder.finish(result.folder, result)
         return result
 
     def _session(

@@ -42,7 +42,7 @@ def save_run(folder: Path, images: Any = None, names: tuple[str, ...] = (), **se
     )
     if images is not None:
         thumbnails.save(folder, result.test, images, names)
-    run_folder.write_record(folder, result)
+    run_folder.finish(folder, result)
     return result
 
 

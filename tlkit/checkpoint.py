@@ -19,7 +19,7 @@ from tlkit.records import Phase, PhaseResult
 if TYPE_CHECKING:
     import keras
 
-CHECKPOINT = "checkpoint"
+CHECKPOINT = ".checkpoint"
 _RECORD, _BEGUN = "record", "begun.json"
 # What Keras sets on every callback, and what is as large as the model.
 _NOT_OF_THE_CALLBACK = ("params", "model")

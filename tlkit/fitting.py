@@ -161,7 +161,7 @@ class Fitter:
                 done += len(rows)
                 if progress is not None:
                     progress(done, time.monotonic() - begin)
-        return loss_sum / len(order), correct / len(order)
+        return float(np.float32(loss_sum / len(order))), correct / len(order)
 
     def _chunks(self, examples: Examples, order: Int64Array) -> Chunks:
         held = isinstance(examples.inputs, np.ndarray) and examples.inputs.nbytes <= MAX_HELD_BYTES
@@ -256,7 +256,8 @@ class Fitter:
         )  # type: ignore[untyped-decorator]
         def loop(inputs: Any, labels: Any, rows: Any) -> tuple[Any, Any]:
             count = tf.size(rows)
-            zero = tf.constant(0.0)
+            # Sums of float64 hardly depend on where an epoch is cut into chunks.
+            zero = tf.constant(0.0, tf.float64)
 
             def body(first: Any, steps: Any, loss_sum: Any, correct: Any) -> tuple[Any, ...]:
                 chosen = rows[first : first + batch]
@@ -317,4 +318,4 @@ def _score(labels: Any, logits: Any, losses: Any) -> tuple[Any, Any]:
     import tensorflow as tf
 
     right = tf.cast(tf.argmax(logits, axis=-1) == labels, tf.float32)
-    return tf.reduce_sum(losses), tf.reduce_sum(right)
+    return tuple(tf.cast(tf.reduce_sum(values), tf.float64) for values in (losses, right))

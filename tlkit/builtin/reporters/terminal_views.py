@@ -238,7 +238,11 @@ def _extraction(item: Extraction) -> str:
 
 def _listing(folder: Path) -> str:
     """Return the files of a folder on one line; temporary files begin with a dot."""
-    paths = (path for path in folder.rglob("[!.]*") if path.is_file())
+    paths = (
+        path
+        for path in folder.rglob("*")
+        if path.is_file() and not any(part[0] == "." for part in path.relative_to(folder).parts)
+    )
     found = sorted(itertools.islice(paths, 1000))
     names = [path.relative_to(folder).as_posix() for path in found[:MAX_FILES]]
     if len(found) > MAX_FILES:

@@ -26,7 +26,22 @@ _MOST_FILES = 6
 
 
 class Interrupted(KeyboardInterrupt):
-    """An interrupt that says in its text what was kept and how to go on."""
+    """An interrupt that says in its text what was kept and how to go on.
+
+    Attributes:
+        command: What goes on, as a shell takes it.
+    """
+
+    def __init__(self, text: str, command: str, begins: str = GO_ON) -> None:
+        """Put the text and the command together.
+
+        Args:
+            text: Where it was, and what was kept.
+            command: What goes on, as a shell takes it.
+            begins: How the line of the command begins.
+        """
+        super().__init__(f"{text}\n{begins}{command}")
+        self.command = command
 
 
 class Watch(Reporter):
@@ -67,23 +82,19 @@ class Watch(Reporter):
         if self._before is not None:
             signal.signal(signal.SIGINT, self._before)
         if kind is not None and issubclass(kind, KeyboardInterrupt):
-            raise Interrupted(self.message()) from None
+            raise self.interrupted() from None
 
-    def message(self) -> str:
-        """Return where the run is, what is kept of it so far, and how to go on."""
+    def interrupted(self) -> Interrupted:
+        """Return an error: where the run is, what is kept of it so far, and how to go on."""
         kept = ["the features that are stored"] if self._features else []
         if self._folder is not None:
             kept.append(f"{self._folder} with {_files(self._folder)}")
         where = f" {self._doing}" if self._doing else ""
-        again = GO_ON if self._continues else RUN_AGAIN
-        lines = [
-            f"Interrupted{where}.",
-            f"Kept: {'; '.join(kept)}." if kept else "Nothing was kept yet.",
-            f"{again}{self._command}",
-        ]
+        said = f"Kept: {'; '.join(kept)}." if kept else "Nothing was kept yet."
         if kept and not self._continues:
-            lines[1] += " Epochs are not kept: training begins anew."
-        return "\n".join(lines)
+            said += " Epochs are not kept: training begins anew."
+        begins = GO_ON if self._continues else RUN_AGAIN
+        return Interrupted(f"Interrupted{where}.\n{said}", self._command, begins)
 
     def on_stage(self, stage: str, **kwargs: Any) -> None:
         """Note what the run is at."""

@@ -129,14 +129,17 @@ def _differing_names(first: RunResult, second: RunResult) -> str:
     if len(names[0]) != len(names[1]):
         return f"there are {len(names[0])} and {len(names[1])}"
     if sorted(names[0]) == sorted(names[1]):
-        return f"they have another order, {_listed(names[0])} and {_listed(names[1])}"
+        label = next(i for i, (a, b) in enumerate(zip(*names, strict=True)) if a != b)
+        first_name, second_name = (_listed(item[label : label + 1]) for item in names)
+        return f"in another order, label {label} is {first_name} and {second_name}"
     own = [[name for name in a if name not in b] for a, b in (names, names[::-1])]
     return f"only the first has {_listed(own[0])}, only the second {_listed(own[1])}"
 
 
 def _listed(names: Sequence[str]) -> str:
     shown = ", ".join(printable(name, 40) for name in names[:_MOST_NAMES])
-    return shown + (", ..." if len(names) > _MOST_NAMES else "")
+    more = len(names) - _MOST_NAMES
+    return f"{shown} and {more} more" if more > 0 else shown
 
 
 def _validation_accuracy(result: RunResult) -> float | None:

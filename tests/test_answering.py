@@ -8,6 +8,7 @@ import typer
 from tlkit.answering import JsonOption, answers, call
 from tlkit.documents import CacheCleared
 from tlkit.errors import TrainingError
+from tlkit.interruption import Interrupted
 
 SCRIPT = """
 import os, sys
@@ -68,6 +69,15 @@ def test_what_a_command_raises_becomes_a_document(capsys, error, code, kind, mes
     assert (document["type"], document["exit_code"], document["status"]) == (kind, code, "error")
     assert message in document["message"]
     assert ("Traceback" in output.err) == (kind == "ZeroDivisionError")
+
+
+def test_an_interrupt_gives_the_command_that_goes_on(capsys):
+    assert ended_with(Interrupted("Interrupted.", "tlkit run 'a b'"), json_=True) == 130
+    document = json.loads(capsys.readouterr().out)
+    assert document["next_command"] == "tlkit run 'a b'"
+    assert document["message"] == "Interrupted.\nGo on: tlkit run 'a b'"
+    ended_with(TrainingError("it failed"), json_=True)
+    assert json.loads(capsys.readouterr().out)["next_command"] is None
 
 
 def test_without_json_an_error_is_one_line_and_a_bug_is_raised(capsys):

@@ -105,8 +105,8 @@ def test_quickstart_predict_and_cache(call, tmp_path):
     [
         ("Starting TensorFlow", "while starting TensorFlow.", None, "Run again"),
         ("64 of 1,437", "while computing features of train: ", "stored", "Go on"),
-        ("best", "in epoch ", "config.toml. Epochs are not kept", "Run again"),
-        ("Saving", "while (testing|saving).", "config.toml", "Run again"),
+        ("best", "(in|after) epoch ", "the training up to there", "Go on"),
+        ("Saving", "while (testing|saving).", "config.toml", "Go on"),
     ],
 )
 def test_ctrl_c_leaves_a_clean_screen_and_says_how_to_go_on(tmp_path, shown, stage, kept, again):
@@ -134,13 +134,14 @@ def test_ctrl_c_leaves_a_clean_screen_and_says_how_to_go_on(tmp_path, shown, sta
     message = " ".join(rows[begin:])
     assert re.match(f"Interrupted {stage}", message)
     assert (kept or "Nothing was kept yet.") in message
-    assert rows[-1].startswith(f"{again}: python -m tlkit run quickstart")
+    command = "resume runs/" if kept else "run quickstart"
+    assert f"{again}: python -m tlkit {command}" in message
     # No bar is left, and the epochs so far are there once.
     assert not any(row.startswith(("Epoch 1", "Features of train  ")) for row in rows)
     assert sum(row.split()[0].startswith("1/") for row in rows) == (shown in ("best", "Saving"))
     folders = list((tmp_path / "runs").iterdir()) if (tmp_path / "runs").exists() else []
-    assert [[item.name for item in folder.iterdir()] for folder in folders] == (
-        [["config.toml"]] * (kept is not None)
+    assert [sorted(item.name for item in folder.iterdir()) for folder in folders] == (
+        [[".checkpoint", "config.toml"]] * (kept is not None)
     )
 
 
@@ -213,7 +214,7 @@ def test_an_interrupt_exits_130_and_says_what_was_kept(tmp_path):
         pytest.fail("five interrupts did not end the run")
     assert process.returncode == 130, err
     assert "Kept: the features that are stored; runs/" in err
-    assert "Run again: python -m tlkit run quickstart --set workflow.epochs=100000" in err
+    assert "Go on: python -m tlkit resume runs/" in err
     assert err.count("Interrupted") == 1
     assert "Traceback" not in err
     (folder,) = (tmp_path / "runs").iterdir()

@@ -95,7 +95,34 @@ def test_test_time_augmentation_is_a_table(registry, write):
     [
         ("dataset = 3", "Wrong value for 'dataset'"),
         ("", "The table [dataset] is missing"),
+        ("dataset = 3", "received 3. Allowed: a table."),
         ("[dataset]\npath = 'x'", "[dataset] has no name"),
+        ("[dataset]\nname = 3", "Wrong value for 'dataset.name': received 3. Allowed: str."),
+        (
+            "reporters = [1]\n[dataset]\nname = 'digits'",
+            "Wrong value for 'reporters': received [1]. Allowed: a list of names, or of tables",
+        ),
+        (
+            "[dataset]\nname = 'digits'\n[compare]\nheads = [{k = 5}]",
+            "The table [compare.heads] has no name",
+        ),
+        (
+            "[dataset]\nname = 'digits'\n[compare]\nfew_shot = ['few']",
+            "'compare.few_shot': received ['few']. Allowed: list of int or 'all'. Numbers of",
+        ),
+        (
+            "[dataset]\nname = 'digits'\n[run]\nfew_shot = 'all'",
+            "'run.few_shot': received 'all'. Allowed: int. Train on so many images of each class "
+            "only; 0 for all.",
+        ),
+        (
+            "[dataset]\nname = 'digits'\n[run]\nvalidation = 'tset'",
+            "'run.validation': received 'tset'. Allowed: float or 'test'. Share of the training",
+        ),
+        (
+            "[dataset]\nname = 'digits'\n[run]\nsave = 'pb'",
+            "'run.save': received 'pb'. Allowed: list of 'keras' or 'h5'. Formats",
+        ),
         ("[dataset]\nname = 'digits'\n[run]\nsede = 1", "Did you mean 'seed'?"),
         ("[dataset]\nname = 'digits'\n[run]\nseed = '1'", "Wrong value for 'run.seed'"),
         ("[dataset]\nname = 'digits'\n[run]\nname = '/'", "Run name '/'"),
@@ -144,6 +171,28 @@ def test_another_plugin_by_set_drops_keys_that_are_not_its_own_and_says_so(regis
     trainer = config.build_trainer("cifar10", ["backbone.name=resnet50_v2"], registry=registry)
     assert trainer.backbone.image_size == 96
     assert trainer.notes == []
+
+
+@pytest.mark.parametrize(
+    ("overrides", "name"),
+    [
+        (["dataset.path=x.npz"], "cifar10"),
+        (["dataset.name=cifar10"], "cifar10"),
+        (["backbone.name=resnet50_v2"], "cifar10"),
+        (["dataset.name=digits"], "digits"),
+        (["dataset.name=digits", "run.name=mine"], "mine"),
+        (["run . name=cifar10", "dataset.name=digits"], "cifar10"),
+    ],
+)
+def test_a_recipe_on_another_data_set_is_called_after_it(registry, overrides, name):
+    assert config.build_trainer("cifar10", overrides, registry=registry).name == name
+    assert config.read_config("cifar10", overrides).run.name == name
+
+
+def test_the_name_of_a_file_stays(registry, write):
+    path = write("[run]\nname = 'mine'\n[dataset]\nname = 'cifar10'")
+    trainer = config.build_trainer(path, ["dataset.name=digits"], registry=registry)
+    assert trainer.name == "mine"
 
 
 def test_keys_set_by_hand_are_never_dropped(registry):

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tlkit import DataError, EncodedPictures, PictureFiles, images, list_pictures, read_picture
+from tlkit.errors import PictureError
 from tlkit.images import without_warnings
 from tlkit.threads import map_in_threads
 
@@ -177,5 +178,29 @@ def test_encoded_pictures_are_those_of_the_files(tmp_path):
     broken = EncodedPictures([b"", b"text"], ["a", "b"], "Mend it.")
     with pytest.raises(DataError, match=r"picture a: it is empty\. Mend it\."):
         broken[0]
-    with pytest.raises(DataError, match="picture b: it is no picture"):
+    with pytest.raises(
+        DataError, match=r"picture b: it has no format that Pillow reads\. Mend it\."
+    ):
         broken[1:][0]
+
+
+def test_an_error_has_its_reason_apart_from_the_name(tmp_path, monkeypatch):
+    (tmp_path / "a.png").write_text("text")
+    for read, name in (
+        (lambda: read_picture(tmp_path / "a.png"), str(tmp_path / "a.png")),
+        (lambda: EncodedPictures([b"text"], ["a"], "Mend it.")[0], "a"),
+    ):
+        with pytest.raises(PictureError) as caught:
+            read()
+        assert caught.value.reason == "it has no format that Pillow reads"
+        assert str(caught.value).startswith(f"Cannot read the picture {name}: it has no format")
+        assert name not in caught.value.reason.split()
+    with pytest.raises(PictureError, match=r"missing\.png: No such file or directory"):
+        PictureFiles([tmp_path / "missing.png"]).fingerprint()
+    Image.new("RGB", (20, 10)).save(tmp_path / "b.png")
+    monkeypatch.setattr(images, "MAX_PIXELS", 100)
+    with pytest.raises(PictureError) as caught:
+        read_picture((tmp_path / "b.png").read_bytes(), "b")
+    assert str(caught.value) == (
+        "Cannot read the picture b: it has 20 x 10 pixels; allowed are 100 in all"
+    )

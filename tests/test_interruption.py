@@ -24,7 +24,7 @@ def begun(folder):
 def test_before_anything_is_there_nothing_is_kept():
     watch = Watch("tlkit run x")
     watch.on_stage("start")
-    assert watch.message() == (
+    assert str(watch.interrupted()) == (
         "Interrupted while starting TensorFlow.\nNothing was kept yet.\nRun again: tlkit run x"
     )
 
@@ -33,27 +33,33 @@ def test_an_extraction_says_how_many_rows_the_next_run_goes_on_after(tmp_path):
     (tmp_path / "config.toml").touch()
     watch = begun(tmp_path)
     watch.on_extract_progress("train", 0, 1437, 0.0)
-    assert "the features that are stored" not in watch.message()
+    assert "the features that are stored" not in str(watch.interrupted())
     watch.on_extract_progress("train", 1024, 1437, 2.0)
-    assert watch.message() == (
+    assert str(watch.interrupted()) == (
         "Interrupted while computing features of train: about 1,024 of 1,437 images are stored, "
         "and the next run goes on after them.\nKept: the features that are stored; "
-        f"{tmp_path} with config.toml.\nGo on: tlkit run x"
+        f"{tmp_path} with config.toml.\nGo on: tlkit resume {tmp_path}"
     )
 
 
-def test_a_training_keeps_no_epochs(tmp_path):
+def test_a_training_keeps_the_epochs_that_are_over(tmp_path):
     (tmp_path / "config.toml").touch()
     watch = begun(tmp_path)
     watch.on_extract_progress("train", 8, 8, 1.0)
     watch.on_phase_begin(PHASE)
-    watch.on_epoch_progress(PHASE, 23, 500, 1000, 1.0)
-    first, kept, again = watch.message().splitlines()
-    assert first == "Interrupted in epoch 23 of 60, phase frozen."
-    assert kept.endswith("with config.toml. Epochs are not kept: training begins anew.")
-    assert again == "Run again: tlkit run x"
+    watch.on_epoch_progress(PHASE, 1, 500, 1000, 1.0)
+    assert "the training" not in str(watch.interrupted())
+    watch.on_epoch_end(PHASE, 1, {}, 1.0)
+    watch.on_epoch_progress(PHASE, 2, 500, 1000, 1.0)
+    first, kept, again = str(watch.interrupted()).splitlines()
+    assert first == "Interrupted in epoch 2 of 60, phase frozen."
+    assert kept == (
+        "Kept: the features that are stored; the training up to there; "
+        f"{tmp_path} with config.toml."
+    )
+    assert again == f"Go on: tlkit resume {tmp_path}"
     watch.on_phase_end(PhaseResult(PHASE, {}, 1.0))
-    assert watch.message().startswith("Interrupted after phase frozen.")
+    assert str(watch.interrupted()).startswith("Interrupted after phase frozen.")
 
 
 def test_what_is_in_the_folder_is_listed(tmp_path):
@@ -61,14 +67,14 @@ def test_what_is_in_the_folder_is_listed(tmp_path):
         (tmp_path / name).touch()
     watch = begun(tmp_path)
     watch.on_stage("saving")
-    assert f"{tmp_path} with config.toml, model.keras." in watch.message()
+    assert f"{tmp_path} with config.toml, model.keras." in str(watch.interrupted())
     for number in range(10):
         (tmp_path / f"x{number}").touch()
-    assert "x3 and 6 more." in watch.message()
+    assert "x3 and 6 more." in str(watch.interrupted())
 
 
 def test_a_run_that_is_not_saved_has_no_folder():
-    assert "Nothing was kept yet." in begun(None).message()
+    assert "Nothing was kept yet." in str(begun(None).interrupted())
 
 
 def press_ctrl_c():

@@ -102,7 +102,7 @@ def test_an_error_names_every_picture_whose_header_cannot_be_read(broken_files):
     assert "empty.jpg: " in text
     assert "it is empty" in text
     assert "text.jpg: " in text
-    assert "no picture" in text
+    assert "text.jpg: it has no format that Pillow reads" in text
     assert "missing.jpg: " in text
     assert "[dataset] broken = 'skip'" in text
     assert "short.jpg" not in text, "only decoding finds it"

@@ -40,7 +40,7 @@ def test_a_damaged_run_is_named(folder, name, content):
 
 def test_an_unfinished_run_says_how_to_start_it_again(folder):
     (folder / "run.json").unlink()
-    with pytest.raises(RunFolderError, match=r"did not finish.*tlkit run .*config\.toml"):
+    with pytest.raises(RunFolderError, match=r"did not finish.*Go on: tlkit resume .*"):
         load_run(folder)
     with pytest.raises(RunFolderError, match="is no run folder"):
         load_run(folder.parent)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, ParamSpec, TextIO
 import typer
 
 from tlkit.errors import TlkitError
-from tlkit.interruption import exit_on_next_interrupt
+from tlkit.interruption import Interrupted, exit_on_next_interrupt
 from tlkit.screen import say
 
 if TYPE_CHECKING:
@@ -104,7 +104,12 @@ def _error(err: BaseException, message: str, code: int, as_json: bool) -> Docume
         return None
     from tlkit.documents import Error
 
-    return Error(type=type(err).__name__, message=message, exit_code=code)
+    return Error(
+        type=type(err).__name__,
+        message=message,
+        exit_code=code,
+        next_command=err.command if isinstance(err, Interrupted) else None,
+    )
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ from tlkit import __version__
 from tlkit.answering import JsonOption, answers, call
 from tlkit.errors import ConfigError
 from tlkit.interruption import Interrupted, Watch, command_line
-from tlkit.screen import GO_ON, say, show_groups, show_table
+from tlkit.screen import say, show_groups, show_table
 
 if TYPE_CHECKING:
     from tlkit import documents
@@ -163,8 +163,7 @@ def bench(
         )
     except KeyboardInterrupt:
         raise Interrupted(
-            f"Interrupted.\nKept: what was measured, in {output}.\n"
-            f"{GO_ON}{command_line(context.obj)}"
+            f"Interrupted.\nKept: what was measured, in {output}.", command_line(context.obj)
         ) from None
     return Bench.model_validate({**found, **found["summary"], "folder": output, "images": images})
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 import tomllib
+import typing
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.fields import FieldInfo
 
 from tlkit.augmentation import Augmentation
 from tlkit.backbone import Backbone
@@ -17,7 +19,7 @@ from tlkit.dataset import DatasetSource
 from tlkit.errors import ConfigError, did_you_mean
 from tlkit.features import FeatureStore
 from tlkit.head import Head
-from tlkit.options import accepts
+from tlkit.options import accepts, describe_type
 from tlkit.registry import Registry
 from tlkit.reporter import Reporter
 from tlkit.test_time_augmentation import TestTimeAugmentation
@@ -87,7 +89,7 @@ class Table(BaseModel):
 
     model_config = ConfigDict(extra="allow", strict=True)
 
-    name: str
+    name: str = Field(description="Registered name of a plugin.")
 
 
 class CompareTable(BaseModel):
@@ -156,7 +158,7 @@ def read(source: str) -> tuple[dict[str, Any], str]:
         ConfigError: If it is missing or no TOML.
     """
     path = Path(source).expanduser()
-    if path.suffix == ".toml" or "/" in source or "\\" in source:
+    if _is_path(source):
         try:
             text, where = path.read_text(encoding="utf-8"), str(path)
         except (OSError, UnicodeDecodeError, ValueError) as err:
@@ -168,6 +170,10 @@ def read(source: str) -> tuple[dict[str, Any], str]:
         return tomllib.loads(text), where
     except (tomllib.TOMLDecodeError, RecursionError) as err:
         raise ConfigError(f"{where} is no valid TOML: {err}.") from err
+
+
+def _is_path(source: str) -> bool:
+    return Path(source).suffix == ".toml" or "/" in source or "\\" in source
 
 
 def override(tables: dict[str, Any], assignment: str) -> None:
@@ -222,11 +228,7 @@ def build_trainer(
         ConfigError: If the config is not valid; the error names the file and the key.
         UnknownPluginError: If a plugin is not registered.
     """
-    tables, where = read(source)
-    _lengthen(tables)
-    original = copy.deepcopy(tables)
-    for assignment in overrides:
-        override(tables, assignment)
+    original, tables, where = _read_and_override(source, overrides)
     registry = registry if registry is not None else Registry()
     notes = _drop_keys_of_old_plugins(original, tables, registry)
     if overrides:
@@ -283,11 +285,35 @@ def read_config(source: str, overrides: Sequence[str] = ()) -> Config:
     Raises:
         ConfigError: If the config is not valid; the error names the file and the key.
     """
+    _, tables, where = _read_and_override(source, overrides)
+    return _validate(tables, where)
+
+
+def _read_and_override(
+    source: str, overrides: Sequence[str]
+) -> tuple[dict[str, Any], dict[str, Any], str]:
+    """Return the tables as they stand in the file, those after the overrides, and their name."""
     tables, where = read(source)
     _lengthen(tables)
+    original = copy.deepcopy(tables)
     for assignment in overrides:
         override(tables, assignment)
-    return _validate(tables, where)
+    if not _is_path(source):
+        _name_after_dataset(original, tables, overrides)
+    return original, tables, where
+
+
+def _name_after_dataset(
+    original: Mapping[str, Any], tables: Mapping[str, Any], overrides: Sequence[str]
+) -> None:
+    """Where ``--set`` names another data set than a recipe's, call the run after that one."""
+    run, before, after = tables.get("run"), original.get("dataset"), tables.get("dataset")
+    keys = ["".join(item.partition("=")[0].split()) for item in overrides]
+    if "run.name" in keys or not all(isinstance(item, dict) for item in (run, before, after)):
+        return
+    name = cast(dict[str, Any], after).get("name")
+    if isinstance(name, str) and name != cast(dict[str, Any], before).get("name"):
+        cast(dict[str, Any], run)["name"] = name
 
 
 def _drop_keys_of_old_plugins(
@@ -339,27 +365,62 @@ def _validate(tables: Mapping[str, Any], where: str) -> Config:
     except ValidationError as err:
         problem = err.errors()[0]
         location = [str(part) for part in problem["loc"]]
-        raise ConfigError(f"{_explain(problem, location)}\n(received: {where})") from err
+        raise ConfigError(
+            f"{_explain(problem['type'], location, tables)}\n(received: {where})"
+        ) from err
 
 
-def _explain(problem: Any, location: list[str]) -> str:
-    parent, key = location[:-1], location[-1]
-    closed: dict[str, type[BaseModel]] = {
-        "run": RunTable,
-        "features": FeaturesTable,
-        "test_time_augmentation": TestTimeAugmentationTable,
-        "compare": CompareTable,
-    }
-    model = closed.get(parent[0], Config) if parent else Config
-    fields = model.model_fields
-    if problem["type"] == "extra_forbidden":
+def _explain(problem: str, location: list[str], tables: Mapping[str, Any]) -> str:
+    names, value, field = _find(location, tables)
+    if problem == "extra_forbidden":
+        parent, key = location[:-1], location[-1]
+        model = _model(Config.model_fields[parent[0]].annotation) if parent else Config
+        allowed = (model or Config).model_fields
         kind = f"key '{key}' in [{parent[0]}]" if parent else f"table [{key}]"
-        return f"Unknown {kind}.{did_you_mean(key, fields)}\nAllowed: {', '.join(fields)}."
-    if problem["type"] == "missing":
-        if key == "name":
-            return f"The table [{parent[0]}] has no name: say which plugin it means."
+        return f"Unknown {kind}.{did_you_mean(key, allowed)}\nAllowed: {', '.join(allowed)}."
+    if problem == "missing" and location[-1] == "name":
+        table = ".".join(names).removesuffix(".name")
+        return f"The table [{table}] has no name: say which plugin it means."
+    if problem == "missing":
+        key = location[-1]
         return f"The table [{key}] is missing: say which {key} to use, such as\n[{key}]\nname = ..."
+    assert field is not None
     return (
-        f"Wrong value for '{'.'.join(location)}': received {problem['input']!r}; "
-        f"{problem['msg'][0].lower()}{problem['msg'][1:]}."
+        f"Wrong value for '{'.'.join(names)}': received {value!r}. "
+        f"Allowed: {_allowed(field.annotation)}. {field.description or ''}".rstrip()
     )
+
+
+def _find(
+    location: Sequence[str], tables: Mapping[str, Any]
+) -> tuple[list[str], Any, FieldInfo | None]:
+    """Return the names that lead to a field of the config, its value as received, and the field.
+
+    What follows in a location is of pydantic's making: the place in a list, the type in a union.
+    """
+    model: type[BaseModel] | None = Config
+    names: list[str] = []
+    value: Any = tables
+    field = None
+    for part in location:
+        if model is None or part not in model.model_fields or not isinstance(value, Mapping):
+            break
+        names.append(part)
+        field = model.model_fields[part]
+        value = value.get(part)
+        model = _model(field.annotation)
+    return names, value, field
+
+
+def _model(annotation: Any) -> type[BaseModel] | None:
+    """Return the model of a table."""
+    is_model = isinstance(annotation, type) and issubclass(annotation, BaseModel)
+    return annotation if is_model else None
+
+
+def _allowed(annotation: Any) -> str:
+    if _model(annotation) is not None:
+        return "a table"
+    if typing.get_origin(annotation) is list and _model(typing.get_args(annotation)[0]):
+        return "a list of names, or of tables with a name and options"
+    return describe_type(annotation)

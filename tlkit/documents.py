@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
 
-from tlkit.errors import ConfigError, did_you_mean
+from tlkit.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
     from tlkit.records import RunResult
@@ -89,10 +89,16 @@ def json_schemas(name: str | None = None) -> dict[str, dict[str, Any]]:
     if name is None:
         return {key: kind.json_schema() for key, kind in found.items()}
     if name not in found:
-        raise ConfigError(
-            f"Unknown schema '{name}'.{did_you_mean(name, found)}\nAvailable: {', '.join(found)}."
-        )
+        by_kind = {_kind(key): key for key in found}
+        like = nearest(_kind(name), by_kind)
+        hint = "" if like is None else f" Did you mean '{by_kind[like]}'?"
+        raise ConfigError(f"Unknown schema '{name}'.{hint}\nAvailable: {', '.join(found)}.")
     return {name: found[name].json_schema()}
+
+
+def _kind(name: str) -> str:
+    """Return a document's name without what all have in common, and without the version."""
+    return name.removeprefix("tlkit.").partition("/")[0]
 
 
 def _by_id(kind: type[Document]) -> str:
@@ -107,6 +113,11 @@ class Error(Document):
     type: str = Field(description="The class of the error, such as ConfigError.")
     message: str = Field(description="What was received, what is allowed, what to do.")
     exit_code: int = Field(description="1 failed, 2 bad input, 130 interrupted.")
+    next_command: str | None = Field(
+        default=None,
+        description="After an interrupt: what to give to a shell to go on, or to run it again; "
+        "null otherwise, and where nothing is to be said.",
+    )
 
 
 class ClassFigures(Part):

@@ -36,6 +36,24 @@ class DataError(TlkitError):
     """A dataset or picture that is missing, unreadable or inconsistent."""
 
 
+class PictureError(DataError):
+    """A picture that cannot be read.
+
+    Attributes:
+        reason: Why, without the picture's name, for where the name stands beside it.
+    """
+
+    def __init__(self, message: str, reason: str) -> None:
+        """Keep both.
+
+        Args:
+            message: The whole message, the picture's name included.
+            reason: Why it cannot be read.
+        """
+        super().__init__(message)
+        self.reason = reason
+
+
 class EngineError(TlkitError):
     """An engine that is not installed, or does not give the backbone's features."""
 
@@ -60,5 +78,11 @@ class TrainingError(TlkitError):
 
 def did_you_mean(received: str, allowed: Iterable[str]) -> str:
     """Return ``" Did you mean 'x'?"`` for the nearest allowed name, or an empty string."""
-    nearest = difflib.get_close_matches(received, list(allowed), n=1, cutoff=0.6)
-    return f" Did you mean '{nearest[0]}'?" if nearest else ""
+    found = nearest(received, allowed)
+    return "" if found is None else f" Did you mean '{found}'?"
+
+
+def nearest(received: str, allowed: Iterable[str]) -> str | None:
+    """Return the allowed name that is most like the received one, or None if none is like it."""
+    found = difflib.get_close_matches(received, list(allowed), n=1, cutoff=0.6)
+    return found[0] if found else None

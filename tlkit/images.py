@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, overload
 
-from tlkit.errors import DataError
+from tlkit.errors import DataError, PictureError
 from tlkit.records import UInt8Array
 from tlkit.threads import map_in_threads
 
@@ -34,7 +34,8 @@ def read_picture(source: Path | str | bytes, name: str | None = None) -> UInt8Ar
         uint8 array (height, width, 3), values 0 to 255.
 
     Raises:
-        DataError: If the file is missing, is no picture, is cut short, or has over ``MAX_PIXELS``.
+        PictureError: If the file is missing, is no picture, is cut short, or has over
+            ``MAX_PIXELS``.
     """
     import numpy as np
     from PIL import ImageOps
@@ -66,7 +67,7 @@ def open_picture(source: Path | str | bytes, name: str | None = None) -> Iterato
     """Yield the ``PIL.Image`` of a picture whose header was read and whose pixels were not.
 
     Raises:
-        DataError: If it is no picture, or has over ``MAX_PIXELS``.
+        PictureError: If it is no picture, or has over ``MAX_PIXELS``.
     """
     from PIL import Image
 
@@ -77,10 +78,8 @@ def open_picture(source: Path | str | bytes, name: str | None = None) -> Iterato
     with picture:
         width, height = picture.size
         if width * height > MAX_PIXELS:
-            raise DataError(
-                f"{_name(source, name)} is {width} x {height} pixels; allowed are "
-                f"{MAX_PIXELS:,} in all."
-            )
+            reason = f"it has {width} x {height} pixels; allowed are {MAX_PIXELS:,} in all"
+            raise _error(source, name, reason)
         yield picture
 
 
@@ -90,15 +89,19 @@ def _name(source: Path | str | bytes, name: str | None) -> str:
     return f"of {len(source):,} bytes" if isinstance(source, bytes) else str(source)
 
 
-def _unreadable(source: Path | str | bytes, name: str | None, err: Exception) -> DataError:
+def _error(source: Path | str | bytes, name: str | None, reason: str) -> PictureError:
+    return PictureError(f"Cannot read the picture {_name(source, name)}: {reason}", reason)
+
+
+def _unreadable(source: Path | str | bytes, name: str | None, err: Exception) -> PictureError:
     from PIL import UnidentifiedImageError
 
     if isinstance(err, UnidentifiedImageError):
         size = len(source) if isinstance(source, bytes) else Path(source).stat().st_size
-        reason = "it is empty" if size == 0 else "it is no picture of a kind that Pillow reads"
+        reason = "it is empty" if size == 0 else "it has no format that Pillow reads"
     else:
         reason = getattr(err, "strerror", None) or str(err) or type(err).__name__
-    return DataError(f"Cannot read the picture {_name(source, name)}: {reason}")
+    return _error(source, name, reason)
 
 
 def _to_rgb(picture: Any) -> Any:
@@ -213,10 +216,10 @@ class EncodedPictures(Sequence[UInt8Array]):
         name = None if self._names is None else self._names[index]
         try:
             return read_picture(self.sources[index], name)
-        except DataError as err:
+        except PictureError as err:
             if not self._hint:
                 raise
-            raise DataError(f"{str(err).rstrip('.')}. {self._hint}") from err
+            raise PictureError(f"{str(err).rstrip('.')}. {self._hint}", err.reason) from err
 
     def __iter__(self) -> Iterator[UInt8Array]:
         return (self[index] for index in range(len(self)))
@@ -230,7 +233,7 @@ class EncodedPictures(Sequence[UInt8Array]):
         """Return the SHA-256 of the encoded pictures, in order.
 
         Raises:
-            DataError: If a file cannot be read.
+            PictureError: If a file cannot be read.
         """
         digest = hashlib.sha256()
         for index in range(len(self)):
@@ -243,7 +246,7 @@ class EncodedPictures(Sequence[UInt8Array]):
         """Return the SHA-256 of each encoded picture: equal ones are copies of one file.
 
         Raises:
-            DataError: If a file cannot be read.
+            PictureError: If a file cannot be read.
         """
         return map_in_threads(self._digest, len(self))
 
@@ -257,7 +260,7 @@ class EncodedPictures(Sequence[UInt8Array]):
         try:
             return Path(source).read_bytes()
         except OSError as err:
-            raise DataError(f"Cannot read the picture {source}: {err.strerror}") from err
+            raise _unreadable(source, None, err) from err
 
 
 class PictureFiles(EncodedPictures):

@@ -26,7 +26,22 @@ _MOST_FILES = 6
 
 
 class Interrupted(KeyboardInterrupt):
-    """An interrupt that says in its text what was kept and how to go on."""
+    """An interrupt that says in its text what was kept and how to go on.
+
+    Attributes:
+        command: What goes on, as a shell takes it.
+    """
+
+    def __init__(self, text: str, command: str, begins: str = GO_ON) -> None:
+        """Put the text and the command together.
+
+        Args:
+            text: Where it was, and what was kept.
+            command: What goes on, as a shell takes it.
+            begins: How the line of the command begins.
+        """
+        super().__init__(f"{text}\n{begins}{command}")
+        self.command = command
 
 
 class Watch(Reporter):
@@ -67,25 +82,20 @@ class Watch(Reporter):
         if self._before is not None:
             signal.signal(signal.SIGINT, self._before)
         if kind is not None and issubclass(kind, KeyboardInterrupt):
-            raise Interrupted(self.message()) from None
+            raise self.interrupted() from None
 
-    def message(self) -> str:
-        """Return where the run is, what is kept of it so far, and how to go on."""
+    def interrupted(self) -> Interrupted:
+        """Return an error: where the run is, what is kept of it so far, and how to go on."""
         kept = ["the features that are stored"] if self._features else []
         if self._epochs:
             kept.append("the training up to there")
-        again = f"{RUN_AGAIN}{self._command}"
+        command, begins = self._command, RUN_AGAIN
         if self._folder is not None:
             kept.append(f"{self._folder} with {_files(self._folder)}")
-            again = f"{GO_ON}tlkit resume {shlex.quote(str(self._folder))}"
+            command, begins = command_line(["resume", str(self._folder)]), GO_ON
         where = f" {self._doing}" if self._doing else ""
-        return "\n".join(
-            [
-                f"Interrupted{where}.",
-                f"Kept: {'; '.join(kept)}." if kept else "Nothing was kept yet.",
-                again,
-            ]
-        )
+        said = f"Kept: {'; '.join(kept)}." if kept else "Nothing was kept yet."
+        return Interrupted(f"Interrupted{where}.\n{said}", command, begins)
 
     def on_stage(self, stage: str, **kwargs: Any) -> None:
         """Note what the run is at."""

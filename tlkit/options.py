@@ -76,11 +76,11 @@ def validate_options(
         if problem["type"] == "missing":
             raise ConfigError(
                 f"Missing key '{key}' for {plugin.kind} '{plugin.name}': "
-                f"{_describe(hints.get(key))}.\n(received: {where})"
+                f"{describe_type(hints.get(key))}.\n(received: {where})"
             ) from err
         raise ConfigError(
             f"Wrong value for key '{key}' of {plugin.kind} '{plugin.name}': received "
-            f"{options.get(key)!r}; allowed: {_describe(hints.get(key))}.\n(received: {where})"
+            f"{options.get(key)!r}; allowed: {describe_type(hints.get(key))}.\n(received: {where})"
         ) from err
     return {key: getattr(checked, key) for key in options}
 
@@ -106,9 +106,12 @@ def _takes_any_keyword(plugin: type[Plugin]) -> bool:
     return any(item.kind is inspect.Parameter.VAR_KEYWORD for item in parameters)
 
 
-def _describe(hint: Any) -> str:
+def describe_type(hint: Any) -> str:
+    """Return a type hint in words: what a key takes, such as ``"int or 'all'"``."""
     if typing.get_origin(hint) is typing.Literal:
         return " or ".join(repr(value) for value in typing.get_args(hint))
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        return " or ".join(_describe(part) for part in typing.get_args(hint))
+        return " or ".join(describe_type(part) for part in typing.get_args(hint))
+    if typing.get_origin(hint) is list:
+        return f"list of {describe_type(typing.get_args(hint)[0])}"
     return hint.__name__ if type(hint) is type else str(hint).replace("typing.", "")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from tlkit.errors import ConfigError, DataError
+from tlkit.errors import ConfigError, DataError, PictureError
 from tlkit.images import open_picture, read_picture, without_warnings
 from tlkit.records import PictureNote
 from tlkit.text import printable
@@ -111,7 +111,8 @@ def inspect_picture(
         if decode:
             read_picture(source, name)
     except Exception as err:  # Pillow's parsers raise many kinds of error on broken files
-        return PictureNote(name, (BROKEN,), (_reason(str(err), name) or type(err).__name__,))
+        reason = err.reason if isinstance(err, PictureError) else str(err)
+        return PictureNote(name, (BROKEN,), (reason or type(err).__name__,))
     if not unusual:
         return None
     return PictureNote(name, tuple(unusual), tuple(unusual.values()))
@@ -136,10 +137,6 @@ def summarize_pictures(notes: Sequence[PictureNote]) -> list[str]:
             f"pictures.csv."
         )
     return lines
-
-
-def _reason(message: str, name: str) -> str:
-    return message.removeprefix("Cannot read the picture ").removeprefix(name).lstrip(": ")
 
 
 def _describe(picture: Any) -> dict[str, str]:

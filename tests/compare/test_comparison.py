@@ -352,14 +352,28 @@ def test_runs_of_other_test_images_are_refused(make_run, monkeypatch):
     def fewer(data):
         return dataclasses.replace(data, test=Split(*make_images(21, 2)))
 
-    def other_classes(data):
+    def other_order(data):
         return dataclasses.replace(data, class_names=("red", "blue", "green"))
+
+    def other_names(data):
+        return dataclasses.replace(data, class_names=("red", "cat", "dog"))
+
+    def more_classes(data):
+        return dataclasses.replace(data, class_names=("red", "green", "blue", "cat"))
 
     for edit, message in (
         (other_pixels, "their test images differ"),
         (other_labels, "the labels of 2 of 30 test images differ"),
         (fewer, "30 and 21 test images"),
-        (other_classes, "their classes differ"),
+        (
+            other_order,
+            r"their classes differ: in another order, label 1 is green and blue\.",
+        ),
+        (
+            other_names,
+            r"their classes differ: only the first has green, blue, only the second cat, dog\.",
+        ),
+        (more_classes, "their classes differ: there are 3 and 4\\."),
     ):
         change(edit)
         with pytest.raises(RunFolderError, match=message):

@@ -16,7 +16,6 @@ from tlkit.config import recipes
 from tlkit.documents import ComparisonDocument
 from tlkit.errors import ConfigError
 from tlkit.interruption import Interrupted
-from tlkit.screen import GO_ON
 from tlkit.text import printable
 
 PIPED_WIDTH = 200
@@ -97,7 +96,8 @@ def _grid(
         cells = "1 cell" if finished == 1 else f"{finished} cells"
         raise Interrupted(
             f"Interrupted after {cells}.\nKept: these in {output}, and the features that are "
-            f"stored.\n{GO_ON}{command}"
+            f"stored.",
+            command,
         ) from None
 
 

@@ -14,8 +14,10 @@ from tlkit.compare.records import Figures
 from tlkit.errors import RunFolderError
 from tlkit.records import RunResult
 from tlkit.run_folder import MODEL, RUN, load_run
+from tlkit.text import printable
 
 CELL = "cell.json"
+_MOST_NAMES = 3
 _NO_SETTINGS = ("run.name", "run.test_images")
 
 
@@ -109,10 +111,7 @@ def differing_settings(
 
 def _not_the_same_test(first: RunResult, second: RunResult) -> str:
     if first.info.class_names != second.info.class_names:
-        return (
-            f"their classes differ ({len(first.info.class_names)} and "
-            f"{len(second.info.class_names)}, or other names, or another order)"
-        )
+        return f"their classes differ: {_differing_names(first, second)}"
     counts = len(first.test.labels), len(second.test.labels)
     if counts[0] != counts[1]:
         return f"they have {counts[0]} and {counts[1]} test images"
@@ -123,6 +122,24 @@ def _not_the_same_test(first: RunResult, second: RunResult) -> str:
         count = int((first.test.labels != second.test.labels).sum())
         return f"the labels of {count} of {counts[0]} test images differ"
     return ""
+
+
+def _differing_names(first: RunResult, second: RunResult) -> str:
+    names = first.info.class_names, second.info.class_names
+    if len(names[0]) != len(names[1]):
+        return f"there are {len(names[0])} and {len(names[1])}"
+    if sorted(names[0]) == sorted(names[1]):
+        label = next(i for i, (a, b) in enumerate(zip(*names, strict=True)) if a != b)
+        first_name, second_name = (_listed(item[label : label + 1]) for item in names)
+        return f"in another order, label {label} is {first_name} and {second_name}"
+    own = [[name for name in a if name not in b] for a, b in (names, names[::-1])]
+    return f"only the first has {_listed(own[0])}, only the second {_listed(own[1])}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(printable(name, 40) for name in names[:_MOST_NAMES])
+    more = len(names) - _MOST_NAMES
+    return f"{shown} and {more} more" if more > 0 else shown
 
 
 def _validation_accuracy(result: RunResult) -> float | None:

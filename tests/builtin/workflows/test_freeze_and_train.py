@@ -1,6 +1,7 @@
 import pytest
 
-from tlkit import ConfigError
+from tests.tiny import Colours, TinyBackbone
+from tlkit import ConfigError, Registry, Trainer
 from tlkit.builtin.heads.dense import Dense
 from tlkit.builtin.heads.logistic import Logistic
 from tlkit.builtin.workflows.freeze_and_train import FreezeAndTrain
@@ -26,6 +27,8 @@ from tlkit.builtin.workflows.freeze_and_train import FreezeAndTrain
         ({"cutmix": -1.0}, "cutmix = -1.0"),
         ({"fine_tune_views": 2}, "fine_tune_views = 2 needs frozen blocks and unmixed images"),
         ({"fine_tune_views": 2, "unfreeze": 3, "mixup": 0.1}, "needs frozen blocks"),
+        ({"unfreeze_every": -1}, "unfreeze_every = -1"),
+        ({"fine_tune_early_stopping": -1}, "fine_tune_early_stopping = -1"),
         ({"layer_decay": 0.0}, "layer_decay = 0.0 is not allowed: above 0, up to 1"),
     ],
 )
@@ -86,3 +89,28 @@ def test_the_optimizer_has_what_the_keys_say():
     plain = FreezeAndTrain(fine_tune_epochs=1)._optimizer(10)
     assert plain.global_clipnorm == 1.0
     assert not plain.use_ema
+
+
+class Short(FreezeAndTrain):
+    """A workflow of one key, which decides the others."""
+
+    name = "short"
+
+    def __init__(self, epochs: int = 1, fine_tunes: bool = False) -> None:
+        super().__init__(epochs=epochs, fine_tune_epochs=int(fine_tunes), mixup=0.1)
+
+
+def test_a_subclass_may_take_fewer_keys(tmp_path):
+    assert Short().idle_options() == ()
+    assert Short().idle_options(Logistic()) == ("epochs",)
+    assert Short(fine_tunes=True).idle_options() == ()
+    assert Short(fine_tunes=True).mixup == 0.1
+    registry = Registry(entry_points=False)
+    registry.register(Short)
+    with pytest.raises(ConfigError, match=r"Allowed keys: epochs, fine_tunes\."):
+        registry.create("workflow", "short", mixup=0.2)
+    with pytest.raises(ConfigError, match="epochs = 0 is not allowed"):
+        registry.create("workflow", "short", epochs=0)
+    result = Trainer(TinyBackbone(), "linear", Colours(), Short(2), [], runs=tmp_path).run()
+    assert result.info.config["workflow"] == {"name": "short", "epochs": 2, "fine_tunes": False}
+    assert len(result.phases[0].history["loss"]) == 2

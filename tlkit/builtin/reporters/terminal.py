@@ -109,9 +109,8 @@ class RichReporter(Reporter):
         elif self._display.usable:
             cells = self._display.cells
             self._display.draw(lambda: training.extraction(progress, cells), now=begins)
-        # Nothing at the very start: the features may be stored, which takes no time.
-        elif done and (not self._said_at or seconds - self._said_at >= SECONDS_BETWEEN_LINES):
-            self._said_at = max(seconds, 1e-9)
+        elif seconds - self._said_at >= SECONDS_BETWEEN_LINES:
+            self._said_at = seconds
             self._print([training.extraction_line(progress)])
 
     @_leaves_no_display

@@ -63,14 +63,16 @@ class TrainingViews:
 
     def extraction_end(self, progress: ExtractionProgress, stored: bool) -> Text:
         """A finished extraction."""
+        title = f"Features of {self._text.fit(progress.split, _NAME_CELLS)}"
+        if stored:
+            return Text(f"{title}: {plural(progress.total, 'image')}, stored before")
         done, seconds = progress.total - progress.resumed, progress.seconds
         state = f"{plural(done, 'image')} in {duration(seconds)}"
         if seconds > 0:
             state += f" ({rate(done / seconds)})"
         if progress.resumed:
             state += f", {progress.resumed:,} stored before"
-        title = f"Features of {self._text.fit(progress.split, _NAME_CELLS)}"
-        return Text(f"{title}: {'already stored' if stored else state}")
+        return Text(f"{title}: {state}")
 
     def phase_header(self, phase: Phase) -> Iterator[Text]:
         """What a phase trains."""

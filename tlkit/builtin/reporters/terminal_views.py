@@ -176,7 +176,7 @@ class Views:
         rows += [("Extraction", _extraction(item)) for item in result.extractions]
         stored = [split for split, state in result.feature_cache.items() if state == "stored"]
         if stored:
-            rows.append(("Features", f"already stored: {', '.join(stored)}"))
+            rows.append(("Features", f"stored before: {', '.join(stored)}"))
         if result.folder is not None:
             rows.append(("Folder", str(result.folder)))
             rows.append(("Saved", _listing(result.folder)))

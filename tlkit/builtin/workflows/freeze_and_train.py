@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from tlkit import ClosedFormHead, ConfigError, Head, Workflow
@@ -13,151 +15,132 @@ if TYPE_CHECKING:
     from tlkit import Session
 
 
+# The keys of each range, the test of a number, and the range in words.
+_RANGES: tuple[tuple[tuple[str, ...], Callable[[float], bool], str], ...] = (
+    (("epochs", "batch_size"), lambda value: 1 <= value < math.inf, "1 or more"),
+    (
+        (
+            "early_stopping",
+            "fine_tune_epochs",
+            "fine_tune_early_stopping",
+            "unfreeze",
+            "unfreeze_every",
+            "fine_tune_views",
+            "weight_decay",
+            "clip_norm",
+        ),
+        lambda value: 0 <= value < math.inf,
+        "0 or more",
+    ),
+    (("learning_rate", "fine_tune_learning_rate"), lambda value: 0 < value < math.inf, "above 0"),
+    (("warmup", "ema", "label_smoothing"), lambda value: 0 <= value < 1, "0 to below 1"),
+    (("mixup", "cutmix"), lambda value: 0 <= value <= 1, "0 to 1"),
+    (("layer_decay",), lambda value: 0 < value <= 1, "above 0, up to 1"),
+)
+
+
+@dataclass(eq=False, repr=False)
 class FreezeAndTrain(Workflow):
-    """Train the head on a frozen backbone, then optionally fine-tune the last blocks."""
+    """Train the head on a frozen backbone, then optionally fine-tune the last blocks.
+
+    The head is trained with Adam, the fine-tuning is done with AdamW.
+
+    Attributes:
+        epochs: Epochs of the frozen phase, 1 or more.
+        batch_size: Images in one step, 1 or more.
+        learning_rate: Of the frozen phase, above 0.
+        early_stopping: The frozen phase ends after so many epochs without a lower validation
+            loss, and the weights of the best epoch are put back; 0 for neither.
+        class_weight: Factors of the loss in both phases: "none", "balanced" (in inverse
+            proportion to the number of training images of the class), or a table of factors by
+            class name.
+        fine_tune_epochs: Epochs of the fine-tune phase; 0 leaves it out. The other keys below
+            are about this phase.
+        fine_tune_learning_rate: The highest learning rate, above 0.
+        fine_tune_early_stopping: As ``early_stopping``.
+        unfreeze: Blocks of the backbone to train, counted from its output, or "all".
+        unfreeze_every: Every so many epochs one more block begins to move, from the output; 0
+            for all at once.
+        layer_decay: The updates of each block are those of the block above it times this,
+            above 0 up to 1.
+        schedule: "cosine" lets the learning rate fall to 0 along half a cosine.
+        warmup: Share of the steps in which the learning rate rises from 0, 0 to below 1; with
+            "cosine" only.
+        weight_decay: Of the kernels, 0 or more, decoupled from the gradient and times the
+            learning rate.
+        clip_norm: Gradients whose norm over all weights is larger are scaled to it; 0 for
+            never.
+        ema: Momentum of the moving average of the weights, 0 up to below 1; 0 for none.
+        label_smoothing: Share of each label that is spread over all classes, 0 to below 1.
+        augment: Whether each epoch sees a new view of each image, drawn by the flip, crop and
+            colour of [features].
+        fine_tune_views: In place of new views, store so many views of each image as the frozen
+            blocks see them, so that only the unfrozen ones run in each epoch; each epoch takes
+            one of them or the image itself. For a number of blocks in ``unfreeze``, without
+            mixing.
+        mixup: Parameter of MixUp, 0 to 1; 0 for none.
+        cutmix: Parameter of CutMix, 0 to 1; 0 for none. With both, each batch takes one.
+        mixed_precision: Whether to compute in bfloat16; "auto" where the device gains from it.
+    """
 
     name: ClassVar[str] = "freeze_and_train"
 
-    def __init__(
-        self,
-        epochs: int = 5,
-        batch_size: int = 32,
-        learning_rate: float = 1e-3,
-        early_stopping: int = 0,
-        class_weight: Literal["none", "balanced"] | dict[str, float] = "none",
-        fine_tune_epochs: int = 0,
-        fine_tune_learning_rate: float = 3e-4,
-        fine_tune_early_stopping: int = 5,
-        unfreeze: int | Literal["all"] = "all",
-        unfreeze_every: int = 0,
-        layer_decay: float = 0.9,
-        schedule: Literal["cosine", "constant"] = "cosine",
-        warmup: float = 0.1,
-        weight_decay: float = 0.01,
-        clip_norm: float = 1.0,
-        ema: float = 0.0,
-        label_smoothing: float = 0.1,
-        augment: bool = True,
-        fine_tune_views: int = 0,
-        mixup: float = 0.0,
-        cutmix: float = 0.0,
-        mixed_precision: bool | Literal["auto"] = "auto",
-    ) -> None:
-        """Set the two phases: Adam for the head, AdamW for the fine-tuning.
+    epochs: int = 5
+    batch_size: int = 32
+    learning_rate: float = 1e-3
+    early_stopping: int = 0
+    class_weight: Literal["none", "balanced"] | dict[str, float] = "none"
+    fine_tune_epochs: int = 0
+    fine_tune_learning_rate: float = 3e-4
+    fine_tune_early_stopping: int = 5
+    unfreeze: int | Literal["all"] = "all"
+    unfreeze_every: int = 0
+    layer_decay: float = 0.9
+    schedule: Literal["cosine", "constant"] = "cosine"
+    warmup: float = 0.1
+    weight_decay: float = 0.01
+    clip_norm: float = 1.0
+    ema: float = 0.0
+    label_smoothing: float = 0.1
+    augment: bool = True
+    fine_tune_views: int = 0
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    mixed_precision: bool | Literal["auto"] = "auto"
 
-        Args:
-            epochs: Epochs of the frozen phase, 1 or more.
-            batch_size: Images in one step, 1 or more.
-            learning_rate: Of the frozen phase, above 0.
-            early_stopping: The frozen phase ends after so many epochs without a lower validation
-                loss, and the weights of the best epoch are put back; 0 for neither.
-            class_weight: Factors of the loss in both phases: "none", "balanced" (in inverse
-                proportion to the number of training images of the class), or a table of factors by
-                class name.
-            fine_tune_epochs: Epochs of the fine-tune phase; 0 leaves it out. The other keys below
-                are about this phase.
-            fine_tune_learning_rate: The highest learning rate, above 0.
-            fine_tune_early_stopping: As ``early_stopping``.
-            unfreeze: Blocks of the backbone to train, counted from its output, or "all".
-            unfreeze_every: Every so many epochs one more block begins to move, from the output; 0
-                for all at once.
-            layer_decay: The updates of each block are those of the block above it times this,
-                above 0 up to 1.
-            schedule: "cosine" lets the learning rate fall to 0 along half a cosine.
-            warmup: Share of the steps in which the learning rate rises from 0, 0 to below 1; with
-                "cosine" only.
-            weight_decay: Of the kernels, 0 or more, decoupled from the gradient and times the
-                learning rate.
-            clip_norm: Gradients whose norm over all weights is larger are scaled to it; 0 for
-                never.
-            ema: Momentum of the moving average of the weights, 0 up to below 1; 0 for none.
-            label_smoothing: Share of each label that is spread over all classes, 0 to below 1.
-            augment: Whether each epoch sees a new view of each image, drawn by the flip, crop and
-                colour of [features].
-            fine_tune_views: In place of new views, store so many views of each image as the frozen
-                blocks see them, so that only the unfrozen ones run in each epoch; each epoch takes
-                one of them or the image itself. For a number of blocks in ``unfreeze``, without
-                mixing.
-            mixup: Parameter of MixUp, 0 to 1; 0 for none.
-            cutmix: Parameter of CutMix, 0 to 1; 0 for none. With both, each batch takes one.
-            mixed_precision: Whether to compute in bfloat16; "auto" where the device gains from it.
+    def __post_init__(self) -> None:
+        """Check the numbers.
 
         Raises:
-            ConfigError: If a number is out of range.
+            ConfigError: If one is out of range.
         """
-        for key, value, least in (
-            ("epochs", epochs, 1),
-            ("batch_size", batch_size, 1),
-            ("early_stopping", early_stopping, 0),
-            ("fine_tune_epochs", fine_tune_epochs, 0),
-            ("fine_tune_early_stopping", fine_tune_early_stopping, 0),
-            ("unfreeze", 0 if unfreeze == "all" else unfreeze, 0),
-            ("unfreeze_every", unfreeze_every, 0),
-            ("fine_tune_views", fine_tune_views, 0),
-            ("weight_decay", weight_decay, 0),
-            ("clip_norm", clip_norm, 0),
-        ):
-            if not least <= value < math.inf:
-                raise ConfigError(f"[workflow] {key} = {value} is not allowed: {least} or more.")
-        for key, rate in (
-            ("learning_rate", learning_rate),
-            ("fine_tune_learning_rate", fine_tune_learning_rate),
-        ):
-            if not 0 < rate < math.inf:
-                raise ConfigError(f"[workflow] {key} = {rate} is not allowed: above 0.")
-        for key, share in (("warmup", warmup), ("ema", ema), ("label_smoothing", label_smoothing)):
-            if not 0 <= share < 1:
-                raise ConfigError(f"[workflow] {key} = {share} is not allowed: 0 to below 1.")
-        for key, strength in (("mixup", mixup), ("cutmix", cutmix)):
-            if not 0 <= strength <= 1:
-                raise ConfigError(f"[workflow] {key} = {strength} is not allowed: 0 to 1.")
-        if fine_tune_views and (unfreeze == "all" or mixup or cutmix):
+        for keys, is_allowed, allowed in _RANGES:
+            for key in keys:
+                value = getattr(self, key)
+                if (key, value) != ("unfreeze", "all") and not is_allowed(value):
+                    raise ConfigError(f"[workflow] {key} = {value} is not allowed: {allowed}.")
+        if self.fine_tune_views and (self.unfreeze == "all" or self.mixup or self.cutmix):
             raise ConfigError(
-                f"[workflow] fine_tune_views = {fine_tune_views} needs frozen blocks and unmixed "
-                f"images: a number in unfreeze, and mixup and cutmix 0. Without it, augment = true "
-                f"draws new views each epoch."
+                f"[workflow] fine_tune_views = {self.fine_tune_views} needs frozen blocks and "
+                f"unmixed images: a number in unfreeze, and mixup and cutmix 0. Without it, "
+                f"augment = true draws new views each epoch."
             )
-        if not 0 < layer_decay <= 1:
-            raise ConfigError(
-                f"[workflow] layer_decay = {layer_decay} is not allowed: above 0, up to 1."
-            )
-        self.epochs = epochs
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.early_stopping = early_stopping
-        self.class_weight = class_weight
-        self.fine_tune_epochs = fine_tune_epochs
-        self.fine_tunes = fine_tune_epochs > 0
-        self.fine_tune_learning_rate = fine_tune_learning_rate
-        self.fine_tune_early_stopping = fine_tune_early_stopping
-        self.unfreeze: int | Literal["all"] = unfreeze
-        self.unfreeze_every = unfreeze_every
-        self.layer_decay = layer_decay
-        self.schedule = schedule
-        self.warmup = warmup
-        self.weight_decay = weight_decay
-        self.clip_norm = clip_norm
-        self.ema = ema
-        self.label_smoothing = label_smoothing
-        self.augment = augment
-        self.fine_tune_views = fine_tune_views
-        self.mixup = mixup
-        self.cutmix = cutmix
-        self.mixed_precision: bool | Literal["auto"] = mixed_precision
+        self.fine_tunes = self.fine_tune_epochs > 0
 
     def idle_options(self, head: Head | None = None) -> tuple[str, ...]:
         """Return those of a phase that does not run, of steps without steps, and of new views.
 
-        A head that is solved takes no steps, and stored views take the place of new ones.
+        A head that is solved takes no steps, and stored views take the place of new ones. Keys that
+        a subclass does not take are left out.
         """
-        names = list(self.options)
+        names = [field.name for field in fields(FreezeAndTrain)]
         idle = names[names.index("fine_tune_epochs") :] if not self.fine_tunes else []
         if self.fine_tunes and self.fine_tune_views:
             idle = ["augment"]
         if isinstance(head, ClosedFormHead):
             stepless = ["epochs", "learning_rate", "early_stopping"]
             idle = stepless + ([] if self.fine_tunes else ["batch_size"]) + idle
-        return tuple(idle)
+        return tuple(key for key in idle if key in self.options)
 
     def run(self, session: Session) -> None:
         """Run the frozen phase and, if it has epochs, the fine-tune phase.

@@ -213,9 +213,9 @@ def test_an_interrupt_exits_130_and_says_what_was_kept(tmp_path):
         process.kill()
         pytest.fail("five interrupts did not end the run")
     assert process.returncode == 130, err
-    assert "Kept: the features that are stored; runs/" in err
+    assert "Kept: the features that are stored; the training up to there; runs/" in err
     assert "Go on: python -m tlkit resume runs/" in err
     assert err.count("Interrupted") == 1
     assert "Traceback" not in err
     (folder,) = (tmp_path / "runs").iterdir()
-    assert [item.name for item in folder.iterdir()] == ["config.toml"]
+    assert sorted(item.name for item in folder.iterdir()) == [".checkpoint", "config.toml"]

@@ -25,9 +25,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
         OSError: If the file cannot be made or replaced.
     """
     temporary = path.with_name(f"{_PREFIX}{secrets.token_hex(6)}{path.suffix[:40]}")
-    # Not tempfile: its files can be read by their owner only, and stay so when renamed.
-    os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     try:
+        # Not tempfile: its files can be read by their owner only, and stay so when renamed.
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         yield temporary
         # Without this, a loss of power could leave the new name on an empty file.
         with temporary.open("rb+") as file:

@@ -29,7 +29,7 @@ from tlkit.checkpoint import Checkpoints
 from tlkit.dataset import DatasetSource
 from tlkit.engine import Engine
 from tlkit.engine_choice import EngineChooser, engines_folder
-from tlkit.errors import ConfigError, DataError, PluginError, TlkitError
+from tlkit.errors import ConfigError, DataError, PluginError, RunFolderError, TlkitError
 from tlkit.evaluation import evaluate
 from tlkit.events import Events
 from tlkit.extraction import MAX_WORKERS
@@ -311,8 +311,8 @@ class Trainer:
                 remove_unfinished(folder)
             try:
                 yield folder, checkpoints
-            except TlkitError:
-                if resumed is None:
+            except TlkitError as err:
+                if resumed is None and not isinstance(err, RunFolderError):
                     run_folder.discard(folder)
                 raise
 

@@ -1,0 +1,314 @@
+"""Runs that are interrupted anywhere end, when they are resumed, as if nothing had happened."""
+
+import json
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from tests.tiny import Colours, TinyBackbone
+from tlkit import (
+    Augmentation,
+    Registry,
+    Reporter,
+    RunFolderError,
+    TestTimeAugmentation,
+    Trainer,
+    Workflow,
+    load_run,
+)
+from tlkit.builtin.heads.dense import Dense
+from tlkit.builtin.heads.logistic import Logistic
+from tlkit.builtin.heads.mlp import MLP
+from tlkit.builtin.workflows.freeze_and_train import FreezeAndTrain
+from tlkit.checkpoint import CHECKPOINT
+from tlkit.features import FeatureStore
+from tlkit.run_folder import load_model
+
+FINE_TUNED = {
+    "epochs": 2,
+    "fine_tune_epochs": 3,
+    "unfreeze": 1,
+    "learning_rate": 1e-2,
+    "fine_tune_learning_rate": 1e-3,
+}
+CASES = {
+    "dropout": {"head": {"name": "dense", "units": 8, "dropout": 0.5}},
+    "batch normalisation, stored views": {"head": MLP([8]), "views": 1},
+    "solved head": {"head": Logistic(), "workflow": FreezeAndTrain()},
+    "solved head, then fine-tuning": {
+        "head": Logistic(),
+        "workflow": FreezeAndTrain(**FINE_TUNED, ema=0.9),
+    },
+    "mixed, augmented, averaged, gradual": {
+        "workflow": FreezeAndTrain(
+            **FINE_TUNED | {"unfreeze": "all"},
+            augment=True,
+            mixup=0.2,
+            cutmix=0.5,
+            ema=0.9,
+            layer_decay=0.8,
+            unfreeze_every=1,
+            schedule="cosine",
+            warmup=0.2,
+        )
+    },
+    "early stopping, views of the test": {
+        "workflow": FreezeAndTrain(**FINE_TUNED | {"epochs": 6}, early_stopping=1),
+        "test_time_augmentation": TestTimeAugmentation(mirror=True),
+    },
+}
+
+
+class Stop(KeyboardInterrupt):
+    pass
+
+
+class StopAt(Reporter):
+    """Interrupts at the so-many-th event, which Events lets pass, as it does Ctrl-C."""
+
+    def __init__(self, number):
+        self.left, self.seen = number, []
+
+    def __getattribute__(self, key):
+        if not key.startswith("on_") or key == "on_error":
+            return super().__getattribute__(key)
+
+        def event(*args, **kwargs):
+            self.seen.append(key)
+            self.left -= 1
+            if self.left == 0:
+                raise Stop
+
+        return event
+
+
+@pytest.fixture
+def make_trainer(tmp_path):
+    def make(**changes):
+        arguments = {
+            "backbone": TinyBackbone(),
+            "head": Dense(8),
+            "dataset": Colours(),
+            "workflow": FreezeAndTrain(epochs=4, learning_rate=1e-2),
+            "augmentation": Augmentation(),
+            "reporters": [],
+            "runs": tmp_path / "runs",
+            "store": FeatureStore(tmp_path / "features"),
+            "registry": Registry(entry_points=False),
+        }
+        return Trainer(**(arguments | changes))
+
+    return make
+
+
+def figures(folder: Path):
+    """Return what a run found out, without seconds and versions."""
+    record = json.loads((folder / "run.json").read_text())
+    phases = [{**phase, "seconds": None} for phase in record["phases"]]
+    weights = [weight.numpy() for weight in load_model(folder).weights]
+    return {"test": record["test"], "phases": phases}, weights
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES)
+def test_a_resumed_run_ends_as_if_it_had_not_been_interrupted(make_trainer, case):
+    whole = make_trainer(**CASES[case]).run()
+    expected, weights = figures(whole.folder)
+    watch = StopAt(0)
+    trainer = make_trainer(**CASES[case])
+    trainer.listeners = [watch]
+    trainer.run()
+    # Two interruptions of one run, anywhere after its folder was made.
+    first = watch.seen.index("on_run_begin") + 1
+    places = np.random.default_rng(0).integers(first, len(watch.seen), (4, 2))
+    for before, again in places:
+        trainer = make_trainer(**CASES[case])
+        trainer.listeners = [StopAt(int(before))]
+        with pytest.raises(Stop):
+            trainer.run()
+        folder = max((trainer.runs).iterdir(), key=lambda path: path.stat().st_mtime_ns)
+        with pytest.raises(RunFolderError, match="tlkit resume"):
+            load_run(folder)
+        trainer = make_trainer(**CASES[case])
+        trainer.listeners = [StopAt(int(again))]
+        try:
+            trainer.resume(folder)
+        except Stop:
+            make_trainer(**CASES[case]).resume(folder)
+        found, now = figures(folder)
+        assert found == expected, (before, again)
+        for left, right in zip(weights, now, strict=True):
+            np.testing.assert_array_equal(left, right)
+        assert not (folder / CHECKPOINT).exists()
+
+
+def begun(make_trainer, event="on_epoch_end", count=2, **changes):
+    """Return the folder of a run that was interrupted at an event."""
+
+    class Interrupting(Reporter):
+        left = count
+
+    def stop(self, *args, **kwargs):
+        self.left -= 1
+        if self.left == 0:
+            raise Stop
+
+    setattr(Interrupting, event, stop)
+    trainer = make_trainer(**changes)
+    trainer.listeners = [Interrupting()]
+    with pytest.raises(Stop):
+        trainer.run()
+    (folder,) = trainer.runs.iterdir()
+    return folder
+
+
+class Epochs(Reporter):
+    def __init__(self):
+        self.seen = []
+
+    def on_epoch_end(self, phase, epoch, metrics, seconds, **kwargs):
+        self.seen.append((epoch, kwargs.get("restored", False)))
+
+
+def test_epochs_that_are_over_are_told_and_not_trained_again(make_trainer):
+    folder = begun(make_trainer)
+    trainer, reporter = make_trainer(), Epochs()
+    trainer.listeners = [reporter]
+    result = trainer.resume(folder)
+    assert reporter.seen == [(1, True), (2, True), (3, False), (4, False)]
+    assert result.seconds["total"] >= result.seconds["training"] > 0
+
+
+def test_a_run_with_another_config_or_a_finished_one_cannot_be_resumed(make_trainer, tmp_path):
+    folder = begun(make_trainer)
+    with pytest.raises(RunFolderError, match=r"begun with other settings; they are in .*config"):
+        make_trainer(seed=1).resume(folder)
+    make_trainer().resume(folder)
+    with pytest.raises(RunFolderError, match="is finished"):
+        make_trainer().resume(folder)
+    with pytest.raises(RunFolderError, match="does not exist"):
+        make_trainer().resume(tmp_path / "nothing")
+    with pytest.raises(RunFolderError, match="is no run folder"):
+        make_trainer().resume(tmp_path)
+
+
+def test_changed_data_and_changed_weights_are_named(make_trainer, monkeypatch):
+    folder = begun(make_trainer)
+    load = Colours.load
+
+    def changed(self, seed):
+        data = load(self, seed)
+        data.test.images[0, 0, 0, 0] ^= 1
+        return data
+
+    monkeypatch.setattr(Colours, "load", changed)
+    with pytest.raises(RunFolderError, match=r"these were changed: test\. Start it again"):
+        make_trainer().resume(folder)
+    monkeypatch.setattr(Colours, "load", load)
+    build = TinyBackbone.build
+
+    def other(self):
+        network = build(self)
+        network.weights[0].assign(network.weights[0] * 2)
+        return network
+
+    monkeypatch.setattr(TinyBackbone, "build", other)
+    with pytest.raises(RunFolderError, match="these were changed: weights"):
+        make_trainer().resume(folder)
+
+
+def test_another_version_is_told(make_trainer, monkeypatch):
+    folder = begun(make_trainer)
+    monkeypatch.setattr("tlkit.trainer.environment", lambda modules: {"keras": "99.0"})
+    (warning,) = make_trainer().resume(folder).warnings
+    assert warning.endswith("is now 99.0: its figures may differ.")
+    assert f"keras {keras.__version__}" in warning
+
+
+@pytest.mark.parametrize("content", [b"", b"PK", b"damaged" * 100])
+def test_a_damaged_checkpoint_means_that_the_phase_begins_again(make_trainer, content):
+    expected = make_trainer(runs=None).run().test.accuracy
+    folder = begun(make_trainer)
+    (folder / CHECKPOINT / "phase-1.npz").write_bytes(content)
+    result = make_trainer().resume(folder)
+    assert "is damaged" in result.warnings[0]
+    assert result.test.accuracy == expected
+
+
+def test_a_flipped_byte_of_a_checkpoint_is_found(make_trainer):
+    folder = begun(make_trainer)
+    path = folder / CHECKPOINT / "phase-1.npz"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    assert "is damaged" in make_trainer().resume(folder).warnings[0]
+
+
+def test_a_run_at_work_cannot_be_resumed(make_trainer):
+    caught = []
+
+    class Resuming(Reporter):
+        def on_epoch_end(self, *args, **kwargs):
+            (folder,) = trainer.runs.iterdir()
+            with pytest.raises(RunFolderError) as error:
+                make_trainer().resume(folder)
+            caught.append(str(error.value))
+
+    trainer = make_trainer()
+    trainer.listeners = [Resuming()]
+    trainer.run()
+    assert caught
+    assert all("A run is at work in" in text for text in caught)
+
+
+def test_a_checkpoint_that_cannot_be_written_does_not_end_the_run(make_trainer, monkeypatch):
+    def full(self, number):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("tlkit.checkpoint.Checkpoints._file", full)
+    monkeypatch.setattr("tlkit.checkpoint.Checkpoints.load", lambda self, number: None)
+    result = make_trainer().run()
+    (warning,) = result.warnings
+    assert "Epochs are not kept" in warning
+    assert "No space left" in warning
+
+
+def test_a_full_disk_at_the_end_is_mended_by_resuming(make_trainer, monkeypatch):
+    expected = make_trainer(runs=None).run()
+    with monkeypatch.context() as patch:
+        patch.setattr("tlkit.run_folder._save_model", full_disk)
+        trainer = make_trainer()
+        with pytest.raises(RunFolderError, match=r"No space left.*go on with `tlkit resume"):
+            trainer.run()
+    (folder,) = trainer.runs.iterdir()
+    assert [path.name for path in folder.iterdir() if path.name.startswith(".tlkit")] == []
+    reporter = Epochs()
+    trainer = make_trainer()
+    trainer.listeners = [reporter]
+    assert trainer.resume(folder).test.accuracy == expected.test.accuracy
+    assert all(restored for _, restored in reporter.seen)
+
+
+def full_disk(*args, **kwargs):
+    raise OSError(28, "No space left on device")
+
+
+class TwoHeads(Workflow):
+    """A workflow whose second phase has another number of epochs each time that it is made."""
+
+    name = "two_heads"
+    epochs = 2
+
+    def run(self, session):
+        for name, epochs in (("one", 1), ("two", TwoHeads.epochs)):
+            optimizer = keras.optimizers.Adam(1e-2)
+            session.train_head(epochs=epochs, optimizer=optimizer, name=name)
+
+
+def test_a_workflow_that_was_changed_is_refused(make_trainer, monkeypatch):
+    folder = begun(make_trainer, workflow=TwoHeads(), count=2)
+    monkeypatch.setattr(TwoHeads, "epochs", 3)
+    with pytest.raises(RunFolderError, match="The checkpoint of phase 2 is of another one"):
+        make_trainer(workflow=TwoHeads()).resume(folder)

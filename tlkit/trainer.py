@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -219,7 +220,7 @@ class Trainer:
         require_tensorflow_backend(one_thread_per_operation=single)
 
     def _run(self, events: Events, engines: EngineChooser) -> RunResult:
-        begin = time.monotonic()
+        begin, began = time.monotonic(), datetime.now().astimezone()
         seconds: dict[str, float] = {}
         digests = self.digests if self.digests is not None else KnownDigests()
         with _stage(events, seconds, "start"):
@@ -265,10 +266,14 @@ class Trainer:
                 plugin.kind: plugin.idle_options()
                 for plugin in (self.dataset, self.backbone, self.head)
             }
-            | {self.workflow.kind: self.workflow.idle_options(self.head)},
+            | {
+                self.workflow.kind: self.workflow.idle_options(self.head),
+                "features": self._idle_features(),
+            },
             class_counts=_class_counts(subsets["train"], len(data.class_names)),
             duplicates=leakage.counts,
             validates_on_test=on_test,
+            began=began.isoformat(timespec="seconds"),
         )
         events.emit(
             "on_run_begin",
@@ -323,6 +328,10 @@ class Trainer:
         )
         test = evaluate(labels, softmax(logits, applied or 1.0), class_names, calibration)
         return test, with_temperature(session.model, applied) if applied else session.model.model
+
+    def _idle_features(self) -> tuple[str, ...]:
+        """Return the settings of random views where there are none."""
+        return () if self.views or self.workflow.fine_tunes else tuple(asdict(self.augmentation))
 
     def _modules(self) -> set[str]:
         plugins = (self.backbone, self.head, self.dataset, self.workflow, *self.reporters)

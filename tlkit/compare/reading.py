@@ -128,9 +128,7 @@ def _not_the_same_test(first: RunResult, second: RunResult) -> str:
 def _validation_accuracy(result: RunResult) -> float | None:
     if result.info.validates_on_test:
         return None
-    phase = result.phases[-1]
-    values = phase.history.get("val_accuracy")
-    return float(values[(phase.kept_epoch or len(values)) - 1]) if values else None
+    return result.phases[-1].figures().get("val_accuracy")
 
 
 def _features_seconds(folder: Path, result: RunResult) -> float | None:

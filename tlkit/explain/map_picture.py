@@ -132,6 +132,7 @@ def _label_medians(
     assert figure is not None
     # Lays the figure out, so that it is known what covers what.
     figure.draw_without_rendering()
+    renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]
     inside = axes.get_window_extent()
     taken: list[Bbox] = []
     for label, name in names.items():
@@ -139,7 +140,7 @@ def _label_medians(
             printable(name, _NAME_LIMIT),
             np.median(points[labels == label], axis=0),
             xytext=(0, 0),
-            textcoords="offset pixels",
+            textcoords="offset points",
             ha="center",
             va="center",
             fontweight="bold",
@@ -148,7 +149,8 @@ def _label_medians(
         )
         as_written(text, SMALL)
         text.set_in_layout(False)
-        box = Text.get_window_extent(text)
+        text.update_positions(renderer)
+        box = Text.get_window_extent(text, renderer)
         x, y = next(
             (
                 offset
@@ -157,7 +159,7 @@ def _label_medians(
             ),
             (0.0, 0.0),
         )
-        text.set_position((x, y))
+        text.set_position((x * 72 / figure.dpi, y * 72 / figure.dpi))
         # Without a move the line would strike the name through.
         assert text.arrow_patch is not None
         text.arrow_patch.set_visible(bool(x or y))

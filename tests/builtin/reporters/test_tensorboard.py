@@ -284,8 +284,9 @@ def test_few_points_are_drawn_the_same_each_time_and_maps_are_averaged(make_trai
 
 
 def test_a_run_that_keeps_no_test_images_has_none_in_its_log(make_trainer):
-    options = {"head": MapHead(8), "test_images": False}
-    result = make_trainer([TensorBoardReporter(embeddings=7, mistakes=9)], **options).run()
+    trainer = make_trainer([TensorBoardReporter(embeddings=7, mistakes=9)], head=MapHead(8))
+    trainer.test_images = False
+    result = trainer.run()
     log = result.folder / "tensorboard"
     assert "sprite" not in (log / "projector_config.pbtxt").read_text()
     assert not (log / "sprite.png").exists()

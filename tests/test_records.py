@@ -70,3 +70,27 @@ def test_confusions_are_the_largest_numbers_beside_the_diagonal():
     assert test.confusions(2) == [(1, 0, 4), (0, 2, 3)]
     assert test.confusions(0) == []
     assert matrix[0, 0] == 9
+
+
+def test_the_figures_of_a_phase_are_those_of_the_weights_that_it_ended_with():
+    phase = make_result().phases[0]
+    history = {"loss": [3.0, 2.0, 1.0], "val_loss": [0.5, 0.7]}
+    phase = dataclasses.replace(phase, history=history, kept_epoch=None)
+    assert phase.num_epochs == 3
+    assert phase.figures() == {"loss": 1.0}
+    assert phase.figures(2) == {"loss": 2.0, "val_loss": 0.7}
+    assert dataclasses.replace(phase, kept_epoch=1).figures() == {"loss": 3.0, "val_loss": 0.5}
+    empty = dataclasses.replace(phase, history={})
+    assert (empty.num_epochs, empty.figures()) == (0, {})
+
+
+def test_scalars_are_the_figures_that_are_known():
+    test = make_result().test
+    found = test.scalars
+    assert found["accuracy"] == test.accuracy
+    assert (found["accuracy_low"], found["accuracy_high"]) == test.accuracy_interval
+    assert found["calibration_error"] == test.calibration.saved.expected_calibration_error
+    before = dataclasses.replace(
+        test, accuracy_interval=None, calibration=None, top_5=None, balanced_accuracy=None
+    )
+    assert set(before.scalars) == {"accuracy", "loss", "macro_f1"}

@@ -1,10 +1,12 @@
 import json
+from datetime import datetime, timedelta
 
 import pytest
 
 from tests.tiny import Colours, TinyBackbone
 from tlkit import RunFolderError, Trainer, load_run, run_folder
 from tlkit.builtin.workflows.freeze_and_train import FreezeAndTrain
+from tlkit.wording import date
 
 
 @pytest.fixture
@@ -82,3 +84,27 @@ def test_the_record_is_json(folder):
     record = json.loads((folder / "run.json").read_text())
     assert record["environment"]["python"]
     assert set(record["fingerprints"]) == {"train", "test", "labels", "weights"}
+
+
+def test_the_begin_is_recorded_and_older_runs_have_it_in_their_name(folder):
+    began = datetime.fromisoformat(load_run(folder).info.began)
+    assert began.utcoffset() is not None
+    assert timedelta(0) <= datetime.now().astimezone() - began < timedelta(minutes=10)
+    path = folder / "run.json"
+    record = json.loads(path.read_text())
+    del record["info"]["began"]
+    path.write_text(json.dumps(record))
+    stamp = began.replace(tzinfo=None)
+    older = datetime.fromisoformat(load_run(folder).info.began)
+    assert timedelta(0) <= older - stamp < timedelta(minutes=10)
+    other = folder.rename(folder.with_name("renamed"))
+    assert load_run(other).info.began == ""
+
+
+@pytest.mark.parametrize("name", ["99999999-999999-a", "20261124-120816abc", "20261124"])
+def test_a_name_that_only_looks_like_a_time_gives_no_date(folder, name):
+    path = folder / "run.json"
+    record = json.loads(path.read_text())
+    del record["info"]["began"]
+    path.write_text(json.dumps(record))
+    assert date(load_run(folder.rename(folder.with_name(name))).info.began) == ""

@@ -977,3 +977,9 @@ def test_fine_tuning_that_made_it_worse_is_said(make_trainer):
     )
     warnings = make_trainer(workflow=wild).run().warnings
     assert any("left the validation loss higher than it was" in text for text in warnings)
+
+
+def test_settings_of_random_views_are_idle_where_there_are_none(make_trainer):
+    keys = {"flip", "crop", "colour", "seed"}
+    assert set(make_trainer().run().info.idle_options["features"]) == keys
+    assert not make_trainer(views=1).run().info.idle_options["features"]

@@ -110,11 +110,21 @@ class Checkpoints:
         self.restored_seconds += state.finished.seconds if state.finished else epochs
         return state
 
+    def began(self, now: str) -> str:
+        """Return when the run began: now, unless it is resumed.
+
+        Args:
+            now: The time in ISO 8601.
+        """
+        before = None if self.folder is None else read_checked_json(self.folder / _BEGUN)
+        return now if before is None else str(before["began"])
+
     def begin(self, facts: Mapping[str, Any]) -> None:
         """Note what the run is made of, or check that a resumed one is made of the same.
 
         Args:
-            facts: The fingerprints of the data and the weights, and the versions; JSON values.
+            facts: When it began, the fingerprints of the data and the weights, and the versions;
+                JSON values.
 
         Raises:
             RunFolderError: If the data or the weights are other ones.

@@ -213,6 +213,7 @@ class Run(Document):
 
     schema_: Literal["tlkit.run/1"] = Field(default="tlkit.run/1", alias="schema")
     name: str = Field(description="Name of the run.")
+    began: str = Field(description="When it began: ISO 8601 with the offset from UTC.")
     folder: AbsolutePath = Field(description="The run folder.")
     config: AbsolutePath = Field(description="The resolved config; tlkit run runs it again.")
     models: list[AbsolutePath] = Field(description="The saved model, once for each format.")
@@ -247,7 +248,7 @@ class Run(Document):
         phases = [
             PhaseFigures(
                 name=item.phase.name,
-                epochs=max(map(len, item.history.values()), default=item.phase.epochs),
+                epochs=item.num_epochs or item.phase.epochs,
                 images=item.phase.num_images,
                 trainable_parameters=item.phase.trainable_parameters,
                 frozen_parameters=item.phase.frozen_parameters,
@@ -260,6 +261,7 @@ class Run(Document):
         ]
         return cls(
             name=info.name,
+            began=info.began,
             folder=folder,
             config=folder / CONFIG,
             models=sorted(folder.glob("model.*")),

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from tlkit.text import printable
-from tlkit.wording import percent
+from tlkit.wording import percent, share_rows
 
 if TYPE_CHECKING:
     from tlkit.records import ClassReport, Evaluation, PhaseResult, RunResult
@@ -62,15 +62,10 @@ def _headline(result: RunResult) -> Iterator[str]:
         f'<div><span style="font-size:1.8em;font-weight:600">{percent(test.accuracy)}</span> '
         f"test accuracy ({interval}{len(test.labels):,} images)</div>"
     )
-    shares = [
-        ("balanced accuracy", test.balanced_accuracy),
-        ("macro F1", test.macro_f1),
-        ("top-5 accuracy", test.top_5),
-    ]
+    known = [f"{name[0].lower()}{name[1:]} {value}" for name, value in share_rows(test)]
     if test.calibration is not None:
         error = test.calibration.saved.expected_calibration_error
-        shares.append(("calibration error", error))
-    known = [f"{name} {percent(share)}" for name, share in shares if share is not None]
+        known.append(f"calibration error {percent(error)}")
     yield f'<div style="{_QUIET}">{", ".join([*known, f"loss {test.loss:.3f}"])}</div>'
 
 
@@ -79,13 +74,12 @@ def _phases(phases: Sequence[PhaseResult], validates_on_test: bool) -> str:
     head = ("phase", "epoch", "loss", "accuracy", f"{held_out} loss", f"{held_out} accuracy")
     rows = []
     for item in phases:
-        epochs = max(map(len, item.history.values()), default=0)
+        epochs, figures = item.num_epochs, item.figures()
         epoch = item.kept_epoch or epochs
         which = f"{epoch} of {epochs}" if epoch != epochs else f"{epochs}"
         cells = [f"<bdi>{_text(item.phase.name)}</bdi>", which]
         for key in ("loss", "accuracy", "val_loss", "val_accuracy"):
-            values = item.history.get(key, ())
-            value = values[epoch - 1] if 0 < epoch <= len(values) else None
+            value = figures.get(key)
             shown = "-" if value is None else f"{value:.4f}"
             cells.append(percent(value) if value is not None and "accuracy" in key else shown)
         rows.append([*cells, f"{item.seconds:.1f}"])

@@ -168,6 +168,9 @@ class RunInfo:
             images (``validation_in_test``); all counted before ``few_shot``.
         validates_on_test: Whether the validation images are the test images. The config's
             ``validation = "test"`` does not say so where the data set brings validation images.
+        began: When the run began, as ISO 8601 with the offset from UTC, such as
+            ``"2026-11-24T12:08:16+01:00"``. Of a run that did not record it: what its folder's name
+            says, without an offset; empty if that says nothing.
     """
 
     name: str
@@ -182,6 +185,12 @@ class RunInfo:
     class_counts: tuple[int, ...] = ()
     duplicates: Mapping[str, int] = field(default_factory=dict)
     validates_on_test: bool = False
+    began: str = ""
+
+    @property
+    def keeps_test_images(self) -> bool:
+        """Whether the run folder may hold pictures of test images: ``[run] test_images``."""
+        return bool(self.config.get("run", {}).get("test_images", True))
 
     @property
     def settings(self) -> dict[str, bool | int | float | str]:
@@ -273,6 +282,24 @@ class PhaseResult:
     seconds: float
     kept_epoch: int | None = None
     chosen: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def num_epochs(self) -> int:
+        """How many epochs were recorded."""
+        return max(map(len, self.history.values()), default=0)
+
+    def figures(self, epoch: int | None = None) -> dict[str, float]:
+        """Return what was recorded of an epoch, by the keys of the history.
+
+        Args:
+            epoch: From 1; by default the one whose weights the phase ended with.
+        """
+        number = epoch or self.kept_epoch or self.num_epochs
+        return {
+            key: float(values[number - 1])
+            for key, values in self.history.items()
+            if 0 < number <= len(values)
+        }
 
 
 @dataclass(frozen=True)
@@ -392,6 +419,27 @@ class Evaluation:
     def macro_f1(self) -> float | None:
         """Mean F1 over all classes, 0 to 1; None without averages."""
         return next((item.f1 for item in self.averages if item.name == "macro avg"), None)
+
+    @property
+    def scalars(self) -> dict[str, float]:
+        """The figures that are one number, by the name that tools get; unknown ones are left out.
+
+        ``accuracy`` and its interval's ends ``accuracy_low`` and ``accuracy_high``, ``loss``,
+        ``balanced_accuracy``, ``macro_f1``, ``top_5_accuracy``, ``calibration_error``.
+        """
+        low, high = self.accuracy_interval or (None, None)
+        saved = None if self.calibration is None else self.calibration.saved
+        found = {
+            "accuracy": self.accuracy,
+            "accuracy_low": low,
+            "accuracy_high": high,
+            "loss": self.loss,
+            "balanced_accuracy": self.balanced_accuracy,
+            "macro_f1": self.macro_f1,
+            "top_5_accuracy": self.top_5,
+            "calibration_error": None if saved is None else saved.expected_calibration_error,
+        }
+        return {key: float(value) for key, value in found.items() if value is not None}
 
     @property
     def predictions(self) -> Int64Array:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     import keras
 
 SCHEMA_VERSION = 1
+_STAMP = re.compile(r"(\d{8})-(\d{6})(?:-|$)")
 CONFIG, RUN, PREDICTIONS, MODEL = "config.toml", "run.json", "predictions.npz", "model.keras"
 
 
@@ -267,6 +269,12 @@ def _save_model(model: Any, path: Path) -> None:
         logger.setLevel(level)
 
 
+def _stamp_of(folder: Path) -> str:
+    """Return when a run's folder was made, as its name says: ISO 8601 of some time zone."""
+    found = _STAMP.match(folder.name)
+    return f"{found[1]}T{found[2]}" if found else ""
+
+
 def _from_json(folder: Path, record: dict[str, Any], labels: Any, probabilities: Any) -> RunResult:
     if record.get("schema_version") != SCHEMA_VERSION:
         raise RunFolderError(
@@ -281,6 +289,7 @@ def _from_json(folder: Path, record: dict[str, Any], labels: Any, probabilities:
                 "validates_on_test": info["config"].get("run", {}).get("validation") == "test",
                 **info,
                 "folder": folder,
+                "began": str(info.get("began") or _stamp_of(folder)),
                 "class_names": tuple(info["class_names"]),
                 "notes": tuple(info["notes"]),
                 "idle_options": {

@@ -448,9 +448,7 @@ class Session:
     def _warn_if_worse(self, result: PhaseResult) -> None:
         if len(self.phases) < 2:
             return
-        before, now = (
-            item.history["val_loss"][(item.kept_epoch or 0) - 1] for item in self.phases[-2:]
-        )
+        before, now = (item.figures()["val_loss"] for item in self.phases[-2:])
         if now > before:
             self.events.warnings.append(
                 f"The phase {result.phase.name} left the validation loss higher than it was: "

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -258,7 +259,7 @@ class Trainer:
         require_tensorflow_backend(one_thread_per_operation=single)
 
     def _run(self, events: Events, engines: EngineChooser, resumed: Path | None) -> RunResult:
-        begin = time.monotonic()
+        begin, began = time.monotonic(), datetime.now().astimezone()
         seconds: dict[str, float] = {}
         with _stage(events, seconds, "start"):
             self.start_tensorflow()
@@ -267,7 +268,8 @@ class Trainer:
             loaded = self._load()
         with self._folder(resumed) as (folder, checkpoints):
             kept = Checkpoints(checkpoints, events.warnings)
-            session, result = self._train(loaded, events, engines, seconds, folder, kept)
+            text = kept.began(began.isoformat(timespec="seconds"))
+            session, result = self._train(loaded, events, engines, seconds, folder, kept, text)
             return self._finish(result, loaded.data, session, begin - kept.restored_seconds)
 
     def _load(self) -> _Loaded:
@@ -324,6 +326,7 @@ class Trainer:
         seconds: dict[str, float],
         folder: Path | None,
         checkpoints: Checkpoints,
+        began: str,
     ) -> tuple[Session, RunResult]:
         data, subsets = loaded.data, loaded.subsets
         digests = self.digests if self.digests is not None else KnownDigests()
@@ -340,10 +343,14 @@ class Trainer:
                 plugin.kind: plugin.idle_options()
                 for plugin in (self.dataset, self.backbone, self.head)
             }
-            | {self.workflow.kind: self.workflow.idle_options(self.head)},
+            | {
+                self.workflow.kind: self.workflow.idle_options(self.head),
+                "features": self._idle_features(),
+            },
             class_counts=_class_counts(subsets["train"], len(data.class_names)),
             duplicates=loaded.leakage.counts,
             validates_on_test=loaded.on_test,
+            began=began,
         )
         events.emit(
             "on_run_begin",
@@ -361,7 +368,7 @@ class Trainer:
                 "weights": digest_weights(session.model.backbone),
             }
             versions = environment(self._modules())
-            checkpoints.begin({"fingerprints": fingerprints, "versions": versions})
+            checkpoints.begin({"began": began, "fingerprints": fingerprints, "versions": versions})
         self.workflow.run(session)
         if not session.phases:
             raise PluginError(f"Workflow '{self.workflow.name}' trained nothing.")
@@ -400,6 +407,10 @@ class Trainer:
         )
         test = evaluate(labels, softmax(logits, applied or 1.0), class_names, calibration)
         return test, with_temperature(session.model, applied) if applied else session.model.model
+
+    def _idle_features(self) -> tuple[str, ...]:
+        """Return the settings of random views where there are none."""
+        return () if self.views or self.workflow.fine_tunes else tuple(asdict(self.augmentation))
 
     def _modules(self) -> set[str]:
         plugins = (self.backbone, self.head, self.dataset, self.workflow, *self.reporters)

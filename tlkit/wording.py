@@ -2,10 +2,35 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tlkit.records import Evaluation
+
 
 def percent(share: float) -> str:
     """Return a share as per cent, such as ``33.8 %``."""
     return f"{share * 100:.1f} %"
+
+
+def accuracy_text(test: Evaluation) -> str:
+    """Return the test accuracy, with its interval where that is known."""
+    text = percent(test.accuracy)
+    if test.accuracy_interval is not None:
+        low, high = (f"{100 * end:.1f}" for end in test.accuracy_interval)
+        text += f" (95 % interval {low} to {high})"
+    return text
+
+
+def share_rows(test: Evaluation) -> list[tuple[str, str]]:
+    """Return names and values of the shares beside the accuracy; unknown ones are left out."""
+    shares = (
+        ("Balanced accuracy", test.balanced_accuracy),
+        ("Macro F1", test.macro_f1),
+        ("Top-5 accuracy", test.top_5),
+    )
+    return [(name, percent(share)) for name, share in shares if share is not None]
 
 
 def plural(count: int, noun: str) -> str:
@@ -27,3 +52,14 @@ def clock(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def date(when: str) -> str:
+    """Return an ISO 8601 time as ``2026-11-24 12:08 UTC+01:00``; empty for what is none.
+
+    Without an offset it ends after the minutes.
+    """
+    try:
+        return f"{datetime.fromisoformat(when):%Y-%m-%d %H:%M %Z}".rstrip()
+    except ValueError:
+        return ""

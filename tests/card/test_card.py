@@ -24,6 +24,7 @@ from tlkit import (
 )
 from tlkit.card import write_card
 from tlkit.card.lab_report import lab_report
+from tlkit.card.metadata import metadata
 from tlkit.card.model_card import model_card
 
 
@@ -72,8 +73,12 @@ def test_a_card_is_written_again_but_not_over_what_a_person_wrote(write_run):
     edited = path.read_bytes()
     with pytest.raises(RunFolderError, match="was edited after tlkit wrote it"):
         write_card(folder)
-    path.write_text(text + "A line at the end.\n")
-    with pytest.raises(RunFolderError, match="was not written by tlkit"):
+    for other in (f"{text}A line at the end.\n", text.replace("\n", "\r\n")):
+        path.write_bytes(other.encode())
+        with pytest.raises(RunFolderError, match="was edited after tlkit wrote it"):
+            write_card(folder)
+    path.write_text(text.partition("<!-- Written by tlkit")[0])
+    with pytest.raises(RunFolderError, match="does not bear tlkit's mark"):
         write_card(folder)
     path.write_bytes(edited)
     assert write_card(folder, out=folder / "other.md").read_text() == text
@@ -150,6 +155,51 @@ def test_nothing_that_is_not_known_is_in_the_metadata(facts, tmp_path, tables, d
     assert "license" not in data
     assert "/home/me" not in text
     assert "/data/" not in text
+
+
+@pytest.mark.parametrize(
+    ("dataset", "count", "tested_on"),
+    [
+        (
+            {"name": "cifar10"},
+            10_000,
+            {"name": "CIFAR-10", "type": "uoft-cs/cifar10", "split": "test"},
+        ),
+        (
+            {"name": "cifar10"},
+            400,
+            {"name": "CIFAR-10: 400 test images", "type": "uoft-cs/cifar10"},
+        ),
+        (
+            {"name": "cifar10", "path": "/home/me/some.npz"},
+            10_000,
+            {"name": "some.npz, read as CIFAR-10: 10,000 test images", "type": "custom"},
+        ),
+        (
+            {"name": "huggingface", "path": "a/pets", "test": "validation"},
+            400,
+            {"name": "a/pets", "type": "a/pets", "split": "validation"},
+        ),
+        (
+            {"name": "huggingface", "path": "a/pets", "test": "train[:400]"},
+            400,
+            {"name": "a/pets: 400 test images", "type": "a/pets"},
+        ),
+        (
+            {"name": "huggingface", "path": "a/pets", "test": "test", "broken": "skip"},
+            400,
+            {"name": "a/pets: 400 test images", "type": "a/pets"},
+        ),
+        (
+            {"name": "folder", "path": "/home/me/pets"},
+            400,
+            {"name": "pets (folder): 400 test images", "type": "folder"},
+        ),
+    ],
+)
+def test_a_split_is_named_only_if_the_figures_are_of_all_of_it(facts, dataset, count, tested_on):
+    found = metadata(facts(count=count, tables={"dataset": dataset}))
+    assert found["model-index"][0]["results"][0]["dataset"] == tested_on
 
 
 @pytest.mark.parametrize("write", [model_card, lab_report])

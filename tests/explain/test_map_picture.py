@@ -1,12 +1,15 @@
 import numpy as np
 import pytest
+from matplotlib.text import Text
 
 from tlkit.explain.map_picture import COLOURS, MARKERS, draw_map
 from tlkit.explain.projection import Projection
 
 
-def _draw(labels, predictions, names):
-    points = np.random.default_rng(0).normal(size=(len(labels), 2)).astype("float32")
+def _draw(labels, predictions, names, spread=1.0):
+    points = np.random.default_rng(0).normal(scale=spread, size=(len(labels), 2))
+    points = points.astype("float32")
+    points[-1] = 1  # far from the others, if these lie together
     projection = Projection("pca", "PCA", points, ("x axis", "y axis"))
     labels, predictions = np.asarray(labels), np.asarray(predictions)
     figure = draw_map(projection, labels, predictions, names, "run: PCA", "all 6 test images")
@@ -44,3 +47,19 @@ def test_many_classes_have_numbers_instead_of_a_legend(count, legend, texts):
 def test_a_run_without_mistakes_can_be_drawn(tmp_path):
     figure, _, _ = _draw([0, 1], [0, 1], ["a", "b"])
     figure.savefig(tmp_path / "map.png")
+
+
+@pytest.mark.parametrize("count", [10, 80])
+def test_names_do_not_cover_one_another(count):
+    labels = np.arange(count)
+    figure, axes, points = _draw(labels, labels, [f"class {n}" for n in labels], spread=0.05)
+    figure.draw_without_rendering()
+    boxes = [Text.get_window_extent(text) for text in axes.texts]
+    assert len(boxes) == count
+    for number, box in enumerate(boxes):
+        assert not any(box.overlaps(other) for other in boxes[:number])
+        assert axes.get_window_extent().contains(box.x0, box.y0)
+    moved = [text for text in axes.texts if text.get_position() != (0, 0)]
+    assert moved
+    assert all(text.arrow_patch.get_visible() == (text in moved) for text in axes.texts)
+    np.testing.assert_allclose([text.xy for text in axes.texts], points, rtol=1e-6)

@@ -83,6 +83,48 @@ def test_the_pages_are_accessible_and_fit_the_screen(visit, report, width, schem
             assert box["x"] + box["width"] <= width
 
 
+CURRENT = "[...document.querySelectorAll('nav a[aria-current]')].map((link) => link.hash)"
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_navigation_marks_the_section_at_the_top(visit, report, width):
+    page = visit(report, width)
+    assert page.evaluate(CURRENT) == []  # beside the headline
+    for link in page.query_selector_all("nav a"):
+        link.click()
+        name = link.get_attribute("href")
+        page.wait_for_function(f"{CURRENT}.join() === '{name}'", timeout=2000)
+        box = link.bounding_box()
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= width
+    page.evaluate("scrollTo(0, 0)")
+    page.wait_for_function(f"{CURRENT}.length === 0", timeout=2000)
+
+
+def test_what_scrolls_sideways_fades_at_the_side_that_goes_on(visit, report):
+    page = visit(report, 390)
+    region = page.locator("#classes .scrolled")
+
+    def fades():
+        return [name for name in ("before", "after") if f"more-{name}" in classes()]
+
+    def classes():
+        page.wait_for_timeout(100)
+        return region.get_attribute("class")
+
+    assert fades() == ["after"]
+    assert "gradient" in region.evaluate("item => getComputedStyle(item).maskImage")
+    region.focus()
+    page.keyboard.press("ArrowRight")
+    page.wait_for_timeout(300)
+    assert fades() == ["before", "after"]
+    region.evaluate("item => { item.scrollLeft = 1e6; }")
+    assert fades() == ["before"]
+    page.set_viewport_size({"width": 1280, "height": 900})
+    assert fades() == []
+    assert region.evaluate("item => getComputedStyle(item).maskImage") == "none"
+
+
 def test_an_open_viewer_is_accessible_too(visit, report):
     for scheme in ("light", "dark"):
         page = visit(report, 390, scheme)

@@ -78,3 +78,12 @@ def test_a_folder_without_finished_runs_is_an_error(saved_run, tmp_path):
     shutil.rmtree(folder)
     with pytest.raises(RunFolderError, match="no finished run"):
         write_index(tmp_path / "runs")
+
+
+def test_settings_that_change_nothing_in_a_run_do_not_differ(saved_run, read_page, tmp_path):
+    saved_run("a")
+    path = saved_run("b", idle_options={"workflow": ("epochs",)}).folder / "run.json"
+    record = json.loads(path.read_text())
+    record["info"]["config"]["workflow"]["epochs"] = 77
+    path.write_text(json.dumps(record))
+    assert "epochs 77" not in read_page(write_index(tmp_path / "runs")).words()

@@ -254,3 +254,20 @@ def test_a_config_with_python_objects_says_that_it_does_not_repeat(saved_run, re
 def test_a_run_without_a_folder_has_no_report():
     with pytest.raises(RunFolderError, match="was not saved"):
         write_report(make_result())
+
+
+def test_what_changes_nothing_is_marked_in_the_config_and_left_out_of_the_setup(
+    saved_run, read_page
+):
+    result = saved_run(idle_options={"workflow": ("learning_rate",)})
+    page = read_page(write_report(load_run(result.folder)))
+    (config,) = [item for item in page.all("pre") if item.get("id") == "config"]
+    marked = [line for line in config.text.split("\n") if "changes nothing in this run" in line]
+    assert [line.partition(" = ")[0] for line in marked] == ["learning_rate"]
+    assert tomllib.loads(config.text) == tomllib.loads((result.folder / "config.toml").read_text())
+    assert page.words().count("learning_rate") == 1
+
+
+def test_the_page_has_the_date_of_the_run(saved_run, read_page):
+    result = saved_run(began="2026-11-25T08:00:00+01:00")
+    assert "2026-11-25 08:00 UTC+01:00" in read_page(write_report(result)).words()

@@ -20,7 +20,7 @@ from tlkit.run_folder import load_run
 Kind = Literal["model-card", "lab-report"]
 FILES: dict[Kind, str] = {"model-card": "README.md", "lab-report": "lab_report.md"}
 _WRITERS = {"model-card": model_card, "lab-report": lab_report}
-_MARK = re.compile(r"\n<!-- Written by tlkit; sha256 of what stands above: ([0-9a-f]{64}) -->\n\Z")
+_MARK = re.compile(r"\n<!-- Written by tlkit; sha256 of what stands above: ([0-9a-f]{64}) -->")
 
 __all__ = ["FILES", "Kind", "write_card"]
 
@@ -82,7 +82,11 @@ def _check(path: Path) -> None:
         raise RunFolderError(f"Cannot read {path}: {err.strerror or err}.") from err
     found = _MARK.search(text)
     if found is None or _marked(text[: found.start()]) != text:
-        state = "was not written by tlkit" if found is None else "was edited after tlkit wrote it"
+        state = (
+            "does not bear tlkit's mark (a person wrote it, or took the mark out)"
+            if found is None
+            else "was edited after tlkit wrote it"
+        )
         raise RunFolderError(
             f"{path} {state}, and is left as it is. Write to another file with --out FILE, or move "
             f"it away."

@@ -12,14 +12,15 @@ from tlkit.card.markdown import code, escape, listed
 from tlkit.errors import UnknownPluginError
 from tlkit.records import ClassReport, PhaseResult, RunResult
 from tlkit.registry import Registry
-from tlkit.wording import percent, plural
+from tlkit.wording import accuracy_text, percent, plural
 
-# Identifiers on the Hugging Face Hub of data sets that tlkit reads under a name of its own.
-_TITLES = {
-    "cifar10": ("CIFAR-10", "uoft-cs/cifar10"),
-    "cifar100": ("CIFAR-100", "uoft-cs/cifar100"),
-    "fashion_mnist": ("Fashion-MNIST", "zalando-datasets/fashion_mnist"),
-    "digits": ("scikit-learn's handwritten digits", None),
+# Data sets that tlkit reads under a name of its own: title, identifier on the Hugging Face Hub, and
+# number of images in the published test split.
+_PUBLISHED = {
+    "cifar10": ("CIFAR-10", "uoft-cs/cifar10", 10_000),
+    "cifar100": ("CIFAR-100", "uoft-cs/cifar100", 10_000),
+    "fashion_mnist": ("Fashion-MNIST", "zalando-datasets/fashion_mnist", 10_000),
+    "digits": ("scikit-learn's handwritten digits", None, None),
 }
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _FEW_IMAGES = 30
@@ -126,8 +127,8 @@ class Facts:
         """Title of the data set, as plain text."""
         dataset = self.options("dataset")
         name = str(dataset.get("name", "data"))
-        if name in _TITLES:
-            return _TITLES[name][0]
+        if name in _PUBLISHED:
+            return _PUBLISHED[name][0]
         path = dataset.get("path")
         if isinstance(path, str):
             return self.hub_dataset or f"{PurePath(path).name} ({name})"
@@ -138,11 +139,33 @@ class Facts:
         """The data set's identifier on the Hugging Face Hub; None where that is not known."""
         dataset = self.options("dataset")
         name, path = str(dataset.get("name", "")), dataset.get("path")
-        if name in _TITLES:
-            return _TITLES[name][1]
+        if name in _PUBLISHED:
+            return _PUBLISHED[name][1]
         if name == "huggingface" and isinstance(path, str) and _HUB_ID.fullmatch(path):
             return None if Path(path).expanduser().exists() else path
         return None
+
+    @property
+    def published(self) -> bool:
+        """Whether tlkit has a name of its own for the data set."""
+        return self.options("dataset").get("name") in _PUBLISHED
+
+    @property
+    def whole_test_split(self) -> str | None:
+        """The published split that the test figures are of; None where that is not known.
+
+        A file that was given by its path may hold anything; a split of the Hub may have been
+        made up from training images, or have lost pictures that could not be read.
+        """
+        dataset = self.options("dataset")
+        name, path = str(dataset.get("name", "")), dataset.get("path")
+        if name in _PUBLISHED:
+            whole = len(self.result.test.labels) == _PUBLISHED[name][2]
+            return "test" if whole and path is None else None
+        if self.hub_dataset is None or dataset.get("broken", "error") != "error":
+            return None
+        split = str(dataset.get("test") or "")
+        return split if re.fullmatch(r"[\w.-]+", split) else None
 
     @property
     def hub_base_model(self) -> str | None:
@@ -180,11 +203,7 @@ class Facts:
         """Say how many test images are right, with the interval."""
         test = self.result.test
         right = int((test.predictions == test.labels).sum())
-        text = f"{right:,} of {len(test.labels):,} test images right: {percent(test.accuracy)}"
-        if test.accuracy_interval is not None:
-            low, high = (f"{100 * end:.1f}" for end in test.accuracy_interval)
-            text += f" (95 % interval {low} to {high})"
-        return text
+        return f"{right:,} of {len(test.labels):,} test images right: {accuracy_text(test)}"
 
     def against_chance(self) -> str:
         """Compare the accuracy with that of always giving the most frequent class."""

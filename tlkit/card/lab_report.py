@@ -73,7 +73,7 @@ def _steps(facts: Facts) -> list[str]:
     views = facts.training_views
     for item in result.phases:
         phase = item.phase
-        trained = max(map(len, item.history.values()), default=phase.epochs)
+        trained = item.num_epochs or phase.epochs
         unit = "epoch" if trained == 1 else "epochs"
         if phase.steps == 0:
             each = "" if views == 1 else f"{views:,} views of each of "
@@ -175,10 +175,9 @@ def _best_and_worst(facts: Facts) -> str:
 def _gap(facts: Facts) -> str:
     """Compare the accuracy in training with that on the test images."""
     last = facts.result.phases[-1]
-    values = last.history.get("accuracy")
-    if not values:
+    at = last.figures().get("accuracy")
+    if at is None:
         return ""
-    at = values[(last.kept_epoch or len(values)) - 1]
     test = facts.result.test
     low, high = test.accuracy_interval or (test.accuracy, test.accuracy)
     looks = facts.result.info.num_looks

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import PurePath
 from typing import Any
 
 from tlkit.card.facts import Facts
+from tlkit.wording import plural
 
 
 def metadata(facts: Facts) -> dict[str, Any]:
@@ -27,8 +29,6 @@ def metadata(facts: Facts) -> dict[str, Any]:
         metrics.append(
             {"type": "top_5_accuracy", "value": round(test.top_5, 6), "name": "Top-5 accuracy"}
         )
-    source = str(facts.options("dataset").get("name", "data"))
-    dataset = {"name": facts.dataset, "type": hub_dataset or source, "split": "test"}
     found: dict[str, Any] = {
         "library_name": "keras",
         "pipeline_tag": "image-classification",
@@ -45,13 +45,28 @@ def metadata(facts: Facts) -> dict[str, Any]:
             "results": [
                 {
                     "task": {"type": "image-classification", "name": "Image classification"},
-                    "dataset": dataset,
+                    "dataset": _tested_on(facts),
                     "metrics": metrics,
                 }
             ],
         }
     ]
     return found
+
+
+def _tested_on(facts: Facts) -> dict[str, str]:
+    """Return what the test figures are of; a split is named only where they are of all of it."""
+    split, hub_dataset = facts.whole_test_split, facts.hub_dataset
+    if split is not None:
+        return {"name": facts.dataset, "type": hub_dataset or facts.dataset, "split": split}
+    source, path = (str(facts.options("dataset").get(key) or "") for key in ("name", "path"))
+    name = facts.dataset
+    if path and facts.published:
+        name = f"{PurePath(path).name}, read as {name}"
+        # The Hub would rank the figures among those of the published split.
+        hub_dataset, source = None, "custom"
+    images = plural(len(facts.result.test.labels), "test image")
+    return {"name": f"{name}: {images}", "type": hub_dataset or source or "data"}
 
 
 def front_matter(facts: Facts) -> str:

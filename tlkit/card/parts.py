@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tlkit.card.facts import Facts
 from tlkit.card.markdown import code, escape, table
-from tlkit.wording import percent, plural
+from tlkit.wording import accuracy_text, date, percent, plural, share_rows
 
 PLOTS = "plots"
 _PICTURES = {
@@ -50,21 +50,12 @@ def link(path: Path, beside: Path) -> str:
 def figures(facts: Facts) -> list[str]:
     """Return the table of test figures."""
     test = facts.result.test
-    low_high = (
-        "" if test.accuracy_interval is None
-        else f" (95 % interval {' to '.join(f'{100 * end:.1f}' for end in test.accuracy_interval)})"
-    )  # fmt: skip
     rows = [
         ("Test images", f"{len(test.labels):,}"),
-        ("Accuracy", percent(test.accuracy) + low_high),
+        ("Accuracy", accuracy_text(test)),
+        *share_rows(test),
+        ("Cross-entropy", f"{test.loss:.4f} nats"),
     ]
-    shares = (
-        ("Balanced accuracy", test.balanced_accuracy),
-        ("Macro F1", test.macro_f1),
-        ("Top-5 accuracy", test.top_5),
-    )
-    rows += [(name, percent(share)) for name, share in shares if share is not None]
-    rows.append(("Cross-entropy", f"{test.loss:.4f} nats"))
     if test.calibration is not None:
         saved = test.calibration.saved
         rows.append(("Expected calibration error", percent(saved.expected_calibration_error)))
@@ -117,24 +108,18 @@ def epochs(facts: Facts) -> list[str]:
 
 def _epoch_rows(facts: Facts) -> Iterator[tuple[str, ...]]:
     for item in facts.result.phases:
-        history = item.history
         solved = item.phase.steps == 0
-        for index in range(max(map(len, history.values()), default=0)):
-
-            def shown(key: str, as_share: bool, index: int = index) -> str:
-                values = history.get(key, [])  # noqa: B023 (called at once)
-                if index >= len(values):
-                    return "-"
-                return percent(values[index]) if as_share else f"{values[index]:.4f}"
-
-            yield (
-                escape(item.phase.name),
-                "solved" if solved else str(index + 1),
-                shown("loss", False),
-                shown("accuracy", True),
-                shown("val_loss", False),
-                shown("val_accuracy", True),
+        for epoch in range(1, item.num_epochs + 1):
+            figures = item.figures(epoch)
+            cells = (
+                "-"
+                if key not in figures
+                else percent(figures[key])
+                if key.endswith("accuracy")
+                else f"{figures[key]:.4f}"
+                for key in ("loss", "accuracy", "val_loss", "val_accuracy")
             )
+            yield (escape(item.phase.name), "solved" if solved else str(epoch), *cells)
 
 
 def phases(facts: Facts) -> list[str]:
@@ -142,7 +127,7 @@ def phases(facts: Facts) -> list[str]:
     rows = [
         (
             escape(item.phase.name),
-            "solved" if item.phase.steps == 0 else max(map(len, item.history.values()), default=0),
+            "solved" if item.phase.steps == 0 else item.num_epochs,
             f"{item.phase.num_images:,}",
             f"{item.phase.trainable_parameters:,}",
             f"{item.phase.frozen_parameters:,}",
@@ -154,8 +139,10 @@ def phases(facts: Facts) -> list[str]:
 
 
 def environment(facts: Facts) -> list[str]:
-    """Return the versions and the machine."""
-    rows = [(escape(key), code(str(value))) for key, value in facts.result.environment.items()]
+    """Return when the run began, the versions and the machine."""
+    began = date(facts.result.info.began)
+    rows = [("Began", code(began))] if began else []
+    rows += [(escape(key), code(str(value))) for key, value in facts.result.environment.items()]
     total = facts.result.seconds.get("total")
     if total is not None:
         rows.append(("Seconds of the run", f"{total:.1f}"))

@@ -145,9 +145,7 @@ def _listed(names: Sequence[str]) -> str:
 def _validation_accuracy(result: RunResult) -> float | None:
     if result.info.validates_on_test:
         return None
-    phase = result.phases[-1]
-    values = phase.history.get("val_accuracy")
-    return float(values[(phase.kept_epoch or len(values)) - 1]) if values else None
+    return result.phases[-1].figures().get("val_accuracy")
 
 
 def _features_seconds(folder: Path, result: RunResult) -> float | None:

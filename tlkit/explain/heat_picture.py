@@ -33,7 +33,8 @@ def draw_heat(
 
     Args:
         image: uint8 RGB pixels (height, width, 3).
-        heats: One class or more; all panels share the scale of the colours.
+        heats: One class or more. Drops of probability are shown on one scale; the evidence of
+            Grad-CAM on one for each class, as logits of different classes cannot be compared.
         method: What the heat is.
         title: First line, such as the image's name.
         subtitle: Second line, such as the true and the predicted class.
@@ -76,7 +77,7 @@ def _add_bar(figure: Figure, panel: Axes, method: Method, top: float) -> None:
     steps = np.linspace(0, 1, 256, dtype=np.float32)[None]
     colours = _blend(np.full((1, 256, 3), 128, np.uint8), steps)[0]
     if method == "grad-cam":
-        scale, label = 1.0, "Evidence\n(largest = 1)"
+        scale, label = 1.0, "Evidence (largest\nof each panel = 1)"
     else:
         scale, label = 100.0, "Drop of probability\n(points)"
     drawn = ScalarMappable(Normalize(0, scale * top), ListedColormap(colours))

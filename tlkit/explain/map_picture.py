@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +15,7 @@ from tlkit.text import printable
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.transforms import Bbox
 
 # Paul Tol's muted colours, which the colour-blind tell apart, and black: ten, as many as CIFAR-10
 # has classes. With nine markers, 90 classes look different.
@@ -34,6 +35,8 @@ MARKERS = "os^DvPX<>"
 MAX_CLASSES_IN_LEGEND, MAX_CLASSES_WITH_NAMES = 40, 12
 _NAME_LIMIT, _TITLE_LIMIT = 18, 40
 _ROWS_IN_LEGEND = 20
+# How far a name moves at most, in heights of a line.
+_RINGS = 12
 
 
 def draw_map(
@@ -121,18 +124,56 @@ def _add_legend(axes: Axes, columns: int) -> None:
 def _label_medians(
     axes: Axes, points: np.ndarray, labels: Int64Array, names: Mapping[int, str]
 ) -> None:
-    """Write a name where the median of each class's images lies."""
+    """Write a name where the median of each class's images lies, or beside it if that is taken."""
     from matplotlib.patheffects import withStroke
+    from matplotlib.text import Text
 
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    # Lays the figure out, so that it is known what covers what.
+    figure.draw_without_rendering()
+    renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]
+    inside = axes.get_window_extent()
+    taken: list[Bbox] = []
     for label, name in names.items():
-        x, y = np.median(points[labels == label], axis=0)
-        text = axes.text(
-            x,
-            y,
+        text = axes.annotate(
             printable(name, _NAME_LIMIT),
+            np.median(points[labels == label], axis=0),
+            xytext=(0, 0),
+            textcoords="offset points",
             ha="center",
             va="center",
             fontweight="bold",
             path_effects=[withStroke(linewidth=3, foreground="white", alpha=0.85)],
+            arrowprops={"arrowstyle": "-", "linewidth": 0.8, "shrinkA": 0, "shrinkB": 0},
         )
         as_written(text, SMALL)
+        text.set_in_layout(False)
+        text.update_positions(renderer)
+        box = Text.get_window_extent(text, renderer)
+        x, y = next(
+            (
+                offset
+                for offset in _offsets(box.height)
+                if _is_free(box.translated(*offset), taken, inside)
+            ),
+            (0.0, 0.0),
+        )
+        text.set_position((x * 72 / figure.dpi, y * 72 / figure.dpi))
+        # Without a move the line would strike the name through.
+        assert text.arrow_patch is not None
+        text.arrow_patch.set_visible(bool(x or y))
+        taken.append(box.translated(x, y))
+
+
+def _offsets(step: float) -> Iterator[tuple[float, float]]:
+    """Yield moves in pixels: none, then on wider and wider rings."""
+    yield 0.0, 0.0
+    for ring in range(1, _RINGS + 1):
+        for angle in np.linspace(0, 2 * np.pi, 8 * ring, endpoint=False):
+            yield ring * step * float(np.cos(angle)), ring * step * float(np.sin(angle))
+
+
+def _is_free(box: Bbox, taken: Sequence[Bbox], inside: Bbox) -> bool:
+    fits = inside.contains(box.x0, box.y0) and inside.contains(box.x1, box.y1)
+    return fits and not any(box.overlaps(other) for other in taken)

@@ -174,7 +174,7 @@ def _explain(
                 for index in _classes(probabilities, item.label, settings, class_names)
             ]
         except (DataError, ExplanationError) as err:
-            yield replace(found, error=str(err))
+            yield replace(found, error=getattr(err, "reason", str(err)))
             continue
         best = int(np.argmax(probabilities))
         found = replace(

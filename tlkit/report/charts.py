@@ -28,7 +28,7 @@ def learning_curve(phases: Sequence[PhaseResult], key: str, held_out: str) -> Sp
     scale = 100 if key == "accuracy" else 1
     for item in phases:
         name = printable(item.phase.name, _NAME_LIMIT)
-        length = max(map(len, item.history.values()), default=0)
+        length = item.num_epochs
         for column, label in ((key, _TRAIN), (f"val_{key}", held_out)):
             for number, value in enumerate(item.history.get(column, ()), begin + 1):
                 # JSON has no way to write NaN and infinity, which leave a gap in the line.

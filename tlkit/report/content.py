@@ -14,12 +14,11 @@ from tlkit.records import PhaseResult, RunInfo, RunResult
 from tlkit.report import charts
 from tlkit.run_folder import CONFIG, MODEL, config_text
 from tlkit.text import printable
-from tlkit.wording import clock, percent, plural, rate
+from tlkit.wording import clock, date, percent, plural, rate, share_rows
 
 TEXT_LIMIT, LONG_TEXT_LIMIT = 80, 2000
 MAX_LINES, MAX_EPOCHS, MAX_CLASS_ROWS = 100, 600, 1000
 MAX_CONFUSIONS = 8
-_DATE = re.compile(r"(\d{4})(\d\d)(\d\d)-(\d\d)(\d\d)(\d\d)(?:-|$)")
 _PARTS = {
     "start": "Starting TensorFlow",
     "data": "Loading the data",
@@ -35,6 +34,11 @@ _LEAKS = {
     "validation": "validation images are also training images",
     "validation_in_test": "validation images are also test images",
     "label_conflicts": "images have two labels",
+}
+_MEANINGS = {
+    "Balanced accuracy": "mean recall of the classes",
+    "Macro F1": "each class counts alike",
+    "Top-5 accuracy": "class among the five most probable",
 }
 _MACHINE = ("python", "platform", "processor", "cpu_count")
 
@@ -57,7 +61,7 @@ def content(result: RunResult) -> tuple[dict[str, Any], dict[str, Any]]:
     values = {
         "name": text(info.name),
         "subtitle": subtitle(info),
-        "date": date_of(result.folder),
+        "date": date(info.began),
         "test_accuracy": test.accuracy,
         "tiles": tiles(result),
         "accuracy": accuracy_bar(result),
@@ -112,15 +116,6 @@ def subtitle(info: RunInfo) -> str:
     return f"{names['backbone']} with {names['head']} on {names['dataset']}"
 
 
-def date_of(folder: Path | None) -> str:
-    """Return when a run began, as its folder's name says; empty if it does not."""
-    found = _DATE.match(folder.name) if folder is not None else None
-    if found is None:
-        return ""
-    year, month, day, hour, minute, _ = found.groups()
-    return f"{year}-{month}-{day} {hour}:{minute}"
-
-
 def duration(seconds: float) -> str:
     """Return seconds as a person would say them."""
     if seconds < 60:
@@ -153,12 +148,7 @@ def accuracy_bar(result: RunResult) -> dict[str, float] | None:
 def tiles(result: RunResult) -> list[tuple[str, str, str]]:
     """Return the headline figures beside the accuracy: name, value, and what it means."""
     test = result.test
-    shares = (
-        ("Balanced accuracy", test.balanced_accuracy, "mean recall of the classes"),
-        ("Macro F1", test.macro_f1, "each class counts alike"),
-        ("Top-5 accuracy", test.top_5, "class among the five most probable"),
-    )
-    rows = [(name, percent(share), note) for name, share, note in shares if share is not None]
+    rows = [(name, value, _MEANINGS[name]) for name, value in share_rows(test)]
     if test.calibration is not None:
         saved = test.calibration.saved
         chance = f"{percent(saved.error_by_chance)} by chance alone"
@@ -234,14 +224,11 @@ def _value(value: object) -> str:
 
 def phase_row(item: PhaseResult) -> dict[str, Any]:
     """Return a phase with the figures of the weights that it ended with."""
-    phase, history = item.phase, item.history
-    epochs = max(map(len, history.values()), default=0)
-    kept = item.kept_epoch or epochs
+    phase, figures, epochs = item.phase, item.figures(), item.num_epochs
     chosen = ", ".join(f"{key} = {value}" for key, value in item.chosen.items())
 
     def share(key: str) -> str:
-        values = history.get(key, ())
-        return percent(values[kept - 1]) if 0 < kept <= len(values) else "-"
+        return percent(figures[key]) if key in figures else "-"
 
     return {
         "name": text(phase.name),
@@ -259,7 +246,7 @@ def phase_row(item: PhaseResult) -> dict[str, Any]:
 
 def thinned(phases: Sequence[PhaseResult]) -> list[PhaseResult]:
     """Return the phases; of very long ones every n-th epoch only, so that the page stays small."""
-    total = sum(max(map(len, item.history.values()), default=0) for item in phases)
+    total = sum(item.num_epochs for item in phases)
     step = math.ceil(total / MAX_EPOCHS)
     if step <= 1:
         return list(phases)
@@ -275,19 +262,14 @@ def epoch_rows(phases: Sequence[PhaseResult]) -> list[tuple[str, ...]]:
     """Return phase, epoch and the four figures of each epoch as text."""
     rows: list[tuple[str, ...]] = []
     for item in phases:
-        for index in range(max(map(len, item.history.values()), default=0)):
-            cells = [_figure(item.history.get(key), index) for key in _METRICS]
+        for epoch in range(1, item.num_epochs + 1):
+            figures = item.figures(epoch)
+            cells = [f"{figures[key]:.4f}" if key in figures else "-" for key in _METRICS]
             rows.append((text(item.phase.name), str(len(rows) + 1), *cells))
     return rows
 
 
 _METRICS = ("loss", "val_loss", "accuracy", "val_accuracy")
-
-
-def _figure(values: Sequence[float] | None, index: int) -> str:
-    if values is None or index >= len(values):
-        return "-"
-    return f"{values[index]:.4f}"
 
 
 def class_rows(result: RunResult) -> list[dict[str, Any]]:
@@ -466,9 +448,18 @@ def install_command(environment: Mapping[str, str]) -> str:
 
 
 def config_lines(info: RunInfo) -> str:
-    """Return the resolved config as TOML; its line ends stay, other control characters do not."""
-    lines = config_text(info.config).splitlines()
-    return "\n".join(text(line.replace("\t", "    "), LONG_TEXT_LIMIT) for line in lines)
+    """Return the resolved config as TOML, what changes nothing in this run marked as such.
+
+    Its line ends stay, other control characters do not.
+    """
+    lines, kind = [], ""
+    for line in config_text(info.config).splitlines():
+        if line.startswith("["):
+            kind = line.strip("[]")
+        idle = line.partition(" = ")[0] in info.idle_options.get(kind, ())
+        shown = text(line.replace("\t", "    "), LONG_TEXT_LIMIT)
+        lines.append(f"{shown}  # changes nothing in this run" if idle else shown)
+    return "\n".join(lines)
 
 
 def _strings(value: object) -> Iterable[str]:

@@ -11,12 +11,13 @@ from urllib.parse import quote
 
 from tlkit.atomic import atomic_write_text
 from tlkit.errors import RunFolderError
-from tlkit.records import RunResult
+from tlkit.records import RunInfo, RunResult
 from tlkit.report.charts import accuracy_of_runs
-from tlkit.report.content import date_of, duration, model_bytes, size_text, text
+from tlkit.report.content import duration, model_bytes, size_text, text
 from tlkit.report.page import PAGE
 from tlkit.report.rendering import render
 from tlkit.run_folder import CONFIG, RUN, load_run
+from tlkit.wording import date
 
 INDEX = "index.html"
 MAX_RUNS_IN_CHART, MAX_COLOURS = 40, 7
@@ -111,8 +112,11 @@ def _render(folder: Path, results: list[RunResult], problems: list[Problem]) -> 
 
 
 def _differing(results: list[RunResult]) -> list[str]:
-    """Return for each run the settings that are not the same in all, but for those with columns."""
-    all_settings = [result.info.settings for result in results]
+    """Return for each run the settings that are not the same in all, but for those with columns.
+
+    Those that change nothing in a run are left out.
+    """
+    all_settings = [_settings(result.info) for result in results]
     keys = dict.fromkeys(key for settings in all_settings for key in settings)
     shown = [
         key
@@ -126,6 +130,11 @@ def _differing(results: list[RunResult]) -> list[str]:
         )
         for item in all_settings
     ]
+
+
+def _settings(info: RunInfo) -> dict[str, bool | int | float | str]:
+    idle = {f"{kind}.{name}" for kind, names in info.idle_options.items() for name in names}
+    return {key: value for key, value in info.settings.items() if key not in idle}
 
 
 def _row(result: RunResult) -> dict[str, Any]:
@@ -143,7 +152,7 @@ def _row(result: RunResult) -> dict[str, Any]:
         "folder": text(folder.name),
         "label": text(_STAMP.sub("", folder.name) or folder.name),
         "link": f"{quote(folder.name)}/{PAGE}" if (folder / PAGE).is_file() else "",
-        "date": date_of(folder),
+        "date": date(result.info.began),
         "accuracy": result.accuracy,
         "low": low,
         "high": high,

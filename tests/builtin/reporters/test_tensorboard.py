@@ -283,6 +283,17 @@ def test_few_points_are_drawn_the_same_each_time_and_maps_are_averaged(make_trai
     assert len(set(found[0])) == 7
 
 
+def test_a_run_that_keeps_no_test_images_has_none_in_its_log(make_trainer):
+    trainer = make_trainer([TensorBoardReporter(embeddings=7, mistakes=9)], head=MapHead(8))
+    trainer.test_images = False
+    result = trainer.run()
+    log = result.folder / "tensorboard"
+    assert "sprite" not in (log / "projector_config.pbtxt").read_text()
+    assert not (log / "sprite.png").exists()
+    assert len(np.loadtxt(log / "tensors.tsv")) == 7
+    assert draw_mistakes(result, 9) is None
+
+
 def test_without_embeddings_there_is_no_projector(make_trainer):
     result = make_trainer([TensorBoardReporter(embeddings=0, mistakes=0)]).run()
     names = {path.name for path in (result.folder / "tensorboard").iterdir()}

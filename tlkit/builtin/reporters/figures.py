@@ -3,26 +3,12 @@
 from __future__ import annotations
 
 from tlkit import Calibration, Evaluation
-from tlkit.wording import percent
-
-
-def accuracy_text(test: Evaluation) -> str:
-    """Return the accuracy, with its interval where that is known."""
-    text = percent(test.accuracy)
-    if test.accuracy_interval is not None:
-        low, high = (f"{100 * end:.1f}" for end in test.accuracy_interval)
-        text += f" (95 % interval {low} to {high})"
-    return text
+from tlkit.wording import percent, share_rows
 
 
 def figure_rows(test: Evaluation) -> list[tuple[str, str]]:
     """Return the names and values of the figures beside the accuracy; unknown ones are left out."""
-    shares = (
-        ("Balanced accuracy", test.balanced_accuracy),
-        ("Macro F1", test.macro_f1),
-        ("Top-5 accuracy", test.top_5),
-    )
-    rows = [(name, percent(share)) for name, share in shares if share is not None]
+    rows = share_rows(test)
     if test.calibration is not None:
         chance = percent(test.calibration.saved.error_by_chance)
         rows.append(("Calibration error", _calibration(test.calibration)))

@@ -13,7 +13,6 @@ from typing import Any, ClassVar
 from tlkit import (
     Duplicate,
     Evaluation,
-    PhaseResult,
     PictureNote,
     Reporter,
     RunInfo,
@@ -23,8 +22,9 @@ from tlkit import (
     printable,
     safe_cell,
 )
-from tlkit.builtin.reporters.figures import accuracy_text, figure_rows
+from tlkit.builtin.reporters.figures import figure_rows
 from tlkit.builtin.reporters.history import METRICS, epoch_rows
+from tlkit.wording import accuracy_text
 
 SCHEMA_VERSION = 1
 _NAME_LIMIT = 40
@@ -83,12 +83,9 @@ def metrics(result: RunResult) -> dict[str, Any]:
             "trainable_parameters": item.phase.trainable_parameters,
             "frozen_parameters": item.phase.frozen_parameters,
             "seconds": item.seconds,
-            "last_epoch": _epoch(item, None),
+            "last_epoch": item.figures(item.num_epochs),
             # Of the weights that the phase ended with: early stopping puts the best ones back.
-            "kept_epoch": {
-                "epoch": item.kept_epoch or _epochs(item),
-                **_epoch(item, item.kept_epoch),
-            },
+            "kept_epoch": {"epoch": item.kept_epoch or item.num_epochs, **item.figures()},
         }
         for item in result.phases
     ]
@@ -116,16 +113,6 @@ def metrics(result: RunResult) -> dict[str, Any]:
     }
     plain: dict[str, Any] = _without_nan(figures)
     return plain
-
-
-def _epochs(result: PhaseResult) -> int:
-    return max(map(len, result.history.values()), default=0)
-
-
-def _epoch(result: PhaseResult, number: int | None) -> dict[str, float]:
-    """Return the figures of one epoch, counted from 1; of the last for None."""
-    index = -1 if number is None else number - 1
-    return {key: result.history[key][index] for key in METRICS if result.history.get(key)}
 
 
 def _train(info: RunInfo) -> dict[str, Any]:

@@ -17,7 +17,7 @@ class EpochRow:
     Attributes:
         phase: The name of its phase.
         epoch: From 1, going on from phase to phase.
-        metrics: Those of ``METRICS`` that were recorded.
+        metrics: What was recorded of it; see ``METRICS``.
     """
 
     phase: str
@@ -29,11 +29,6 @@ def epoch_rows(phases: Sequence[PhaseResult]) -> list[EpochRow]:
     """Return the epochs of all phases in order."""
     rows: list[EpochRow] = []
     for result in phases:
-        recorded = {key: result.history[key] for key in METRICS if key in result.history}
-        count = max((len(values) for values in recorded.values()), default=0)
-        for index in range(count):
-            metrics = {
-                key: float(values[index]) for key, values in recorded.items() if index < len(values)
-            }
-            rows.append(EpochRow(result.phase.name, len(rows) + 1, metrics))
+        for epoch in range(1, result.num_epochs + 1):
+            rows.append(EpochRow(result.phase.name, len(rows) + 1, result.figures(epoch)))
     return rows

@@ -27,13 +27,14 @@ def draw_mistakes(result: RunResult, count: int) -> Figure | None:
         count: Most images to show.
 
     Returns:
-        A figure of four images a row; None without images, without mistakes, or for a count of 0.
+        A figure of four images a row; None without images, without mistakes, for a count of 0, or
+        with ``[run] test_images = false``.
     """
     import numpy as np
     from PIL import Image
 
     test, images, names = result.test, result.test_images, result.info.class_names
-    if images is None:
+    if images is None or not result.info.keeps_test_images:
         return None
     confidences = test.probabilities.max(axis=1)
     chosen: list[tuple[int, Image.Image]] = []

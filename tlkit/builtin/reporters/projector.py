@@ -34,7 +34,8 @@ def write_projector(
 ) -> None:
     """Write what the projector shows of some test images, drawn at random and the same each time.
 
-    Images that cannot be read any more are left out; where none can be, nothing is written.
+    Images that cannot be read any more are left out; where none can be, nothing is written. With
+    ``[run] test_images = false`` there are no thumbnails.
 
     Args:
         folder: The folder of the log; it exists.
@@ -57,6 +58,8 @@ def write_projector(
         rows, sheet = _sprite(result.test_images, rows)
         if not len(rows):
             return
+    if not result.info.keeps_test_images:
+        sheet = None
     _write_tensors(folder / TENSORS, features, rows)
     atomic_write_text(folder / METADATA, _metadata(result, names, rows))
     config = ProjectorConfig()

@@ -17,10 +17,11 @@ from tlkit import (
     RunResult,
     printable,
 )
-from tlkit.builtin.reporters.figures import accuracy_text, figure_rows
+from tlkit.builtin.reporters.figures import figure_rows
 from tlkit.builtin.reporters.mistakes import draw_mistakes
 from tlkit.builtin.reporters.plots import draw_confusion_matrix, draw_reliability
 from tlkit.builtin.reporters.projector import write_projector
+from tlkit.wording import accuracy_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -158,7 +159,7 @@ class TensorBoardReporter(Reporter):
         from tensorboard.plugins.hparams.api_pb2 import STATUS_SUCCESS
 
         with self._write_to("", self._epoch):
-            for key, value in _test_scalars(result).items():
+            for key, value in result.test.scalars.items():
                 tf.summary.scalar(f"test/{key}", value)
             figures = [("accuracy", accuracy_text(result.test)), *figure_rows(result.test)]
             tf.summary.text("test", _table(figures))
@@ -194,22 +195,6 @@ class TensorBoardReporter(Reporter):
         for writer in self._writers.values():
             writer.close()
         self._writers = {}
-
-
-def _test_scalars(result: RunResult) -> dict[str, float]:
-    test = result.test
-    found = {
-        "accuracy": test.accuracy,
-        "loss": test.loss,
-        "balanced_accuracy": test.balanced_accuracy,
-        "macro_f1": test.macro_f1,
-        "top_5_accuracy": test.top_5,
-    }
-    if test.accuracy_interval is not None:
-        found["accuracy_low"], found["accuracy_high"] = test.accuracy_interval
-    if test.calibration is not None:
-        found["calibration_error"] = test.calibration.saved.expected_calibration_error
-    return {key: value for key, value in found.items() if value is not None}
 
 
 def _data_table(run: RunInfo) -> str:

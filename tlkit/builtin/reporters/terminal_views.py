@@ -11,12 +11,12 @@ from rich.panel import Panel
 from rich.text import Text
 
 from tlkit import ClassReport, EngineTrial, Extraction, PhaseResult, RunInfo, RunResult
-from tlkit.builtin.reporters.figures import accuracy_text, figure_rows
+from tlkit.builtin.reporters.figures import figure_rows
 from tlkit.builtin.reporters.terminal_colours import Palette
 from tlkit.builtin.reporters.terminal_matrix import MatrixViews
 from tlkit.builtin.reporters.terminal_text import ConsoleText, describe, duration
 from tlkit.builtin.reporters.terminal_training import TrainingViews
-from tlkit.wording import percent, plural
+from tlkit.wording import accuracy_text, percent, plural
 
 MAX_REPORT_CLASSES = 100
 MAX_WEAKEST = 15

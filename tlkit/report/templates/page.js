@@ -157,15 +157,29 @@
 
   // A region that does not scroll needs no place in the order of the Tab key.
   function setUpScrolling() {
-    const regions = document.querySelectorAll(".scrolled[role=region], pre, .panel");
+    const focusable = ".scrolled[role=region], pre, .panel";
+    const showMore = (target) => {
+      const before = Math.abs(target.scrollLeft);
+      target.classList.toggle("more-before", before > 1);
+      target.classList.toggle("more-after", before + target.clientWidth < target.scrollWidth - 1);
+    };
     const observer = new ResizeObserver((entries) => {
       for (const { target } of entries) {
-        const scrolls = target.scrollWidth > target.clientWidth + 1 || target.scrollHeight > target.clientHeight + 1;
-        if (scrolls) target.tabIndex = 0;
-        else target.removeAttribute("tabindex");
+        const region = target.matches(".scrolls") ? target : target.parentElement;
+        showMore(region);
+        if (!region.matches(focusable)) continue;
+        const scrolls = region.scrollWidth > region.clientWidth + 1 || region.scrollHeight > region.clientHeight + 1;
+        if (scrolls) region.tabIndex = 0;
+        else region.removeAttribute("tabindex");
       }
     });
-    regions.forEach((region) => observer.observe(region));
+    document.querySelectorAll(`${focusable}, .scrolled, nav ul`).forEach((region) => {
+      region.classList.add("scrolls");
+      region.addEventListener("scroll", () => showMore(region), { passive: true });
+      observer.observe(region);
+      // What is inside may grow, such as the matrix, which is drawn later.
+      if (region.matches(".scrolled")) observer.observe(region.firstElementChild);
+    });
   }
 
   // ---- Images ------------------------------------------------------------------------------
@@ -508,13 +522,41 @@
   }
 
   function setUpNavigation() {
-    const links = new Map([...document.querySelectorAll("nav a")].map((link) => [link.hash.slice(1), link]));
-    const observer = new IntersectionObserver((entries) => {
-      for (const { target, isIntersecting } of entries) {
-        links.get(target.id).classList.toggle("here", isIntersecting);
-      }
-    }, { rootMargin: "-30% 0px -65% 0px" });
-    for (const id of links.keys()) observer.observe(byId(id));
+    const links = [...document.querySelectorAll("nav a")];
+    if (!links.length) return;
+    const sections = links.map((link) => byId(link.hash.slice(1)));
+    const list = links[0].closest("ul");
+    let current = null;
+    // The last section that begins above the navigation's lower edge; none beside the headline. At
+    // the end of the page sections are too short to come so far: there it is the one that was
+    // asked for, or the last.
+    const find = () => {
+      const page = document.documentElement;
+      const line = parseFloat(getComputedStyle(page).scrollPaddingTop) + 1;
+      const tops = sections.map((section) => section.getBoundingClientRect().top);
+      const found = tops.findLastIndex((top) => top <= line);
+      if (window.scrollY <= 0 || window.scrollY + window.innerHeight < page.scrollHeight - 2) return found;
+      const asked = links.findIndex((link) => link.hash === location.hash);
+      return asked > found ? asked : links.length - 1;
+    };
+    const mark = () => {
+      const link = links[find()] || null;
+      if (link === current) return;
+      if (current) current.removeAttribute("aria-current");
+      current = link;
+      if (!link) return;
+      link.setAttribute("aria-current", "true");
+      const middle = link.offsetLeft + link.offsetWidth / 2 - list.offsetLeft;
+      list.scrollLeft = middle - list.clientWidth / 2;
+    };
+    let waits = false;
+    const later = () => {
+      if (waits) return;
+      waits = true;
+      requestAnimationFrame(() => { waits = false; mark(); });
+    };
+    for (const event of ["scroll", "resize", "hashchange"]) window.addEventListener(event, later, { passive: true });
+    mark();
   }
 
   document.querySelectorAll("table.sortable").forEach(setUpSorting);

@@ -26,24 +26,13 @@ def parameters(run: RunInfo) -> dict[str, str]:
 def test_metrics(result: RunResult) -> dict[str, float]:
     """Return the test figures, those of each class, and the seconds of the run's parts."""
     test = result.test
-    found: dict[str, float | None] = {
-        "test_accuracy": test.accuracy,
-        "test_loss": test.loss,
-        "test_balanced_accuracy": test.balanced_accuracy,
-        "test_macro_f1": test.macro_f1,
-        "test_top_5_accuracy": test.top_5,
-    }
-    if test.accuracy_interval is not None:
-        found["test_accuracy_low"], found["test_accuracy_high"] = test.accuracy_interval
-    if test.calibration is not None:
-        error = test.calibration.saved.expected_calibration_error
-        found["test_calibration_error"] = error
+    found = {f"test_{key}": value for key, value in test.scalars.items()}
     for name, item in zip(metric_names(x.name for x in test.classes), test.classes, strict=True):
         found[f"precision/{name}"] = item.precision
         found[f"recall/{name}"] = item.recall
         found[f"f1/{name}"] = item.f1
     found |= {f"seconds/{key}": value for key, value in result.seconds.items()}
-    return {key: float(value) for key, value in found.items() if value is not None}
+    return found
 
 
 def metric_names(names: Iterable[str]) -> list[str]:
@@ -69,6 +58,6 @@ def phases_text(result: RunResult) -> str:
     """Return which epochs belong to which phase, such as ``frozen 1 to 5, fine-tune 6 to 13``."""
     parts, last = [], 0
     for item in result.phases:
-        first, last = last + 1, last + max(map(len, item.history.values()), default=0)
+        first, last = last + 1, last + item.num_epochs
         parts.append(f"{item.phase.name} {first} to {last}")
     return ", ".join(parts)

@@ -205,10 +205,9 @@ class MLflowReporter(Reporter):
         other._begin(result.info, comparison)
         other._reachable = False  # until the end, where all is sent at once
         for phase in result.phases:
-            epochs = max(map(len, phase.history.values()), default=0)
-            for epoch in range(epochs):
-                found = {key: values[epoch] for key, values in phase.history.items()}
-                other.on_epoch_end(phase.phase, epoch + 1, found, phase.seconds / epochs)
+            for epoch in range(1, phase.num_epochs + 1):
+                seconds = phase.seconds / phase.num_epochs
+                other.on_epoch_end(phase.phase, epoch, phase.figures(epoch), seconds)
         other.on_run_end(result)
         return other._where
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 
 import jsonschema
 import pytest
@@ -28,6 +29,7 @@ GRID = ("quickstart", "--heads", "linear,prototype", *FAST, "--set", "reporters=
 # How to call each command; {run} is the folder of a finished run. The schema comes after it.
 CALLS = {
     "run": (("quickstart", *FAST), "tlkit.run/1"),
+    "resume": (("{begun}",), "tlkit.run/1"),
     "recipes": ((), "tlkit.recipes/1"),
     "recipes show": (("classic",), "tlkit.recipe/1"),
     "bench": (("{data}", "--rounds", "1", "--case", "classic"), "tlkit.bench/1"),
@@ -100,7 +102,10 @@ def test_every_command_prints_one_document_that_fits_its_schema(
     picture, data = tmp_path / "a.png", tmp_path / "data.npz"
     Image.new("RGB", (20, 20), "white").save(picture)
     data.write_bytes(b"read by nobody")
-    places = {"run": finished, "picture": picture, "data": data}
+    begun = tmp_path / "begun"
+    begun.mkdir()
+    shutil.copy(finished / "config.toml", begun)
+    places = {"run": finished, "picture": picture, "data": data, "begun": begun}
     code, out, err = call(
         capsys, *name.split(), *(item.format(**places) for item in arguments), "--json"
     )

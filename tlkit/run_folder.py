@@ -118,6 +118,19 @@ def find_unfinished(folder: Path) -> Path:
     return folder / CONFIG
 
 
+def unfinished_run(runs: Path, config: Mapping[str, Any]) -> Path | None:
+    """Return the newest folder among others that holds an unfinished run of a config, if any."""
+    wanted = config_text(config)
+    for path in sorted(runs.glob(f"*/{CONFIG}"), reverse=True):
+        try:
+            found = path.read_text(encoding="utf-8")
+        except (OSError, ValueError):
+            continue
+        if found == wanted and not (path.parent / RUN).exists():
+            return path.parent
+    return None
+
+
 def discard(folder: Path) -> None:
     """Delete the folder of a run that ended before anything was made but its config."""
     if {path.name for path in folder.iterdir()} <= {CONFIG, CHECKPOINT} and not any(

@@ -6,7 +6,7 @@ import gc
 import json
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -20,6 +20,7 @@ from tlkit.features import Features, FeatureStore, Progress, Wanted, Warn
 from tlkit.fingerprint import KnownDigests, digest_labels, digest_splits
 from tlkit.records import ImageData, Phase, RunInfo, RunResult
 from tlkit.reporter import Reporter
+from tlkit.run_folder import unfinished_run
 from tlkit.trainer import Trainer
 from tlkit.wording import percent
 
@@ -217,7 +218,7 @@ def _run(
     trainer.listeners = [follower]
     try:
         with _no_talk_of_retracing():
-            result = trainer.run()
+            result = _run_or_resume(trainer)
         assert result.folder is not None
         warnings = [f"  Warning: {' '.join(text.split())}" for text in result.warnings]
         figures = load_figures(result.folder)
@@ -225,6 +226,16 @@ def _run(
     except Exception as err:  # a third party's plugin may raise anything; the others go on
         text = str(err) if isinstance(err, TlkitError) else f"{type(err).__name__}: {err}"
         return replace(cell, folder=follower.folder, error=_first_line(text)), []
+
+
+def _run_or_resume(trainer: Trainer) -> RunResult:
+    assert trainer.runs is not None
+    begun = unfinished_run(trainer.runs, trainer.config)
+    if begun is not None:
+        # One whose data has changed since, or that cannot be read, runs from the beginning.
+        with suppress(RunFolderError):
+            return trainer.resume(begun)
+    return trainer.run()
 
 
 def _forget_models() -> None:

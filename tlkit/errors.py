@@ -36,6 +36,10 @@ class DataError(TlkitError):
     """A dataset or picture that is missing, unreadable or inconsistent."""
 
 
+class UnsafeFileError(TlkitError):
+    """A file from outside that names or holds what tlkit does not let in."""
+
+
 class EngineError(TlkitError):
     """An engine that is not installed, or does not give the backbone's features."""
 

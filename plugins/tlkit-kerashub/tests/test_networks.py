@@ -8,7 +8,7 @@ from tiny_networks import SIZE, make
 from tlkit_kerashub.backbone import KerasHub
 from tlkit_kerashub.families import FAMILIES, REFUSED
 
-from tlkit import ConfigError
+from tlkit import ConfigError, load_model
 from tlkit.builtin.heads.linear import Linear
 from tlkit.fingerprint import digest_model
 from tlkit.model import assemble, batch_normalisation_state, fits_h5, unfreeze
@@ -133,7 +133,7 @@ def test_a_local_preset_of_each_class(name, preset, tmp_path):
     model = assemble(backbone, Linear(), 3, network=built)
     assert len(digest_model(model, backbone, Linear())) == 64
     model.model.save(tmp_path / "model.keras")
-    loaded = keras.models.load_model(tmp_path / "model.keras", compile=False, safe_mode=True)
+    loaded = load_model(tmp_path)
     np.testing.assert_allclose(
         loaded(images, training=False), model.model(images, training=False), atol=1e-6
     )
@@ -184,7 +184,7 @@ def test_patch_tokens_become_a_map(name, first, preset, tmp_path):
     np.testing.assert_allclose(found[:, 1, 2], tokens[:, 1 * 4 + 2], atol=1e-4)
     np.testing.assert_allclose(found.reshape(tokens.shape), tokens, atol=1e-4)
     built.save(tmp_path / "model.keras")
-    loaded = keras.models.load_model(tmp_path / "model.keras", compile=False)
+    loaded = load_model(tmp_path)
     np.testing.assert_allclose(loaded(prepared), found, atol=1e-6)
 
 
@@ -234,7 +234,7 @@ def test_dinov2_of_another_size_keeps_fine_tuned_position_embeddings(preset, tmp
     embeddings.assign(np.random.default_rng(0).normal(size=embeddings.shape))
     tuned = np.asarray(built(images))
     built.save(tmp_path / "model.keras")
-    loaded = keras.models.load_model(tmp_path / "model.keras", compile=False)
+    loaded = load_model(tmp_path)
     np.testing.assert_allclose(loaded(images), tuned, atol=1e-6)
 
 

@@ -205,8 +205,10 @@ def test_tensorboard_gets_one_line_for_each_image(run):
 
 @pytest.fixture
 def copy(run, tmp_path):
-    shutil.copytree(run[0].folder, tmp_path / "runs" / run[0].folder.name)
-    return tmp_path / "runs" / run[0].folder.name
+    """A copy of the run in a folder whose name is hostile too."""
+    folder = tmp_path / "runs" / "[red]<img src=x onerror=alert(5)>\x1b[2J\u202e $x_{$\n`run`"
+    shutil.copytree(run[0].folder, folder)
+    return folder
 
 
 @pytest.fixture

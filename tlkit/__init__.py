@@ -50,7 +50,7 @@ from tlkit.text import printable, safe_cell
 from tlkit.workflow import Workflow
 
 if TYPE_CHECKING:
-    from tlkit.archives import check_zip
+    from tlkit.archives import check_member, check_zip
     from tlkit.augmentation import Augmentation
     from tlkit.compare import compare_grid, compare_runs
     from tlkit.images import (
@@ -128,6 +128,7 @@ __all__ = [
     "Workflow",
     "atomic_path",
     "atomic_write_text",
+    "check_member",
     "check_pictures",
     "check_weights",
     "check_zip",
@@ -164,6 +165,7 @@ _LAZY = {
     "Session": "tlkit.session",
     "TestTimeAugmentation": "tlkit.test_time_augmentation",
     "Trainer": "tlkit.trainer",
+    "check_member": "tlkit.archives",
     "check_pictures": "tlkit.picture_check",
     "check_weights": "tlkit.model_file",
     "check_zip": "tlkit.archives",

@@ -1,4 +1,4 @@
-"""Zip files from outside, checked before anything in them is unpacked."""
+"""Archives from outside, checked before anything in them is unpacked."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def check_zip(archive: zipfile.ZipFile, allowed: Iterable[str] | None = None) ->
     total = 0
     for item in archive.infolist():
         name = item.filename
-        if leads_out(name):
-            raise UnsafeFileError(f"it has a member {name!r}, which leads out of the archive")
+        total += item.file_size
+        check_member(name, total)
         if stat.S_ISLNK(item.external_attr >> 16):
             raise UnsafeFileError(f"it has a member {name!r}, which is a link")
         if names is not None and name not in names:
@@ -42,22 +42,31 @@ def check_zip(archive: zipfile.ZipFile, allowed: Iterable[str] | None = None) ->
         if item.flag_bits & 1:
             raise UnsafeFileError(f"its member {name!r} is encrypted")
         seen.add(name)
-        total += item.file_size
         if item.file_size > max(BOMB_BYTES, BOMB_RATIO * item.compress_size):
             raise UnsafeFileError(
                 f"its member {name!r} would unpack from {item.compress_size:,} to "
                 f"{item.file_size:,} bytes, as a decompression bomb does; pack it without "
                 f"compression if that is right"
             )
+
+
+def check_member(name: str, total: int) -> None:
+    """Check one member of an archive.
+
+    Args:
+        name: Its name.
+        total: The bytes that it and those before it unpack to.
+
+    Raises:
+        UnsafeFileError: If it leads out of the archive, or the bytes are more than
+            TLKIT_MAX_FILE_BYTES. The message begins with "it".
+    """
+    posix, windows = PurePosixPath(name.replace("\\", "/")), PureWindowsPath(name)
+    if posix.is_absolute() or windows.drive or ".." in posix.parts:
+        raise UnsafeFileError(f"it has a member {name!r}, which leads out of the archive")
     most = limit("TLKIT_MAX_FILE_BYTES")
     if total > most:
         raise UnsafeFileError(
             f"it would unpack to {total:,} bytes, more than {most:,}. "
             f"{raise_with('TLKIT_MAX_FILE_BYTES')}"
         )
-
-
-def leads_out(name: str) -> bool:
-    """Return whether a member's name leads out of the folder that it would be unpacked to."""
-    posix, windows = PurePosixPath(name.replace("\\", "/")), PureWindowsPath(name)
-    return posix.is_absolute() or bool(windows.drive) or ".." in posix.parts

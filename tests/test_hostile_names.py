@@ -141,6 +141,7 @@ def test_tables_run_no_formula_and_keep_their_columns(run):
         assert {len(row) for row in rows} == {len(rows[0])}, path
         for row in rows:
             for cell in row:
+                assert dangerous(cell.replace("\n", "\r")) == [], path
                 number = re.fullmatch(r"-?[\d.]+(e-?\d+)?", cell) and path.name != "predictions.csv"
                 assert number or not cell.startswith(("=", "+", "-", "@", "\t", "\r", "\n")), path
 

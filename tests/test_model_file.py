@@ -19,7 +19,7 @@ from tlkit import (
     model_file,
 )
 from tlkit.builtin.workflows.freeze_and_train import FreezeAndTrain
-from tlkit.model_file import check_config, check_model_file, check_weights
+from tlkit.model_file import check_model_config, check_model_file, check_weights
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +104,7 @@ def test_models_of_every_head_and_with_views_are_let_in(head, tmp_path):
 @pytest.mark.parametrize("application", ["MobileNetV3Small", "EfficientNetV2B0", "ConvNeXtTiny"])
 def test_networks_of_keras_applications_are_let_in(application, tmp_path):
     network = getattr(keras.applications, application)(weights=None, include_top=False)
-    check_config(json.dumps(keras.saving.serialize_keras_object(network)))
+    check_model_config(json.dumps(keras.saving.serialize_keras_object(network)))
 
 
 @pytest.mark.parametrize(
@@ -227,10 +227,10 @@ def test_what_an_installed_package_registers_is_let_in_if_it_is_a_layer(tmp_path
             raise AssertionError("it was built")
 
     registered = {"class_name": "Doubling", "registered_name": "tests>Doubling", "config": {}}
-    check_config(json.dumps({**registered, "module": "elsewhere"}))
+    check_model_config(json.dumps({**registered, "module": "elsewhere"}))
     other = {"class_name": "NoLayer", "registered_name": "tests>NoLayer", "config": {}}
     with pytest.raises(UnsafeFileError, match="NoLayer"):
-        check_config(json.dumps({**other, "module": "elsewhere"}))
+        check_model_config(json.dumps({**other, "module": "elsewhere"}))
 
 
 @pytest.mark.parametrize(

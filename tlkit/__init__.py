@@ -63,7 +63,7 @@ if TYPE_CHECKING:
         read_picture,
         scan_pictures,
     )
-    from tlkit.model_file import check_weights
+    from tlkit.model_file import check_model_config, check_weights
     from tlkit.picture_check import SKIP_HINT, PictureCheck, check_pictures
     from tlkit.picture_splits import picture_data
     from tlkit.registry import Registry
@@ -129,6 +129,7 @@ __all__ = [
     "atomic_path",
     "atomic_write_text",
     "check_member",
+    "check_model_config",
     "check_pictures",
     "check_weights",
     "check_zip",
@@ -166,6 +167,7 @@ _LAZY = {
     "TestTimeAugmentation": "tlkit.test_time_augmentation",
     "Trainer": "tlkit.trainer",
     "check_member": "tlkit.archives",
+    "check_model_config": "tlkit.model_file",
     "check_pictures": "tlkit.picture_check",
     "check_weights": "tlkit.model_file",
     "check_zip": "tlkit.archives",

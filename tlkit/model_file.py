@@ -145,7 +145,7 @@ def _check_keras(path: Path, *, with_model: bool) -> None:
         if with_model:
             if archive.getinfo(CONFIG).file_size > MAX_CONFIG_BYTES:
                 raise UnsafeFileError(f"its {CONFIG} has more than {MAX_CONFIG_BYTES:,} bytes")
-            check_config(archive.read(CONFIG))
+            check_model_config(archive.read(CONFIG))
         with archive.open(WEIGHTS) as weights:
             _check_h5(weights, with_model=False)
 
@@ -175,7 +175,7 @@ def _check_h5(source: Any, *, with_model: bool) -> None:
             config = file.attrs.get("model_config")
             if config is None:
                 raise UnsafeFileError("it holds no model")
-            check_config(config)
+            check_model_config(config)
 
 
 def _datasets(file: Any, h5py: Any) -> Iterator[tuple[str, Any]]:
@@ -200,7 +200,7 @@ def _datasets(file: Any, h5py: Any) -> Iterator[tuple[str, Any]]:
                 raise UnsafeFileError(f"its {name!r} is a {type(item).__name__}")
 
 
-def check_config(text: str | bytes) -> None:
+def check_model_config(text: str | bytes) -> None:
     """Check everything that a model's config names.
 
     Args:

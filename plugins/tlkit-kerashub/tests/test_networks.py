@@ -1,5 +1,9 @@
 """Every image backbone class of KerasHub through tlkit, with tiny networks in local folders."""
 
+import json
+import shutil
+
+import h5py
 import keras
 import keras_hub
 import numpy as np
@@ -8,7 +12,7 @@ from tiny_networks import SIZE, make
 from tlkit_kerashub.backbone import KerasHub
 from tlkit_kerashub.families import FAMILIES, REFUSED
 
-from tlkit import ConfigError, load_model
+from tlkit import ConfigError, WeightsError, load_model
 from tlkit.builtin.heads.linear import Linear
 from tlkit.fingerprint import digest_model
 from tlkit.model import assemble, batch_normalisation_state, fits_h5, unfreeze
@@ -288,3 +292,23 @@ def test_unfreezing_one_transformer_block_trains_that_block_alone(preset):
     wanted = sum(len(layer.trainable_weights) for layer in blocks[-1])
     assert len(network.trainable_weights) == wanted == 16 + 2
     assert all("transformer_block_1" not in item.path for item in network.trainable_weights)
+
+
+@pytest.mark.parametrize(
+    ("module", "name"), [("keras.layers", "Lambda"), ("os", "system"), ("keras.utils", "get_file")]
+)
+def test_a_preset_that_names_more_than_a_network_is_refused(module, name, preset, tmp_path):
+    folder = shutil.copytree(preset("ViTBackbone")[1], tmp_path / "preset")
+    config = json.loads((folder / "config.json").read_text())
+    config["config"]["more"] = {"module": module, "class_name": name, "config": {}}
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(WeightsError, match=rf"preset = .* is refused: it names {module}\.{name}"):
+        KerasHub(preset=str(folder)).build()
+
+
+def test_a_preset_whose_weights_lead_elsewhere_is_refused(preset, tmp_path):
+    folder = shutil.copytree(preset("ViTBackbone")[1], tmp_path / "preset")
+    with h5py.File(folder / "model.weights.h5", "a") as file:
+        file["more"] = h5py.ExternalLink("/etc/passwd", "/")
+    with pytest.raises(WeightsError, match=r"is refused: its '/more' is a link"):
+        KerasHub(preset=str(folder)).build()

@@ -214,6 +214,14 @@ def test_other_files_that_pose_as_pictures_are_refused(kind, name, tmp_path):
         read_picture(tmp_path / name)
 
 
+def test_a_photograph_with_a_second_picture_behind_it_is_read(tmp_path):
+    path = tmp_path / "phone.jpg"
+    first, second = (Image.new("RGB", (9, 6), colour) for colour in ("red", "blue"))
+    first.save(path, "MPO", save_all=True, append_images=[second])
+    assert Image.open(path).format == "MPO"
+    assert read_picture(path)[0, 0].tolist() == [254, 0, 0]
+
+
 def test_pillow_itself_would_read_some_of_them():
     assert Image.open(io.BytesIO(POSING["eps"])).format == "EPS"
     assert Image.open(io.BytesIO(POSING["ppm"])).format == "PPM"

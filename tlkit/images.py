@@ -81,7 +81,7 @@ def open_picture(source: Path | str | bytes, name: str | None = None) -> Iterato
     from PIL import Image
 
     most = limit("TLKIT_MAX_PIXELS")
-    if "TLKIT_MAX_PIXELS" in os.environ and 2 * (Image.MAX_IMAGE_PIXELS or most) < most:
+    if 2 * (Image.MAX_IMAGE_PIXELS or most) < most and os.environ.get("TLKIT_MAX_PIXELS"):
         # Pillow refuses twice its own limit; whoever sets ours wants it to hold.
         Image.MAX_IMAGE_PIXELS = most // 2 + 1
     try:
@@ -117,7 +117,7 @@ def open_picture(source: Path | str | bytes, name: str | None = None) -> Iterato
 def _file_size(source: Path | str | bytes) -> int:
     if isinstance(source, bytes):
         return len(source)
-    status = Path(source).stat()
+    status = os.stat(source)  # noqa: PTH116 - a Path takes longer than the rest
     # A pipe would be waited for, and a device may have no end.
     if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
         raise DataError("it is no ordinary file")

@@ -90,7 +90,7 @@ def open_picture(source: Path | str | bytes, name: str | None = None) -> Iterato
             io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS
         )
     except Image.DecompressionBombError as err:
-        raise _too_large(_name(source, name), "too many", most) from err
+        raise _too_large(f"{_name(source, name)} has too many pixels", most) from err
     except DataError as err:
         raise DataError(f"Cannot read the picture {_name(source, name)}: {err}") from err
     except Exception as err:
@@ -98,7 +98,7 @@ def open_picture(source: Path | str | bytes, name: str | None = None) -> Iterato
     with picture:
         width, height = picture.size
         if width * height > most:
-            raise _too_large(_name(source, name), f"{width} x {height}", most)
+            raise _too_large(f"{_name(source, name)} is {width} x {height} pixels", most)
         longest = limit("TLKIT_MAX_SIDE")
         if max(width, height) > longest:
             raise DataError(
@@ -124,10 +124,8 @@ def _file_size(source: Path | str | bytes) -> int:
     return status.st_size
 
 
-def _too_large(name: str, pixels: str, most: int) -> DataError:
-    return DataError(
-        f"{name} is {pixels} pixels; allowed are {most:,} in all. {raise_with('TLKIT_MAX_PIXELS')}."
-    )
+def _too_large(what: str, most: int) -> DataError:
+    return DataError(f"{what}; allowed are {most:,} in all. {raise_with('TLKIT_MAX_PIXELS')}.")
 
 
 def _bytes_of_png(picture: Any) -> int:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tlkit import ConfigError, DataError, PictureNote, check_pictures, images, read_picture
+from tlkit import ConfigError, DataError, PictureNote, check_pictures, read_picture
 from tlkit.picture_check import inspect_picture, summarize_pictures
 
 PIXELS = np.random.default_rng(0).integers(0, 255, (40, 60, 3), np.uint8)
@@ -102,7 +102,7 @@ def test_an_error_names_every_picture_whose_header_cannot_be_read(broken_files):
     assert "empty.jpg: " in text
     assert "it is empty" in text
     assert "text.jpg: " in text
-    assert "text.jpg: it has no format that Pillow reads" in text
+    assert "text.jpg: it is no picture of a kind that is read" in text
     assert "missing.jpg: " in text
     assert "[dataset] broken = 'skip'" in text
     assert "short.jpg" not in text, "only decoding finds it"
@@ -125,9 +125,16 @@ def test_skip_decodes_all_and_leaves_out_what_fails(broken_files):
 
 def test_a_decompression_bomb_is_found_by_its_header(tmp_path, monkeypatch):
     picture().save(tmp_path / "a.png")
-    monkeypatch.setattr(images, "MAX_PIXELS", 100)
+    monkeypatch.setenv("TLKIT_MAX_PIXELS", "100")
     with pytest.raises(DataError, match="60 x 40 pixels; allowed are 100"):
         check_pictures([tmp_path / "a.png"], ["a.png"])
+
+
+def test_an_impossible_limit_is_told_once_and_is_no_fault_of_a_picture(tmp_path, monkeypatch):
+    picture().save(tmp_path / "a.png")
+    monkeypatch.setenv("TLKIT_MAX_SIDE", "long")
+    with pytest.raises(ConfigError, match="TLKIT_MAX_SIDE"):
+        check_pictures([tmp_path / "a.png"], ["a.png"], "skip")
 
 
 def test_many_broken_files_are_counted_not_all_named(tmp_path):

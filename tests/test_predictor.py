@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -57,3 +59,42 @@ def test_bad_input_is_named(run, tmp_path):
         list(predict(run.folder, [tmp_path], top=0))
     with pytest.raises(RunFolderError, match="no run folder"):
         list(predict(tmp_path / "run", [__file__]))
+
+
+def test_links_out_of_a_folder_are_refused_by_name_unless_they_are_given(run, pictures, tmp_path):
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    Image.new("RGB", (4, 4), "red").save(outside / "a.png")
+    (pictures / "link.png").symlink_to(outside / "a.png")
+    (pictures / "folder").symlink_to(outside)
+    found = {item.path: item for item in predict(run.folder, [pictures])}
+    assert len(found) == 42
+    for name in ("link.png", "folder"):
+        error = found[str(pictures / name)].error
+        assert error.startswith(str(pictures / name))
+        assert "leads out of" in error
+    assert next(iter(predict(run.folder, [pictures / "link.png"]))).classes == ("red",)
+
+
+def test_large_pictures_get_the_answers_that_small_ones_get(run, pictures, monkeypatch):
+    expected = list(predict(run.folder, [pictures], top=3))
+    monkeypatch.setattr("tlkit.predictor.LARGE", 0)
+    found = list(predict(run.folder, [pictures], top=3))
+    assert [item.classes for item in found] == [item.classes for item in expected]
+    np.testing.assert_allclose(
+        [item.confidences for item in found], [item.confidences for item in expected], atol=1e-6
+    )
+
+
+def test_hostile_files_are_each_answered_and_the_good_ones_too(run, pictures, monkeypatch):
+    monkeypatch.setenv("TLKIT_MAX_SIDE", "1000")
+    Image.new("RGB", (1001, 2)).save(pictures / "long.png")
+    (pictures / "script.png").write_text("<svg><script>alert(1)</script></svg>")
+    (pictures / "post.jpg").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n")
+    errors = {
+        Path(item.path).name: item.error for item in predict(run.folder, [pictures]) if item.error
+    }
+    assert set(errors) == {"long.png", "script.png", "post.jpg"}
+    assert "allowed are 1,000 a side. The environment variable TLKIT_MAX_SIDE" in errors["long.png"]
+    assert "no picture of a kind that is read" in errors["script.png"]
+    assert "no picture of a kind that is read" in errors["post.jpg"]

@@ -44,7 +44,7 @@ def test_nothing_dangerous_is_left_and_the_limit_holds(text, limit):
     assert printable(text, 10_000) == printable(text)
 
 
-@pytest.mark.parametrize("text", ["=1", "+1", "-1", "@a", "\ta", "\ra", "\na"])
-def test_formulas_are_guarded(text):
-    assert safe_cell(text) == "'" + text
-    assert safe_cell(f"a{text}") == f"a{text}"
+@pytest.mark.parametrize("text", ["=1", "+1", "-1", "@a", "\ta", "\ra", "\na", "＝1", "＠a"])  # noqa: RUF001
+def test_formulas_are_guarded_and_cells_move_no_cursor(text):
+    assert safe_cell(text) == "'" + printable(text)
+    assert safe_cell(f"a{text}") == printable(f"a{text}")

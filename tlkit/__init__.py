@@ -19,6 +19,7 @@ from tlkit.errors import (
     TlkitError,
     TrainingError,
     UnknownPluginError,
+    UnsafeFileError,
     WeightsError,
     did_you_mean,
 )
@@ -49,21 +50,26 @@ from tlkit.text import printable, safe_cell
 from tlkit.workflow import Workflow
 
 if TYPE_CHECKING:
+    from tlkit.archives import check_member, check_zip
     from tlkit.augmentation import Augmentation
     from tlkit.compare import compare_grid, compare_runs
     from tlkit.images import (
         PICTURE_SUFFIXES,
         EncodedPictures,
+        FolderScan,
         PictureFiles,
+        leads_out,
         list_pictures,
         read_picture,
         scan_pictures,
     )
+    from tlkit.model_file import check_model_config, check_weights
     from tlkit.picture_check import SKIP_HINT, PictureCheck, check_pictures
     from tlkit.picture_splits import picture_data
     from tlkit.registry import Registry
     from tlkit.report import write_index, write_report
-    from tlkit.run_folder import load_run
+    from tlkit.restricted_unpickling import Sealed, restricted_load
+    from tlkit.run_folder import load_model, load_run
     from tlkit.session import Session
     from tlkit.splitting import split_rows
     from tlkit.test_time_augmentation import TestTimeAugmentation
@@ -90,6 +96,7 @@ __all__ = [
     "Evaluation",
     "ExplanationError",
     "Extraction",
+    "FolderScan",
     "Head",
     "ImageData",
     "ImageSequence",
@@ -108,6 +115,7 @@ __all__ = [
     "RunFolderError",
     "RunInfo",
     "RunResult",
+    "Sealed",
     "Session",
     "Split",
     "TestTimeAugmentation",
@@ -115,20 +123,28 @@ __all__ = [
     "Trainer",
     "TrainingError",
     "UnknownPluginError",
+    "UnsafeFileError",
     "WeightsError",
     "Workflow",
     "atomic_path",
     "atomic_write_text",
+    "check_member",
+    "check_model_config",
     "check_pictures",
+    "check_weights",
+    "check_zip",
     "compare_grid",
     "compare_runs",
     "did_you_mean",
     "hookimpl",
+    "leads_out",
     "list_pictures",
+    "load_model",
     "load_run",
     "picture_data",
     "printable",
     "read_picture",
+    "restricted_load",
     "safe_cell",
     "scan_pictures",
     "split_rows",
@@ -140,21 +156,30 @@ __all__ = [
 _LAZY = {
     "Augmentation": "tlkit.augmentation",
     "EncodedPictures": "tlkit.images",
+    "FolderScan": "tlkit.images",
     "PICTURE_SUFFIXES": "tlkit.images",
     "PictureCheck": "tlkit.picture_check",
     "PictureFiles": "tlkit.images",
     "Registry": "tlkit.registry",
     "SKIP_HINT": "tlkit.picture_check",
+    "Sealed": "tlkit.restricted_unpickling",
     "Session": "tlkit.session",
     "TestTimeAugmentation": "tlkit.test_time_augmentation",
     "Trainer": "tlkit.trainer",
+    "check_member": "tlkit.archives",
+    "check_model_config": "tlkit.model_file",
     "check_pictures": "tlkit.picture_check",
+    "check_weights": "tlkit.model_file",
+    "check_zip": "tlkit.archives",
     "compare_grid": "tlkit.compare",
     "compare_runs": "tlkit.compare",
+    "leads_out": "tlkit.images",
     "list_pictures": "tlkit.images",
+    "load_model": "tlkit.run_folder",
     "load_run": "tlkit.run_folder",
     "picture_data": "tlkit.picture_splits",
     "read_picture": "tlkit.images",
+    "restricted_load": "tlkit.restricted_unpickling",
     "scan_pictures": "tlkit.images",
     "split_rows": "tlkit.splitting",
     "write_index": "tlkit.report",

@@ -54,6 +54,10 @@ class PictureError(DataError):
         self.reason = reason
 
 
+class UnsafeFileError(TlkitError):
+    """A file from outside that names or holds what tlkit does not let in."""
+
+
 class EngineError(TlkitError):
     """An engine that is not installed, or does not give the backbone's features."""
 

@@ -5,18 +5,25 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import stat
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, overload
 
-from tlkit.errors import DataError, PictureError
+from tlkit.errors import DataError, PictureError, TlkitError
+from tlkit.limits import limit, raise_with
 from tlkit.records import UInt8Array
 from tlkit.threads import map_in_threads
 
 PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
-MAX_PIXELS = 200_000_000
+# The only formats that are tried, whatever a file is called. Pillow reads many more, some of them
+# with programs from outside (EPS), most of them seldom tested.
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
+# Deflate, which PNG is packed with, makes at most 258 bytes of two bits.
+MAX_DEFLATE_RATIO = 1032
 
 
 def read_picture(source: Path | str | bytes, name: str | None = None) -> UInt8Array:
@@ -34,8 +41,9 @@ def read_picture(source: Path | str | bytes, name: str | None = None) -> UInt8Ar
         uint8 array (height, width, 3), values 0 to 255.
 
     Raises:
-        PictureError: If the file is missing, is no picture, is cut short, or has over
-            ``MAX_PIXELS``.
+        PictureError: If the file is missing, is no picture, is cut short, or is larger than
+            allowed.
+        ConfigError: If an environment variable sets an impossible limit.
     """
     import numpy as np
     from PIL import ImageOps
@@ -43,7 +51,7 @@ def read_picture(source: Path | str | bytes, name: str | None = None) -> UInt8Ar
     try:
         with open_picture(source, name) as picture:
             return np.asarray(_to_rgb(ImageOps.exif_transpose(picture)))
-    except DataError:
+    except TlkitError:
         raise
     except Exception as err:  # Pillow's decoders raise many kinds of error on broken files
         raise _unreadable(source, name, err) from err
@@ -67,20 +75,70 @@ def open_picture(source: Path | str | bytes, name: str | None = None) -> Iterato
     """Yield the ``PIL.Image`` of a picture whose header was read and whose pixels were not.
 
     Raises:
-        PictureError: If it is no picture, or has over ``MAX_PIXELS``.
+        PictureError: If it is no picture of the ``FORMATS``, larger than TLKIT_MAX_PIXELS and
+            TLKIT_MAX_SIDE allow, or if its header says more than its data can hold.
+        ConfigError: If an environment variable sets an impossible limit.
     """
     from PIL import Image
 
+    most = limit("TLKIT_MAX_PIXELS")
+    if 2 * (Image.MAX_IMAGE_PIXELS or most) < most and os.environ.get("TLKIT_MAX_PIXELS"):
+        # Pillow refuses twice its own limit; whoever sets ours wants it to hold.
+        Image.MAX_IMAGE_PIXELS = most // 2 + 1
     try:
-        picture = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
+        size = _file_size(source)
+        picture = Image.open(
+            io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS
+        )
+    except Image.DecompressionBombError as err:
+        raise _error(source, name, _too_large("it has too many pixels", most)) from err
+    except DataError as err:
+        raise _error(source, name, str(err)) from err
     except Exception as err:
         raise _unreadable(source, name, err) from err
     with picture:
         width, height = picture.size
-        if width * height > MAX_PIXELS:
-            reason = f"it has {width} x {height} pixels; allowed are {MAX_PIXELS:,} in all"
+        if width * height > most:
+            raise _error(source, name, _too_large(f"it is {width} x {height} pixels", most))
+        longest = limit("TLKIT_MAX_SIDE")
+        if max(width, height) > longest:
+            reason = (
+                f"it is {width} x {height} pixels; allowed are {longest:,} a side. "
+                f"{raise_with('TLKIT_MAX_SIDE')}"
+            )
+            raise _error(source, name, reason)
+        least = _bytes_of_png(picture) // MAX_DEFLATE_RATIO
+        if least > size:
+            reason = (
+                f"it says that it is {width} x {height} pixels, and has {size:,} bytes, which "
+                f"cannot hold them"
+            )
             raise _error(source, name, reason)
         yield picture
+
+
+def _file_size(source: Path | str | bytes) -> int:
+    if isinstance(source, bytes):
+        return len(source)
+    status = os.stat(source)  # noqa: PTH116 - a Path takes longer than the rest
+    # A pipe would be waited for, and a device may have no end.
+    if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
+        raise DataError("it is no ordinary file")
+    return status.st_size
+
+
+def _too_large(what: str, most: int) -> str:
+    return f"{what}; allowed are {most:,} in all. {raise_with('TLKIT_MAX_PIXELS')}"
+
+
+def _bytes_of_png(picture: Any) -> int:
+    """Return the least bytes that the pixels of a PNG have when unpacked; 0 for other formats."""
+    if picture.format != "PNG" or not picture.tile:
+        return 0
+    mode, _, depth = str(picture.tile[0][3]).partition(";")
+    channels = {"LA": 2, "RGB": 3, "RGBA": 4}.get(mode, 1)
+    bits = int(depth.rstrip("B") or (1 if mode == "1" else 8))
+    return int(picture.width * picture.height * channels * bits // 8)
 
 
 def _name(source: Path | str | bytes, name: str | None) -> str:
@@ -98,7 +156,8 @@ def _unreadable(source: Path | str | bytes, name: str | None, err: Exception) ->
 
     if isinstance(err, UnidentifiedImageError):
         size = len(source) if isinstance(source, bytes) else Path(source).stat().st_size
-        reason = "it is empty" if size == 0 else "it has no format that Pillow reads"
+        kinds = ", ".join(FORMATS)
+        reason = f"it is no picture of a kind that is read ({kinds})" if size else "it is empty"
     else:
         reason = getattr(err, "strerror", None) or str(err) or type(err).__name__
     return _error(source, name, reason)
@@ -122,45 +181,75 @@ def _to_rgb(picture: Any) -> Any:
     return picture.convert("RGB")
 
 
+@dataclass(frozen=True)
+class FolderScan:
+    """What is in a folder.
+
+    Attributes:
+        pictures: The picture files by their suffix, sorted.
+        outside: Symbolic links that lead out of the folder, sorted; none of them was followed.
+        others: The number of other files that are not hidden.
+    """
+
+    pictures: list[Path]
+    outside: list[Path]
+    others: int
+
+
 def list_pictures(folder: Path, *, recursive: bool = False) -> list[Path]:
     """Return the picture files of a folder by their suffix, sorted; hidden files are left out.
 
     Symbolic links that lead out of the folder are left out too.
     """
-    return scan_pictures(folder, recursive=recursive)[0]
+    return scan_pictures(folder, recursive=recursive).pictures
 
 
-def scan_pictures(folder: Path, *, recursive: bool = False) -> tuple[list[Path], int]:
-    """Return what ``list_pictures()`` returns, and how many other files there are.
+def scan_pictures(
+    folder: Path, *, recursive: bool = False, inside: Path | None = None, follow_links: bool = False
+) -> FolderScan:
+    """Return what is in a folder; hidden files and folders are left out.
 
     Args:
-        folder: The folder.
+        folder: The folder; it may be a link itself.
         recursive: Whether to look into its sub-folders.
-
-    Returns:
-        The pictures, sorted, and the number of files that are not hidden and no pictures.
+        inside: The folder that links must stay in; by default ``folder``.
+        follow_links: Whether links may lead anywhere, and links to folders are looked into.
     """
-    root = folder.resolve()
-    found, others = [], 0
-    for place, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if recursive and not name.startswith(".")]
+    root = os.path.realpath(folder if inside is None else inside)
+    found, outside, others = [], [], 0
+    seen: set[str] = set()
+    for place, folders, names in os.walk(folder, followlinks=follow_links):
+        kept = [name for name in folders if recursive and not name.startswith(".")]
+        if follow_links:  # which may lead round in circles
+            seen.add(os.path.realpath(place))
+            kept = [name for name in kept if os.path.realpath(f"{place}/{name}") not in seen]
+        else:
+            outside += [f"{place}/{name}" for name in kept if leads_out(f"{place}/{name}", root)]
+        folders[:] = kept
         for name in names:
             if name.startswith("."):
                 continue
             path = os.path.join(place, name)  # noqa: PTH118 - a Path for each would take seconds
-            suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122
-            leads_out = os.path.islink(path) and not _stays_within(root, path)  # noqa: PTH114
-            if suffix in PICTURE_SUFFIXES and not leads_out:
-                found.append(path)
-            else:
+            if os.path.splitext(name)[1].lower() not in PICTURE_SUFFIXES:  # noqa: PTH122
                 others += 1
+            elif not follow_links and leads_out(path, root):
+                outside.append(path)
+            else:
+                found.append(path)
     # Paths sort by their parts, which differs from the order of their text.
-    return sorted(map(Path, found)), others
+    return FolderScan(sorted(map(Path, found)), sorted(map(Path, outside)), others)
 
 
-def _stays_within(root: Path, path: str) -> bool:
-    target = Path(path).resolve()
-    return target.is_file() and target.is_relative_to(root)
+def leads_out(path: Path | str, root: Path | str) -> bool:
+    """Return whether a path is a symbolic link to something outside a folder.
+
+    Args:
+        path: The path; where it is no link, the answer is no.
+        root: The folder, without links (``os.path.realpath()``).
+    """
+    if not os.path.islink(path):  # noqa: PTH114
+        return False
+    return not Path(os.path.realpath(path)).is_relative_to(root)
 
 
 class _Chosen(Sequence[Any]):

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from tlkit.errors import ConfigError, DataError, PictureError
 from tlkit.images import open_picture, read_picture, without_warnings
+from tlkit.limits import LIMITS, limit
 from tlkit.records import PictureNote
 from tlkit.text import printable
 from tlkit.threads import map_in_threads
@@ -65,12 +66,15 @@ def check_pictures(
         Which pictures to use, and what there is to say about them.
 
     Raises:
-        ConfigError: If ``broken`` is neither.
+        ConfigError: If ``broken`` is neither, or an environment variable sets an impossible limit.
         DataError: With ``"error"``, if a picture is missing, empty, no picture or too large; all of
             them are named, up to ``MAX_NAMED``.
     """
     if broken not in ("error", "skip"):
         raise ConfigError(f"[dataset] broken = {broken!r} is not allowed: 'error' or 'skip'.")
+    # Told once, and not as the fault of a picture.
+    for variable in LIMITS:
+        limit(variable)
 
     def look(index: int) -> PictureNote | None:
         return inspect_picture(sources[index], names[index], decode=broken == "skip")

@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import TypeAdapter
 
+from tlkit.archives import check_zip
 from tlkit.atomic import atomic_path, atomic_write_text
 from tlkit.checkpoint import CHECKPOINT
-from tlkit.errors import RunFolderError
+from tlkit.errors import RunFolderError, UnsafeFileError
+from tlkit.model_file import load_model_file
 from tlkit.records import (
     Calibration,
     ClassReport,
@@ -231,6 +233,7 @@ def load_run(folder: Path | str) -> RunResult:
     try:
         record = json.loads((folder / RUN).read_text(encoding="utf-8"))
         with np.load(folder / PREDICTIONS, allow_pickle=False) as arrays:
+            check_zip(arrays.zip, ("labels.npy", "probabilities.npy"))
             labels, probabilities = arrays["labels"], arrays["probabilities"]
         return _from_json(folder, record, labels, probabilities)
     except Exception as err:  # whatever a damaged file makes the parsers raise
@@ -242,20 +245,25 @@ def load_run(folder: Path | str) -> RunResult:
 def load_model(folder: Path | str) -> keras.Model:
     """Load a run's model: pixels 0 to 255 in, probabilities out.
 
+    Nothing in the file is run: what it may name is checked before Keras builds anything.
+
+    Args:
+        folder: The run folder.
+
     Raises:
-        RunFolderError: If there is none, or it cannot be read.
+        RunFolderError: If there is none, it cannot be read, or it is refused.
     """
     from tlkit.runtime import require_tensorflow_backend
 
     require_tensorflow_backend()
-    import keras
-
     folder = Path(folder)
     found = [path for path in (folder / MODEL, folder / "model.h5") if path.is_file()]
     if not found:
         raise RunFolderError(f"{folder} has no {MODEL}. Was the run saved?")
     try:
-        return keras.models.load_model(found[0], compile=False, safe_mode=True)
+        return load_model_file(found[0])
+    except UnsafeFileError as err:
+        raise RunFolderError(str(err)) from err
     except Exception as err:
         raise RunFolderError(f"Cannot load {found[0]}: {err}") from err
 

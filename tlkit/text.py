@@ -5,7 +5,8 @@ from __future__ import annotations
 # Not "printable" to Python, but they are ordinary writing: the no-break and the ideographic space,
 # and the joiners that Persian, Indic scripts and emoji are spelt with.
 _ORDINARY = frozenset("\u00a0\u3000\u200c\u200d")
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
+# The last four are what some spreadsheets take for the first four.
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # noqa: RUF001
 
 
 def printable(text: str, limit: int | None = None) -> str:
@@ -29,8 +30,12 @@ def printable(text: str, limit: int | None = None) -> str:
 
 
 def safe_cell(text: str) -> str:
-    """Put an apostrophe before text that a spreadsheet would run as a formula."""
-    return f"'{text}" if text.startswith(_FORMULA_STARTS) else text
+    """Return text for a cell of a table: printable, and no formula that a spreadsheet would run.
+
+    Text that begins like a formula gets an apostrophe before it.
+    """
+    shown = printable(text)
+    return f"'{shown}" if text.startswith(_FORMULA_STARTS) else shown
 
 
 def _escape(character: str) -> str:

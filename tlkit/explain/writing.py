@@ -20,7 +20,7 @@ from tlkit.explain.parts import ModelParts, find_parts, resize_image
 from tlkit.explain.records import ClassHeat, Explanation, Method
 from tlkit.explain.saving import save_figure
 from tlkit.explain.test_set import image_name, load_test_images, take
-from tlkit.images import read_picture, without_warnings
+from tlkit.images import without_warnings
 from tlkit.predictor import find_pictures
 from tlkit.records import Float32Array, Int64Array, RunResult
 
@@ -78,12 +78,9 @@ def explain_pictures(
         DataError: If an input does not exist, or there is no picture at all.
         ConfigError: If a setting is not allowed.
     """
-    paths = find_pictures(inputs)
+    found = find_pictures(inputs)
     run = run_folder.load_run(folder)
-    items = [
-        _Item(str(path), _slug(path.stem), lambda path=path: read_picture(path))  # type: ignore[misc]
-        for path in paths
-    ]
+    items = [_Item(str(picture.path), _slug(picture.path.stem), picture.read) for picture in found]
     yield from _explain(run, items, settings or Settings(), out)
 
 

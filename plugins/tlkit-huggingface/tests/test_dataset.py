@@ -276,3 +276,34 @@ def test_the_options_of_a_config_are_checked():
     assert validate_options(HuggingFace, options, where="a file") == options
     assert Registry().get("dataset", "huggingface") is HuggingFace
     assert Path(module.__file__).parent.joinpath("py.typed").exists()
+
+
+@pytest.mark.parametrize("how", ["absolute", "dots", "link"])
+def test_a_table_that_names_files_of_the_machine_is_refused(tmp_path, how):
+    folder, secret = tmp_path / "data", tmp_path / "secret\x1b.png"
+    folder.mkdir()
+    Image.new("RGB", (3, 3)).save(secret)
+    inside = folder / "inside.png"
+    Image.new("RGB", (3, 3)).save(inside)
+    (folder / "link.png").symlink_to(secret)
+    names = {
+        "absolute": secret,
+        "dots": folder / ".." / secret.name,
+        "link": folder / "link.png",
+    }
+    path = folder / "t.parquet"
+    features = datasets.Features({"image": datasets.Image(decode=False), **{
+        "label": datasets.ClassLabel(names=CLASSES)}})  # fmt: skip
+
+    def make_table(last):
+        cells = [{"bytes": None, "path": str(inside)}] * 29 + [{"bytes": None, "path": str(last)}]
+        labels = [number % 3 for number in range(30)]
+        table = datasets.Dataset.from_dict({"image": cells, "label": labels}, features=features)
+        table.to_parquet(path)
+
+    make_table(inside)
+    assert len(HuggingFace(str(path)).load(0).train) == 24
+    make_table(names[how])
+    with pytest.raises(DataError, match=r"Row 29 .*lies outside of .*data\.") as caught:
+        HuggingFace(str(path)).load(0)
+    assert "\x1b" not in str(caught.value)

@@ -1,5 +1,9 @@
 """Every image backbone class of KerasHub through tlkit, with tiny networks in local folders."""
 
+import json
+import shutil
+
+import h5py
 import keras
 import keras_hub
 import numpy as np
@@ -8,7 +12,7 @@ from tiny_networks import SIZE, make
 from tlkit_kerashub.backbone import KerasHub
 from tlkit_kerashub.families import FAMILIES, REFUSED
 
-from tlkit import ConfigError
+from tlkit import ConfigError, WeightsError, load_model
 from tlkit.builtin.heads.linear import Linear
 from tlkit.fingerprint import digest_model
 from tlkit.model import assemble, batch_normalisation_state, fits_h5, unfreeze
@@ -133,7 +137,7 @@ def test_a_local_preset_of_each_class(name, preset, tmp_path):
     model = assemble(backbone, Linear(), 3, network=built)
     assert len(digest_model(model, backbone, Linear())) == 64
     model.model.save(tmp_path / "model.keras")
-    loaded = keras.models.load_model(tmp_path / "model.keras", compile=False, safe_mode=True)
+    loaded = load_model(tmp_path)
     np.testing.assert_allclose(
         loaded(images, training=False), model.model(images, training=False), atol=1e-6
     )
@@ -184,7 +188,7 @@ def test_patch_tokens_become_a_map(name, first, preset, tmp_path):
     np.testing.assert_allclose(found[:, 1, 2], tokens[:, 1 * 4 + 2], atol=1e-4)
     np.testing.assert_allclose(found.reshape(tokens.shape), tokens, atol=1e-4)
     built.save(tmp_path / "model.keras")
-    loaded = keras.models.load_model(tmp_path / "model.keras", compile=False)
+    loaded = load_model(tmp_path)
     np.testing.assert_allclose(loaded(prepared), found, atol=1e-6)
 
 
@@ -234,7 +238,7 @@ def test_dinov2_of_another_size_keeps_fine_tuned_position_embeddings(preset, tmp
     embeddings.assign(np.random.default_rng(0).normal(size=embeddings.shape))
     tuned = np.asarray(built(images))
     built.save(tmp_path / "model.keras")
-    loaded = keras.models.load_model(tmp_path / "model.keras", compile=False)
+    loaded = load_model(tmp_path)
     np.testing.assert_allclose(loaded(images), tuned, atol=1e-6)
 
 
@@ -288,3 +292,23 @@ def test_unfreezing_one_transformer_block_trains_that_block_alone(preset):
     wanted = sum(len(layer.trainable_weights) for layer in blocks[-1])
     assert len(network.trainable_weights) == wanted == 16 + 2
     assert all("transformer_block_1" not in item.path for item in network.trainable_weights)
+
+
+@pytest.mark.parametrize(
+    ("module", "name"), [("keras.layers", "Lambda"), ("os", "system"), ("keras.utils", "get_file")]
+)
+def test_a_preset_that_names_more_than_a_network_is_refused(module, name, preset, tmp_path):
+    folder = shutil.copytree(preset("ViTBackbone")[1], tmp_path / "preset")
+    config = json.loads((folder / "config.json").read_text())
+    config["config"]["more"] = {"module": module, "class_name": name, "config": {}}
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(WeightsError, match=rf"preset = .* is refused: it names {module}\.{name}"):
+        KerasHub(preset=str(folder)).build()
+
+
+def test_a_preset_whose_weights_lead_elsewhere_is_refused(preset, tmp_path):
+    folder = shutil.copytree(preset("ViTBackbone")[1], tmp_path / "preset")
+    with h5py.File(folder / "model.weights.h5", "a") as file:
+        file["more"] = h5py.ExternalLink("/etc/passwd", "/")
+    with pytest.raises(WeightsError, match=r"is refused: its '/more' is a link"):
+        KerasHub(preset=str(folder)).build()

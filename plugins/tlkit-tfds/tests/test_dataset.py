@@ -1,5 +1,7 @@
+import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -220,3 +222,31 @@ def test_the_options_of_a_config_are_checked():
     options = {"dataset": "mnist", "download": False, "train": "train[:10%]"}
     assert validate_options(TensorFlowDatasets, options, where="a file") == options
     assert Registry().get("dataset", "tfds") is TensorFlowDatasets
+
+
+@pytest.mark.parametrize("key", ["path", "data_dir"])
+@pytest.mark.parametrize("where", ["top", "inner", "legacy"])
+def test_a_prepared_folder_that_names_a_module_is_refused_and_not_imported(
+    tmp_path, monkeypatch, key, where
+):
+    (tmp_path / "evil_module.py").write_text("open('owned', 'w')")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    folder = Path(write(tmp_path / "prepared"))
+    described = json.loads((folder / "features.json").read_text())
+    name = "evil_module.Feature"
+    if where == "top":
+        described["pythonClassName"] = name
+    elif where == "inner":
+        described["featuresDict"]["features"]["image"]["pythonClassName"] = name
+    else:
+        described = {"type": name, "content": {}}
+    (folder / "features.json").write_text(json.dumps(described))
+    options = {"path": str(folder)}
+    if key == "data_dir":
+        options = {"dataset": folder.parent.name, "data_dir": str(folder.parent.parent)}
+    with pytest.raises(
+        DataError, match=r"features\.json is refused: it names evil_module\.Feature"
+    ):
+        TensorFlowDatasets(**options, download=False).load(0)
+    assert not (tmp_path / "owned").exists()

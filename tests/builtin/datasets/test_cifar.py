@@ -1,5 +1,8 @@
+import io
+import os
 import pickle
 import tarfile
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -99,3 +102,57 @@ def test_the_real_batches_are_cifar10(real_data_home):
     assert np.bincount(data.train.labels).tolist() == [5000] * 10
     npz = CIFAR10(str(real_data_home / "cifar10.npz")).load(0)
     np.testing.assert_array_equal(npz.test.images, data.test.images)
+
+
+def pack(path, folder, *extra):
+    with tarfile.open(path, "w:gz") as archive:
+        for item in extra:
+            archive.addfile(item, io.BytesIO(bytes(item.size)))
+        archive.add(folder, folder.name)
+    return str(path)
+
+
+@pytest.mark.parametrize("name", ["../evil", "/etc/evil", "a/../../evil", "..\\evil"])
+def test_an_archive_whose_members_lead_out_is_refused(folder, tmp_path, name):
+    path = pack(tmp_path / "a.tar.gz", folder, tarfile.TarInfo(name))
+    with pytest.raises(DataError, match=r"a\.tar\.gz is refused: .*leads out of the archive"):
+        CIFAR10(path).load(0)
+
+
+@pytest.mark.parametrize(
+    "kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE]
+)
+def test_a_batch_that_is_no_file_is_refused(folder, tmp_path, kind):
+    (folder / "data_batch_2").unlink()
+    link = tarfile.TarInfo("cifar-10-batches-py/data_batch_2")
+    link.type, link.linkname = kind, "test_batch"
+    path = pack(tmp_path / "a.tar.gz", folder, link)
+    with pytest.raises(DataError, match=r"data_batch_2 is no file of a fitting size"):
+        CIFAR10(path).load(0)
+
+
+def test_an_archive_with_more_than_is_allowed_is_refused_before_it_is_unpacked(
+    folder, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("TLKIT_MAX_FILE_BYTES", "1000000")
+    bomb = tarfile.TarInfo("bomb")
+    bomb.size = 10**7
+    path = pack(tmp_path / "a.tar.gz", folder, bomb)
+    assert Path(path).stat().st_size < 200_000
+    with pytest.raises(DataError, match=r"more than 1,000,000\. .*TLKIT_MAX_FILE_BYTES"):
+        CIFAR10(path).load(0)
+
+
+class Attack:
+    def __reduce__(self):
+        return os.system, ("touch owned",)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_an_exploit_among_the_batches_is_named_and_not_run(folder, tmp_path, packed, monkeypatch):
+    (folder / "data_batch_4").write_bytes(pickle.dumps({b"data": Attack()}, 2))
+    monkeypatch.chdir(tmp_path)
+    path = pack(tmp_path / "a.tar.gz", folder) if packed else str(folder)
+    with pytest.raises(DataError, match=r"data_batch_4 is refused: it names (posix|nt)\.system"):
+        CIFAR10(path).load(0)
+    assert not (tmp_path / "owned").exists()

@@ -205,3 +205,20 @@ def test_any_text_gives_data_or_one_error(tmp_path_factory, text):
 def test_the_options_of_a_config_are_checked():
     options = {"path": "a.csv", "broken": "skip", "root": "pictures"}
     assert validate_options(CsvTable, options, where="a file") == options
+
+
+def test_links_are_followed_when_asked_and_dots_still_are_not(tmp_path, table):
+    outside, root = tmp_path / "outside.png", tmp_path / "root"
+    root.mkdir()
+    Image.new("RGB", (4, 4)).save(outside)
+    (tmp_path / "img").rename(root / "img")
+    (root / "img" / "link.png").symlink_to(outside)
+    (root / "all").symlink_to(tmp_path)
+    lines = [*table, "img/link.png,cat", "all/outside.png,cat"]
+    with pytest.raises(DataError, match=r"(?s)2 rows lead out of .*follow_links = true"):
+        CsvTable(write(root, lines)).load(0)
+    data = CsvTable(write(root, lines), follow_links=True).load(0)
+    assert len(data.train) + len(data.test) == len(lines) - 1
+    for path in ("../outside.png", str(outside)):
+        with pytest.raises(DataError, match="1 rows lead out of"):
+            CsvTable(write(root, [*table, f"{path},cat"]), follow_links=True).load(0)

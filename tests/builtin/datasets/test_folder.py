@@ -125,3 +125,43 @@ def test_a_split_with_broken_pictures_only_is_named(tmp_path):
         (tmp_path / "test" / name / "0.png").write_bytes(b"")
     with pytest.raises(DataError, match="no picture of the test split can be read"):
         Folder(str(tmp_path), broken="skip").load(0)
+
+
+def test_links_that_lead_out_are_named_left_out_or_followed(tmp_path):
+    root = fill(tmp_path / "data")
+    for name in ("a.png", "b.png"):
+        Image.new("RGB", (3, 3)).save(tmp_path / name)
+        (root / "cat" / name).symlink_to(tmp_path / name)
+    (root / "dog" / "inside.png").symlink_to(root / "cat" / "0.png")
+    with pytest.raises(DataError) as caught:
+        Folder(str(root)).load(0)
+    for part in ("2 links lead out of", "  cat/a.png\n", "  cat/b.png\n", "follow_links = true",
+                 "broken = 'skip'"):  # fmt: skip
+        assert part in str(caught.value)
+    data = Folder(str(root), broken="skip").load(0)
+    assert len(data.train) + len(data.test) == 11
+    assert [(note.name, note.kinds) for note in data.pictures] == [
+        ("cat/a.png", ("broken",)),
+        ("cat/b.png", ("broken",)),
+    ]
+    data = Folder(str(root), follow_links=True).load(0)
+    assert len(data.train) + len(data.test) == 13
+
+
+@pytest.mark.parametrize("link", ["cat", "train"])
+def test_a_folder_of_pictures_elsewhere_is_read_when_asked(tmp_path, link):
+    elsewhere = fill(tmp_path / "elsewhere")
+    root = tmp_path / "data"
+    root.mkdir()
+    (root / "dog").symlink_to(elsewhere / "dog")
+    (root / link).symlink_to(elsewhere if link == "train" else elsewhere / "cat")
+    with pytest.raises(DataError, match=rf"(?s)links? leads? out of .*{link}.*follow_links = true"):
+        Folder(str(root), broken="skip").load(0)
+    data = Folder(str(root), follow_links=True).load(0)
+    assert len(data.train) + len(data.test) == 10
+
+
+def test_the_folder_itself_may_be_a_link(tmp_path):
+    fill(tmp_path / "data")
+    (tmp_path / "link").symlink_to(tmp_path / "data")
+    assert len(Folder(str(tmp_path / "link")).load(0).train) == 8

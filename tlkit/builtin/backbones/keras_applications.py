@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from tlkit import Backbone, ConfigError, WeightsError
+from tlkit import Backbone, ConfigError, WeightsError, check_weights
 from tlkit.builtin.backbones.weights import load_shipped, no_download
 
 if TYPE_CHECKING:
@@ -204,6 +204,7 @@ class KerasApplication(Backbone):
                 f"file."
             )
         try:
+            check_weights(path)
             with warnings.catch_warnings():
                 # Keras names containers of its own that hold no weights.
                 warnings.filterwarnings("ignore", message="Skipping nested container.*")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from tlkit import DataError, DatasetSource, ImageData, Split
+from tlkit import DataError, DatasetSource, ImageData, Split, UnsafeFileError, check_zip
 
 if TYPE_CHECKING:
     import numpy as np
@@ -88,8 +89,14 @@ def read_npz(path: Path, class_names: Sequence[str] | None) -> ImageData:
 
     try:
         with np.load(path, allow_pickle=False) as stored:
+            check_zip(stored.zip)
             arrays = {key: stored[key] for key in (*KEYS, "class_names") if key in stored}
-    except (OSError, ValueError, EOFError, KeyError, AttributeError, zipfile.BadZipFile) as err:
+    except UnsafeFileError as err:
+        raise DataError(f"{path} is refused: {err}.") from err
+    except (
+        *(OSError, ValueError, EOFError, KeyError, AttributeError, MemoryError),
+        *(zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError),
+    ) as err:
         raise DataError(f"Cannot read {path} as .npz: {err}") from err
     names = arrays.pop("class_names", None)
     return from_arrays(arrays, class_names if names is None else names.tolist(), str(path))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import tarfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
 
-from tlkit import DataError, DatasetSource, ImageData, Split
+from tlkit import DataError, DatasetSource, ImageData, Split, UnsafeFileError, check_member
 from tlkit.builtin.datasets.arrays import read_npz
 from tlkit.builtin.datasets.download import download, keras_datasets_folder
 from tlkit.builtin.datasets.restricted_pickle import MAX_BYTES, load
@@ -51,8 +52,11 @@ class CIFAR10(DatasetSource):
         if path.name.endswith((".tar.gz", ".tgz", ".tar")):
             try:
                 with tarfile.open(path) as archive:
-                    return self._load(lambda name: self._read_member(archive, name), str(path))
-            except (tarfile.TarError, OSError, EOFError) as err:
+                    members = _members(archive, str(path))
+                    return self._load(
+                        lambda name: self._read_member(archive, members, name), str(path)
+                    )
+            except (tarfile.TarError, OSError, EOFError, zlib.error, ValueError) as err:
                 raise DataError(f"Cannot read the archive {path}: {err}") from err
         raise DataError(f"[dataset] path = '{path}' is not allowed: {self._layout()}.")
 
@@ -77,12 +81,15 @@ class CIFAR10(DatasetSource):
     def _layout(self) -> str:
         return f"a {self.folder} folder, the {self.url.rsplit('/', 1)[-1]}, or an .npz file"
 
-    def _read_member(self, archive: tarfile.TarFile, name: str) -> bytes:
-        try:
-            member = archive.getmember(f"{self.folder}/{name}")
-        except KeyError as err:
-            raise DataError(f"{archive.name!s} has no {self.folder}/{name}.") from err
-        stream = archive.extractfile(member) if member.size <= MAX_BYTES else None
+    def _read_member(
+        self, archive: tarfile.TarFile, members: dict[str, tarfile.TarInfo], name: str
+    ) -> bytes:
+        member = members.get(f"{self.folder}/{name}")
+        if member is None:
+            raise DataError(f"{archive.name!s} has no {self.folder}/{name}.")
+        # A link could lead to a member of any size.
+        fits = member.isreg() and member.size <= MAX_BYTES
+        stream = archive.extractfile(member) if fits else None
         if stream is None:
             raise DataError(f"{archive.name!s}: {member.name} is no file of a fitting size.")
         return stream.read()
@@ -116,6 +123,22 @@ class CIFAR10(DatasetSource):
             except (KeyError, ValueError, TypeError, OverflowError) as err:
                 raise DataError(f"{where}/{name} is no batch of {self.name}: {err}") from err
         return Split(np.ascontiguousarray(np.concatenate(images)), np.concatenate(labels))
+
+
+def _members(archive: tarfile.TarFile, where: str) -> dict[str, tarfile.TarInfo]:
+    """Return the members of an archive by name; none is unpacked to disk.
+
+    Raises:
+        DataError: If one of them leads out of the archive, or there is more in it than allowed.
+    """
+    found: dict[str, tarfile.TarInfo] = {}
+    for member in archive:
+        try:
+            check_member(member.name, member.offset_data + member.size)
+        except UnsafeFileError as err:
+            raise DataError(f"{where} is refused: {err}.") from err
+        found[member.name] = member
+    return found
 
 
 class CIFAR100(CIFAR10):

@@ -48,6 +48,7 @@ class CsvTable(DatasetSource):
         root: str | None = None,
         test_fraction: float = 0.2,
         broken: Literal["error", "skip"] = "error",
+        follow_links: bool = False,
     ) -> None:
         """Choose the file and its columns.
 
@@ -63,11 +64,12 @@ class CsvTable(DatasetSource):
                 and below 1.
             broken: "error" to end the run at pictures that are missing or cannot be read, or
                 "skip" to leave them out, for which every picture is decoded once at the start.
+            follow_links: Whether symbolic links may lead out of that folder.
         """
         self.path = path
         self.image_column, self.label_column = image_column, label_column
         self.split_column = split_column
-        self.root = root
+        self.root, self.follow_links = root, follow_links
         self.test_fraction = test_fraction
         self.broken: Literal["error", "skip"] = broken
 
@@ -92,11 +94,14 @@ class CsvTable(DatasetSource):
                 f"{file}: the column '{self.label_column}' has {len(class_names)} labels; at least "
                 f"2 are needed."
             )
-        locate = _Locator(root)
+        locate = _Locator(root, self.follow_links)
         located = [(line, row, locate(row[self.image_column])) for line, row in rows]
         outside = [(line, row[self.image_column]) for line, row, path in located if path is None]
         if outside:
-            hint = "Set [dataset] root to the folder that holds all pictures."
+            hint = (
+                "Set [dataset] root to the folder that holds all pictures; if these are links and "
+                "you know where they lead, set follow_links = true."
+            )
             raise DataError(_listing(file, f"lead out of {root}", outside, hint))
         # Path.is_file() raises on names that are too long.
         found = [item for item in located if item[2] and os.path.isfile(item[2])]  # noqa: PTH113
@@ -227,13 +232,16 @@ def _lines(text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
 class _Locator:
     """Turns what a cell says into the path of a file within one folder."""
 
-    def __init__(self, root: Path) -> None:
-        self._root = root
+    def __init__(self, root: Path, follow_links: bool) -> None:
+        self._root, self._follow_links = root, follow_links
         self._real = os.path.realpath(root)
         self._parent_is_inside = functools.cache(self._is_inside)
 
     def __call__(self, text: str) -> Path | None:
-        """Return the path, or None if it leads out of the folder, be it by a link."""
+        """Return the path, or None if it leads out of the folder, be it by a link.
+
+        Where links are followed, it may lead out by a link alone.
+        """
         if "\0" in text:
             return None
         path = self._root / text
@@ -241,9 +249,13 @@ class _Locator:
             path = self._root / text.replace("\\", "/")
         if not self._parent_is_inside(path.parent):
             return None
-        return path if not os.path.islink(path) or self._is_inside(path) else None  # noqa: PTH114
+        if self._follow_links or not os.path.islink(path):  # noqa: PTH114
+            return path
+        return path if self._is_inside(path) else None
 
     def _is_inside(self, path: Path) -> bool:
+        if self._follow_links:
+            return Path(os.path.normpath(path)).is_relative_to(os.path.normpath(self._root))
         return Path(os.path.realpath(path)).is_relative_to(self._real)
 
 

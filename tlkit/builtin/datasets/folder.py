@@ -8,14 +8,19 @@ from typing import ClassVar, Literal
 
 from tlkit import (
     PICTURE_SUFFIXES,
+    SKIP_HINT,
     DataError,
     DatasetSource,
     ImageData,
+    PictureNote,
     did_you_mean,
+    leads_out,
     picture_data,
+    printable,
     scan_pictures,
 )
 
+MAX_NAMED = 10
 PARTS = {
     "train": ("train",),
     "test": ("test",),
@@ -29,7 +34,11 @@ class Folder(DatasetSource):
     name: ClassVar[str] = "folder"
 
     def __init__(
-        self, path: str, test_fraction: float = 0.2, broken: Literal["error", "skip"] = "error"
+        self,
+        path: str,
+        test_fraction: float = 0.2,
+        broken: Literal["error", "skip"] = "error",
+        follow_links: bool = False,
     ) -> None:
         """Choose the folder.
 
@@ -40,8 +49,11 @@ class Folder(DatasetSource):
                 above 0 and below 1.
             broken: "error" to end the run at pictures that cannot be read, or "skip" to leave them
                 out, for which every picture is decoded once at the start.
+            follow_links: Whether symbolic links may lead out of the folder. Without it such links
+                are broken pictures.
         """
         self.path = path
+        self.follow_links = follow_links
         self.test_fraction = test_fraction
         self.broken: Literal["error", "skip"] = broken
 
@@ -58,7 +70,7 @@ class Folder(DatasetSource):
                 f"[dataset] path: there is no folder {root}. Needed: a folder with train/CLASS/ "
                 f"and test/CLASS/, or with CLASS/ alone."
             )
-        found = _Found()
+        found = _Found(root, self.follow_links)
         if not (root / "train").is_dir():
             found.scan(root, "train")
         else:
@@ -70,6 +82,8 @@ class Folder(DatasetSource):
                 found.notes.append(
                     f"No folder test/: {self.test_fraction:.0%} of train/ is the test split."
                 )
+        if found.outside and self.broken == "error":
+            raise DataError(found.refusal(found.outside, SKIP_HINT))
         return picture_data(
             found.paths,
             [path.relative_to(root).as_posix() for path in found.paths],
@@ -81,6 +95,14 @@ class Folder(DatasetSource):
             broken=self.broken,
             test_fraction=self.test_fraction,
             notes=found.notes,
+            left_out=[
+                PictureNote(
+                    path.relative_to(root).as_posix(),
+                    ("broken",),
+                    ("it is a link that leads out of the folder",),
+                )
+                for path in found.outside
+            ],
         )
 
 
@@ -88,15 +110,22 @@ class Folder(DatasetSource):
 class _Found:
     """The pictures of a folder, and the split and the class that they stand under."""
 
+    root: Path
+    follow_links: bool
     class_names: tuple[str, ...] = ()
     paths: list[Path] = field(default_factory=list)
     labels: list[int] = field(default_factory=list)
     parts: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    outside: list[Path] = field(default_factory=list)
 
     def scan(self, folder: Path, part: str) -> None:
         """Add the pictures of one split; the first one decides the classes."""
         folders = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+        real = self.root.resolve()
+        linked = [path for path in (folder, *folders) if leads_out(path, real)]
+        if linked and not self.follow_links:
+            raise DataError(self.refusal(linked))
         found = tuple(item.name for item in folders)
         if not self.class_names:
             if len(found) < 2:
@@ -114,9 +143,13 @@ class _Found:
             )
         ignored = 0
         for item in folders:
-            pictures, others = scan_pictures(item, recursive=True)
-            ignored += others
-            if not pictures:
+            scan = scan_pictures(
+                item, recursive=True, inside=self.root, follow_links=self.follow_links
+            )
+            pictures = scan.pictures
+            ignored += scan.others
+            self.outside += scan.outside
+            if not pictures and not scan.outside:
                 kinds = ", ".join(sorted(suffix[1:] for suffix in PICTURE_SUFFIXES))
                 raise DataError(f"The class folder {item} has no picture. Read are: {kinds}.")
             label = self.class_names.index(item.name)
@@ -128,3 +161,19 @@ class _Found:
         absent = [name for name in self.class_names if name not in found]
         if absent:
             self.notes.append(f"{folder} has no picture of: {', '.join(absent)}.")
+
+    def refusal(self, links: list[Path], hint: str = "") -> str:
+        """Say which links lead out of the folder, and what to do."""
+        lines = [
+            f"  {printable(path.relative_to(self.root).as_posix(), 120)}"
+            for path in links[:MAX_NAMED]
+        ]
+        more = len(links) - MAX_NAMED
+        lines += [f"  and {more:,} more"] if more > 0 else []
+        return "\n".join(
+            [
+                f"{len(links):,} links lead out of {self.root}:",
+                *lines,
+                f"Set [dataset] follow_links = true if you know where they lead. {hint}".rstrip(),
+            ]
+        )

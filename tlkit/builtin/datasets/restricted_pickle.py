@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import io
-import pickle
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from tlkit import DataError
+from tlkit import DataError, Sealed, UnsafeFileError, restricted_load
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,7 +16,7 @@ _KINDS = frozenset("uif")
 
 
 class _Array:
-    """What stands for ``numpy.ndarray`` while a pickle is read."""
+    """What an array becomes while a pickle is read."""
 
     def __init__(self) -> None:
         self.value: np.ndarray | None = None
@@ -28,19 +26,19 @@ class _Array:
 
         _, shape, dtype, fortran, data = state
         if not isinstance(dtype, _DType) or not isinstance(data, bytes) or fortran is True:
-            raise DataError("an array of a type that CIFAR does not use")
+            raise UnsafeFileError("it has an array of a type that CIFAR does not use")
         self.value = np.frombuffer(data, dtype.value).reshape(tuple(shape))
 
 
 class _DType:
-    """What stands for ``numpy.dtype``; plain numbers only."""
+    """What a number type becomes; plain numbers only."""
 
-    def __init__(self, name: Any, align: Any = False, copy: Any = False) -> None:
+    def __init__(self, name: Any) -> None:
         import numpy as np
 
         text = name.decode("ascii") if isinstance(name, bytes) else str(name)
         if len(text) > 4 or text[:1] not in _KINDS:
-            raise DataError(f"an array of dtype {text[:20]!r}")
+            raise UnsafeFileError(f"it has an array of dtype {text[:20]!r}")
         self.value = np.dtype(text)
 
     def __setstate__(self, state: Any) -> None:
@@ -49,43 +47,48 @@ class _DType:
             self.value = self.value.newbyteorder(">")
 
 
-def _reconstruct(*arguments: Any) -> _Array:
-    return _Array()
+class _ArrayType(Sealed):
+    """What stands for ``numpy.ndarray``; it can be named, not called."""
 
 
-def _encode(text: str, encoding: str = "latin1") -> bytes:
-    if encoding not in ("latin1", "latin-1"):
-        raise DataError(f"text in the encoding {encoding!r}")
-    return text.encode("latin1")
+class _MakeArray(Sealed):
+    """What stands for ``numpy._core.multiarray._reconstruct``."""
+
+    def __call__(self, *arguments: Any) -> _Array:
+        return _Array()
 
 
+class _MakeDType(Sealed):
+    """What stands for ``numpy.dtype``."""
+
+    def __call__(self, name: Any, align: Any = False, copy: Any = False) -> _DType:
+        return _DType(name)
+
+
+class _Encode(Sealed):
+    """What stands for ``_codecs.encode``, which old protocols write bytes with."""
+
+    def __call__(self, text: str, encoding: str = "latin1") -> bytes:
+        if encoding not in ("latin1", "latin-1"):
+            raise UnsafeFileError(f"it has text in the encoding {encoding!r}")
+        return text.encode("latin1")
+
+
+# Instances, since a pickle could set attributes of a class or of a function.
 _ALLOWED: Mapping[tuple[str, str], Any] = {
-    ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
-    ("numpy._core.multiarray", "_reconstruct"): _reconstruct,
-    ("numpy", "ndarray"): _Array,
-    ("numpy", "dtype"): _DType,
-    ("_codecs", "encode"): _encode,
+    ("numpy.core.multiarray", "_reconstruct"): _MakeArray(),
+    ("numpy._core.multiarray", "_reconstruct"): _MakeArray(),
+    ("numpy", "ndarray"): _ArrayType(),
+    ("numpy", "dtype"): _MakeDType(),
+    ("_codecs", "encode"): _Encode(),
 }
-
-
-class _Unpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        try:
-            return _ALLOWED[module, name]
-        except KeyError:
-            raise DataError(
-                f"it names {module}.{name}, which is not allowed in a dataset"
-            ) from None
-
-    def persistent_load(self, pid: Any) -> Any:
-        raise DataError("it has a persistent id, which is not allowed in a dataset")
 
 
 def load(data: bytes, name: str) -> dict[bytes, Any]:
     """Read a pickled dictionary of numbers, text, lists and numeric arrays.
 
     Nothing that the pickle names is imported or called: the few names that numpy's pickles need
-    stand for small classes of this module.
+    stand for small objects of this module.
 
     Args:
         data: The pickle, protocol 0 to 5.
@@ -100,11 +103,11 @@ def load(data: bytes, name: str) -> dict[bytes, Any]:
     if len(data) > MAX_BYTES:
         raise DataError(f"{name} has {len(data):,} bytes; allowed are {MAX_BYTES:,}.")
     try:
-        found = _Unpickler(io.BytesIO(data), encoding="bytes").load()
+        found, _ = restricted_load(data, _ALLOWED, encoding="bytes")
         if not isinstance(found, dict):
-            raise DataError("it holds no dictionary")
+            raise UnsafeFileError("it holds no dictionary")
         return {_key(key): _value(value) for key, value in found.items()}
-    except DataError as err:
+    except UnsafeFileError as err:
         raise DataError(f"{name} is refused: {err}.") from err
     except Exception as err:  # damaged pickles make the reader raise almost anything
         raise DataError(f"{name} is damaged: {type(err).__name__}: {err}") from err
@@ -114,17 +117,17 @@ def _key(key: Any) -> bytes:
     if isinstance(key, str):
         return key.encode()
     if not isinstance(key, bytes):
-        raise DataError("a key that is no text")
+        raise UnsafeFileError("it has a key that is no text")
     return key
 
 
 def _value(value: Any) -> Any:
     if isinstance(value, _Array):
         if value.value is None:
-            raise DataError("an array without data")
+            raise UnsafeFileError("it has an array without data")
         return value.value
     if isinstance(value, list | tuple):
         return [_value(item) for item in value]
     if not isinstance(value, bytes | str | int | float):
-        raise DataError(f"a value of type {type(value).__name__}")
+        raise UnsafeFileError(f"it has a value of type {type(value).__name__}")
     return value

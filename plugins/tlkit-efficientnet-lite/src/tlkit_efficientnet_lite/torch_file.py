@@ -4,26 +4,23 @@ The format (``torch/serialization.py``, ``_legacy_save``): a magic number, a pro
 a dictionary about the system, each pickled; the pickled object; the pickled list of storage keys;
 then for each key its number of elements as int64 and its elements, little-endian.
 
-A pickle is a program, so three fences stand between it and the interpreter: only the opcodes that
-such files consist of, only four names, and only objects that the program cannot change.
+A pickle is a program: ``tlkit.restricted_load()`` runs only the opcodes that such files consist of,
+and lets it name four things, which it cannot change.
 """
 
 from __future__ import annotations
 
-import io
 import math
-import pickle
-import pickletools
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tlkit import WeightsError
+from tlkit import Sealed, UnsafeFileError, WeightsError, restricted_load
 
 MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
 PROTOCOL_VERSION = 1001
@@ -45,28 +42,21 @@ _OPCODES = frozenset((
 # fmt: on
 
 
-class _Sealed:
-    """An object that the BUILD opcode cannot change."""
-
-    def __setstate__(self, state: Any) -> NoReturn:
-        raise WeightsError(f"it changes the state of a {type(self).__name__.strip('_')}")
-
-
 @dataclass(frozen=True, eq=False)
-class _StorageType(_Sealed):
+class _StorageType(Sealed):
     """What stands for ``torch.FloatStorage`` and the like; it can be named, not called."""
 
     dtype: np.dtype[Any]
 
 
 @dataclass(frozen=True, eq=False)
-class _Storage(_Sealed):
+class _Storage(Sealed):
     dtype: np.dtype[Any]
     numel: int
 
 
 @dataclass(frozen=True, eq=False)
-class _Tensor(_Sealed):
+class _Tensor(Sealed):
     key: str
     storage: _Storage
     offset: int
@@ -81,7 +71,7 @@ class _StateDict(OrderedDict[Any, Any]):
         """Forget torch's ``_metadata``, which is all that weights files set."""
 
 
-class _MakeStateDict(_Sealed):
+class _MakeStateDict(Sealed):
     # An instance, since the opcodes could set attributes of a class or of a function.
     def __call__(self, *arguments: Any) -> _StateDict:
         if arguments:
@@ -89,7 +79,7 @@ class _MakeStateDict(_Sealed):
         return _StateDict()
 
 
-class _MakeTensor(_Sealed):
+class _MakeTensor(Sealed):
     """What stands for ``torch._utils._rebuild_tensor_v2``."""
 
     def __call__(self, *arguments: Any) -> _Tensor:
@@ -125,19 +115,14 @@ _ALLOWED: Mapping[tuple[str, str], Any] = {
 }
 
 
-class _Unpickler(pickle.Unpickler):
-    def __init__(self, program: bytes, file_size: int, storages: dict[str, _Storage]) -> None:
-        super().__init__(io.BytesIO(program))
+class _Storages:
+    """The storages that a file announces, by key."""
+
+    def __init__(self, file_size: int) -> None:
         self._file_size = file_size
-        self._storages = storages
+        self.by_key: dict[str, _Storage] = {}
 
-    def find_class(self, module: str, name: str) -> Any:
-        try:
-            return _ALLOWED[module, name]
-        except KeyError:
-            raise WeightsError(f"it names {module}.{name}, which no weights file needs") from None
-
-    def persistent_load(self, pid: Any) -> tuple[str, _Storage]:
+    def announce(self, pid: Any) -> tuple[str, _Storage]:
         match pid:
             case ("storage", _StorageType(dtype=dtype), str(key), str(), int(numel), None):
                 pass
@@ -145,7 +130,7 @@ class _Unpickler(pickle.Unpickler):
                 raise WeightsError("it has a persistent id of an unknown form")
         if not _is_count(numel) or numel * dtype.itemsize > self._file_size:
             raise WeightsError(f"it announces a storage of {numel} elements, more than it holds")
-        storage = self._storages.setdefault(key, _Storage(dtype, numel))
+        storage = self.by_key.setdefault(key, _Storage(dtype, numel))
         if (storage.dtype, storage.numel) != (dtype, numel):
             raise WeightsError(f"it announces storage {key!r} twice, with different sizes or types")
         return key, storage
@@ -168,7 +153,7 @@ def read_torch_state_dict(path: Path | str) -> dict[str, NDArray[Any]]:
     path = Path(path)
     try:
         return _read(path.read_bytes())
-    except WeightsError as err:
+    except (WeightsError, UnsafeFileError) as err:
         raise WeightsError(
             f"{path} is refused: {err}. Allowed is a state dict of float32 and int64 tensors; save "
             f"it with torch.save(state, path, _use_new_zipfile_serialization=False)."
@@ -185,12 +170,19 @@ def _read(data: bytes) -> dict[str, NDArray[Any]]:
     if data.startswith(b"PK"):
         raise WeightsError("it is in PyTorch's newer format, a zip file")
     position = 0
-    storages: dict[str, _Storage] = {}
+    announced = _Storages(len(data))
 
     def load() -> Any:
         nonlocal position
-        start, position = position, _scan(data, position)
-        return _Unpickler(data[start:position], len(data), storages).load()
+        found, position = restricted_load(
+            data,
+            _ALLOWED,
+            start=position,
+            opcodes=_OPCODES,
+            max_opcodes=MAX_OPCODES,
+            persistent_load=announced.announce,
+        )
+        return found
 
     if load() != MAGIC_NUMBER or load() != PROTOCOL_VERSION:
         raise WeightsError("it is no PyTorch file of the older format")
@@ -200,7 +192,7 @@ def _read(data: bytes) -> dict[str, NDArray[Any]]:
     tensors = load()
     if not isinstance(tensors, _StateDict):
         raise WeightsError("it holds no state dict")
-    keys = load()
+    keys, storages = load(), announced.by_key
     if not isinstance(keys, list) or sorted(keys) != sorted(storages):
         raise WeightsError("its list of storages does not fit its tensors")
     values: dict[str, NDArray[Any]] = {}
@@ -221,33 +213,6 @@ def _read(data: bytes) -> dict[str, NDArray[Any]]:
             raise WeightsError(f"an entry is a {type(tensor).__name__} and no named tensor")
         found[name] = _view(tensor, values[tensor.key])
     return found
-
-
-def _scan(data: bytes, start: int) -> int:
-    """Check the opcodes of the pickle at ``start`` without running it, and return its end."""
-    file = io.BytesIO(data)
-    file.seek(start)
-    tuples: set[Any] = set()
-    before = ""
-    argument: Any
-    for count, (opcode, argument, _) in enumerate(pickletools.genops(file)):
-        name = opcode.name
-        if name not in _OPCODES:
-            raise WeightsError(f"it uses the pickle opcode {name}, which no weights file needs")
-        if count >= MAX_OPCODES:
-            raise WeightsError(f"one of its pickles has more than {MAX_OPCODES} opcodes")
-        if name in ("BINPUT", "LONG_BINPUT"):
-            # The unpickler allocates a memo as long as the greatest index.
-            if argument >= MAX_OPCODES:
-                raise WeightsError(f"it uses the memo index {argument}")
-            tuples.discard(argument)
-            if before.startswith("TUPLE"):
-                tuples.add(argument)
-        elif name in ("BINGET", "LONG_BINGET") and argument in tuples:
-            # A tuple of twice the same tuple, and so on, takes for ever to hash.
-            raise WeightsError("it uses a tuple twice, which no weights file needs")
-        before = name
-    return file.tell()
 
 
 def _view(tensor: _Tensor, values: NDArray[Any]) -> NDArray[Any]:

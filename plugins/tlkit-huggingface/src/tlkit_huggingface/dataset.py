@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from tlkit import DataError, DatasetSource, ImageData, did_you_mean, picture_data
+from tlkit import DataError, DatasetSource, ImageData, did_you_mean, picture_data, printable
 
 TEST_NAMES = ("test",)
 VALIDATION_NAMES = ("validation", "val", "valid", "dev")
@@ -97,7 +97,7 @@ class HuggingFace(DatasetSource):
             )
         images = [table.select_columns([image]) for table in tables.values()]
         return picture_data(
-            _Encoded(datasets.concatenate_datasets(images), image),
+            _Encoded(datasets.concatenate_datasets(images), image, self._roots()),
             names,
             labels,
             parts,
@@ -138,6 +138,15 @@ class HuggingFace(DatasetSource):
                 f"folders of pictures, a .parquet or .arrow file, or a dataset of the Hub."
             ) from err
         return found if isinstance(found, Mapping) else {self.train: found}
+
+    def _roots(self) -> list[str]:
+        """Return the folders that a table's pictures may lie in: its own, and those of caches."""
+        import datasets
+
+        local = Path(self.path).expanduser()
+        own = [local if local.is_dir() else local.parent] if local.exists() else []
+        caches = (datasets.config.HF_CACHE_HOME, datasets.config.HF_DATASETS_CACHE)
+        return [os.path.realpath(item) for item in (*own, *caches)]
 
     def _load_from_hub(self) -> Mapping[str, Any]:
         import datasets
@@ -202,8 +211,8 @@ class HuggingFace(DatasetSource):
 class _Encoded(Sequence[Any]):
     """The encoded pictures of a table, or the paths of their files."""
 
-    def __init__(self, table: Any, column: str) -> None:
-        self._table, self._column = table, column
+    def __init__(self, table: Any, column: str, roots: Sequence[str]) -> None:
+        self._table, self._column, self._roots = table, column, roots
 
     def __len__(self) -> int:
         return len(self._table)
@@ -214,6 +223,15 @@ class _Encoded(Sequence[Any]):
         cell = self._table[index][self._column] or {}
         content, path = cell.get("bytes"), cell.get("path")
         if content is None and path:
+            # A table from outside could name any file of this machine, which reports would show.
+            real = Path(os.path.realpath(path))
+            inside = any(real.is_relative_to(root) for root in self._roots)
+            if not inside and real.exists():
+                raise DataError(
+                    f"Row {index} of the table names the picture {printable(str(path), 200)}, "
+                    f"which lies outside of {self._roots[0]}. Put the pictures there, or into the "
+                    f"table: save_to_disk() does so."
+                )
             return Path(path)
         return bytes(content or b"")
 

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tlkit import WeightsError, did_you_mean, printable
+from tlkit import (
+    UnsafeFileError,
+    WeightsError,
+    check_model_config,
+    check_weights,
+    did_you_mean,
+    printable,
+)
 from tlkit_kerashub.families import FAMILIES, Family, find_class, why_not
 
 LISTING = "`python -m tlkit_kerashub` lists the names."
@@ -96,6 +105,7 @@ def read_preset(name: str) -> Preset:
             f"[backbone] preset = '{name}' is a {backbone_class.__name__}: "
             f"{why_not(backbone_class.__name__)}. {LISTING}"
         )
+    _refuse_what_is_no_network(name, source, loader.config)
     converter = _read_converter(name, source)
     options = _image_options(loader.config, family)
     return Preset(
@@ -107,6 +117,20 @@ def read_preset(name: str) -> Preset:
         _native_size(converter, options, family),
         _multiple(options, family),
     )
+
+
+def _refuse_what_is_no_network(name: str, source: str, config: Mapping[str, Any]) -> None:
+    """Check what a preset names, and the weights of a folder, before KerasHub reads them."""
+    try:
+        if "class_name" in config:  # as Keras writes it; other libraries' configs name no classes
+            check_model_config(json.dumps(config))
+        if "://" not in source:
+            for file in sorted(Path(source).glob("*.weights.h5")):
+                check_weights(file)
+    except UnsafeFileError as err:
+        raise WeightsError(f"[backbone] preset = '{name}' is refused: {err}.") from err
+    except OSError as err:
+        raise _missing(name, err) from err
 
 
 def load_network(preset: Preset, image_size: int, *, weights: bool) -> Any:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tlkit import RunResult
+from tlkit import RunResult, load_model
 from tlkit_mlflow.server import LINK
 
 _MODELS = ("model.keras", "model.h5")
@@ -44,10 +44,9 @@ def model_of(result: RunResult) -> Any:
     """Return a result's model; that of a run that was read back comes from its folder."""
     if result.model is not None or result.folder is None:
         return result.model
-    import keras
-
-    found = next((path for name in _MODELS if (path := result.folder / name).is_file()), None)
-    return None if found is None else keras.models.load_model(found, compile=False)
+    if not any((result.folder / name).is_file() for name in _MODELS):
+        return None
+    return load_model(result.folder)
 
 
 def _files(folder: Path) -> Iterator[Path]:

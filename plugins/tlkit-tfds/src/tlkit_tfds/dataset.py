@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
+import re
 import socket
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from tlkit import ConfigError, DataError, DatasetSource, ImageData, did_you_mean, picture_data
+from tlkit import (
+    ConfigError,
+    DataError,
+    DatasetSource,
+    ImageData,
+    did_you_mean,
+    picture_data,
+    printable,
+)
 
 TEST_NAMES = ("test",)
 VALIDATION_NAMES = ("validation", "val", "valid", "dev")
 HOST = "storage.googleapis.com"
+# What a prepared dataset says of its features, the keys that name a class there, and whose classes
+# are let in.
+FEATURES = "features.json"
+CLASS_KEYS = ("pythonClassName", "python_class_name", "type")
+OWN = "tensorflow_datasets."
 
 
 @contextlib.contextmanager
@@ -138,6 +153,7 @@ class TensorFlowDatasets(DatasetSource):
 
         if self.path is not None:
             folder = Path(self.path).expanduser()
+            _refuse_foreign_features(folder)
             try:
                 return tfds.builder_from_directory(folder)
             except Exception as err:  # tfds raises many kinds of error
@@ -147,6 +163,9 @@ class TensorFlowDatasets(DatasetSource):
                     f"~/tensorflow_datasets/mnist/3.0.1."
                 ) from err
         data_dir = None if self.data_dir is None else Path(self.data_dir).expanduser()
+        place = Path(tfds.core.constants.DATA_DIR) if data_dir is None else data_dir
+        for file in (place / re.split("[:/]", str(self.dataset))[0]).rglob(FEATURES):
+            _refuse_foreign_features(file.parent)
         try:
             builder = tfds.builder(self.dataset, data_dir=data_dir)
         except Exception as err:
@@ -277,3 +296,38 @@ def _names_resolve() -> bool:
 def _first_line(err: BaseException) -> str:
     line = next(iter(str(err).strip().splitlines()), type(err).__name__)
     return line if line.endswith((".", "!")) else f"{line}."
+
+
+def _refuse_foreign_features(folder: Path) -> None:
+    """Refuse a prepared dataset that names classes of other packages.
+
+    TensorFlow Datasets imports whatever module a feature's class is said to be in.
+
+    Raises:
+        DataError: If it does, with the name.
+    """
+    file = folder / FEATURES
+    if not file.is_file():
+        return
+    try:
+        waiting = [json.loads(file.read_text(encoding="utf-8"))]
+    except (OSError, ValueError, RecursionError) as err:
+        raise DataError(f"[dataset] path: cannot read {file}: {err}") from err
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, list):
+            waiting += value
+            continue
+        if not isinstance(value, dict):
+            continue
+        for key, item in value.items():
+            named = key in CLASS_KEYS and isinstance(item, str) and "." in item
+            if named and not item.startswith(OWN):
+                raise DataError(
+                    f"{file} is refused: it names {printable(item, 100)}; allowed are features of "
+                    f"TensorFlow Datasets itself ({OWN}*)."
+                )
+            if key == "json" and isinstance(item, str):
+                with contextlib.suppress(ValueError, RecursionError):
+                    waiting.append(json.loads(item))
+            waiting.append(item)

@@ -63,9 +63,7 @@ def test_the_default_folder_is_in_the_run(squares_run, files):
 def test_a_broken_picture_is_named_and_the_others_go_on(squares_run, files, tmp_path):
     (files / "a b.png").write_text("broken")
     found = list(explain_pictures(squares_run.folder, [files], out=tmp_path / "out"))
-    assert (
-        found[0].error
-        == "it is no picture of a kind that is read (JPEG, PNG, WEBP, GIF, BMP, TIFF)"
+    assert found[0].error.startswith("it is no picture of a kind that is read")
     )
     assert found[0].path is None
     assert found[1].path.is_file()

@@ -18,6 +18,7 @@ from tlkit.engine import Engine, Forward
 from tlkit.errors import EngineError, TlkitError
 from tlkit.extraction import number_of_workers
 from tlkit.fingerprint import digest_code
+from tlkit.out_of_memory import is_out_of_memory
 from tlkit.records import EngineTrial, Float32Array, Int64Array
 from tlkit.runtime import processor_name
 
@@ -110,7 +111,13 @@ class EngineChooser:
         self.trials = [trial for trial in known if trial is not None]
         if len(self.trials) < len(wanted):
             images = probe()
-            rate = _images_per_second(self._compile(self._reference, model), images.pixels)
+            try:
+                rate = _images_per_second(self._compile(self._reference, model), images.pixels)
+            except Exception as err:
+                if self._engine is not None or not is_out_of_memory(err):
+                    raise
+                # With so little memory there is nothing to be won by a choice.
+                return self._take(self._reference, model)
             if self._engine is None and total / rate < LEAST_SECONDS:
                 self.trials = []
                 return self._take(self._reference, model)

@@ -14,6 +14,7 @@ import numpy as np
 
 from tlkit.engine import Forward
 from tlkit.errors import EngineError
+from tlkit.out_of_memory import in_halves
 from tlkit.records import Float32Array, ImageSequence, Int64Array
 from tlkit.resizing import Resizer, stack_resized
 from tlkit.rows import release_pages, take_rows
@@ -44,6 +45,7 @@ class Profile:
         images_per_second: What the probe measured for each batch size that it tried.
         seconds: Seconds of work in all threads together, by stage: ``read`` (decoding pictures),
             ``resize``, ``forward``.
+        largest_batch: The size that batches were cut to because memory ran out; 0 if it did not.
     """
 
     batch_size: int = 0
@@ -51,6 +53,7 @@ class Profile:
     seconds: dict[str, float] = field(
         default_factory=lambda: {"read": 0.0, "resize": 0.0, "forward": 0.0}
     )
+    largest_batch: int = 0
 
 
 class Pipeline:
@@ -107,7 +110,7 @@ class Pipeline:
     def take_profile(self) -> Profile:
         """Return where the time went since the last call; the batch size found stays."""
         profile = self.profile
-        self.profile = Profile(batch_size=profile.batch_size)
+        self.profile = Profile(batch_size=profile.batch_size, largest_batch=profile.largest_batch)
         return profile
 
     def _sizes_to_probe(self, count: int) -> list[int]:
@@ -132,6 +135,19 @@ class Pipeline:
                 future.cancel()
 
     def _batch(self, images: ImageSequence, first: int, last: int) -> Float32Array:
+        def run(rows: range) -> Float32Array:
+            return self._rows(images, rows.start, rows.stop)
+
+        size = self.profile.largest_batch or last - first
+        parts = [range(row, min(last, row + size)) for row in range(first, last, size)]
+        features = [in_halves(run, part, self._step_down) for part in parts]
+        return features[0] if len(features) == 1 else np.concatenate(features)
+
+    def _step_down(self, size: int) -> None:
+        with self._lock:
+            self.profile.largest_batch = min(size, self.profile.largest_batch or size)
+
+    def _rows(self, images: ImageSequence, first: int, last: int) -> Float32Array:
         begin = time.monotonic()
         pixels = read(images, first, last)
         read_at = time.monotonic()

@@ -191,6 +191,12 @@ class FeatureSource:
             return
         profile = self._pipelines[fixed].take_profile()
         engine = "tensorflow" if self.reference_engine else self.engines.name
+        size = profile.largest_batch or profile.batch_size
+        if profile.largest_batch:
+            self.events.warnings.append(
+                f"Memory ran out while the features of {label} were computed; batches were cut "
+                f"from {profile.batch_size} to {size} images."
+            )
         self.log.extractions.append(
-            Extraction(label, engine, total, profile.batch_size, seconds, profile.seconds)
+            Extraction(label, engine, total, size, seconds, profile.seconds)
         )

@@ -15,6 +15,7 @@ import numpy as np
 from tlkit.errors import TrainingError
 from tlkit.fused_adam import make_update
 from tlkit.losses import Objective
+from tlkit.out_of_memory import is_out_of_memory
 from tlkit.records import ImageSequence, Int64Array
 from tlkit.resizing import Resizer, stack_resized
 from tlkit.rows import Stacked, share_with_tensorflow, take_rows
@@ -100,9 +101,21 @@ class Fitter:
         self._update = make_update(optimizer, model)
         self._objective = objective
         self._mix, self.random_state = (None, []) if objective is None else objective.mixing()
-        self._prepare = prepare
+        self._prepare, self._part = prepare, batch_size
+        self._evaluation_batch = max(batch_size, LEAST_EVALUATION_BATCH)
         self._tensors: dict[int, tuple[Any, Any, Any]] = {}
         self._loops: dict[tuple[Any, ...], Any] = {}
+
+    def cut_batches(self, size: int) -> None:
+        """Work on each batch in parts, one after another, to save memory.
+
+        The step is that of the whole batch, but for what dropout draws.
+
+        Args:
+            size: Images in a part, 1 or more.
+        """
+        self._part = size
+        self._loops = {key: loop for key, loop in self._loops.items() if not key[0]}
 
     def train_epoch(
         self,
@@ -138,9 +151,19 @@ class Fitter:
         return {"loss": loss, "accuracy": accuracy}
 
     def evaluate(self, examples: Examples) -> dict[str, float]:
-        """Return ``loss`` (nats) and ``accuracy`` (0 to 1) in inference mode."""
-        loss, accuracy = self._run(False, examples, examples.rows, None)
-        return {"loss": loss, "accuracy": accuracy}
+        """Return ``loss`` (nats) and ``accuracy`` (0 to 1) in inference mode.
+
+        Where memory runs out, smaller batches take over.
+        """
+        while True:
+            try:
+                loss, accuracy = self._run(False, examples, examples.rows, None)
+                return {"loss": loss, "accuracy": accuracy}
+            except Exception as err:
+                if not is_out_of_memory(err) or self._evaluation_batch == 1:
+                    raise
+            self._evaluation_batch = -(-self._evaluation_batch // 2)
+            self._loops = {key: loop for key, loop in self._loops.items() if key[0]}
 
     def _run(
         self,
@@ -228,9 +251,7 @@ class Fitter:
         key = training, inputs.dtype, tuple(inputs.shape[1:])
         if key not in self._loops:
             step = self._train_step if training else self._evaluate_step
-            batch = self.batch_size
-            if not training:
-                batch = max(batch, LEAST_EVALUATION_BATCH)
+            batch = self.batch_size if training else self._evaluation_batch
             self._loops[key] = self._compile(step, batch, training, inputs)
         return self._loops[key]
 
@@ -284,18 +305,49 @@ class Fitter:
             targets = tf.one_hot(labels, self._objective.num_classes)
             if self._mix is not None:
                 inputs, targets = self._mix(inputs, targets)
-        with tf.GradientTape() as tape, self._update.in_place():
-            logits = tf.cast(self.model(inputs, training=True), tf.float32)
-            losses = self._losses(targets, logits)
-            total = tf.reduce_mean(losses)
-            if self.model.losses:
-                extra = tf.add_n(self.model.losses)
-                losses, total = losses + extra, total + extra
-        gradients = tape.gradient(total, self._update.trained)
-        steps = self._update.apply(steps, gradients)
-        if targets is not labels:
-            labels = tf.argmax(targets, axis=-1)
-        return steps, *_score(labels, logits, losses)
+        gradients, losses, right = self._gradients(inputs, targets, labels)
+        return self._update.apply(steps, gradients), losses, right
+
+    def _gradients(self, inputs: Any, targets: Any, labels: Any) -> tuple[Any, Any, Any]:
+        """Return the gradients of the mean loss, the sum of the losses and the right answers."""
+        import tensorflow as tf
+
+        count = tf.shape(inputs)[0]
+
+        def part(inputs: Any, targets: Any, labels: Any) -> tuple[list[Any], Any, Any]:
+            with tf.GradientTape() as tape, self._update.in_place():
+                logits = tf.cast(self.model(inputs, training=True), tf.float32)
+                losses = self._losses(targets, logits)
+                if self.model.losses:
+                    losses += tf.add_n(self.model.losses)
+                total = tf.reduce_sum(losses) / tf.cast(count, tf.float32)
+            found = tape.gradient(total, self._update.trained)
+            true = labels if targets is labels else tf.argmax(targets, axis=-1)
+            return found, *_score(true, logits, losses)
+
+        if self._part >= self.batch_size:
+            return part(inputs, targets, labels)
+        known: list[bool] = []
+
+        def body(first: Any, sums: Any, losses: Any, right: Any) -> tuple[Any, ...]:
+            rows = slice(first, tf.minimum(first + self._part, count))
+            true = labels[rows]
+            wanted = true if targets is labels else targets[rows]
+            found, more, more_right = part(inputs[rows], wanted, true)
+            known[:] = [gradient is not None for gradient in found]
+            added = [
+                total if gradient is None else total + tf.convert_to_tensor(gradient)
+                for total, gradient in zip(sums, found, strict=True)
+            ]
+            return first + self._part, added, losses + more, right + more_right
+
+        zero = tf.constant(0.0, tf.float64)
+        zeros = [tf.zeros_like(variable) for variable in self._update.trained]
+        _, sums, losses, right = tf.while_loop(
+            lambda first, *_: first < count, body, (0, zeros, zero, zero)
+        )
+        gradients = [total if used else None for total, used in zip(sums, known, strict=True)]
+        return gradients, losses, right
 
     def _losses(self, targets: Any, logits: Any) -> Any:
         import tensorflow as tf

@@ -18,6 +18,7 @@ from tlkit.events import Events
 from tlkit.fitting import Examples, Fitter, Prepare
 from tlkit.losses import Objective
 from tlkit.model import count_parameters
+from tlkit.out_of_memory import is_out_of_memory
 from tlkit.records import Phase, PhaseResult
 
 if TYPE_CHECKING:
@@ -103,6 +104,7 @@ class PhaseFitting:
             *self.random_state,
         ]
         model.stop_training, model.optimizer = False, optimizer
+        part = self.batch_size
         state = self._restored(phase)
         if state.finished is not None:
             return state.finished
@@ -119,10 +121,24 @@ class PhaseFitting:
             except TrainingError as err:
                 state = self._last_good(state, err)
                 break
+            except Exception as err:
+                if not is_out_of_memory(err) or part == 1:
+                    raise
+                # Some steps of this epoch may have been taken.
+                assign(self._variables, state.variables)
+                part = -(-part // 2)
+                fitter.cut_batches(part)
+                continue
             epoch = Epoch(metrics, time.monotonic() - begin)
             state = self._capture(state, (*state.epochs, epoch))
             self.checkpoints.save(self.number, state)
             self.events.emit("on_epoch_end", phase, len(state.epochs), metrics, epoch.seconds)
+        if part < self.batch_size:
+            self.events.warnings.append(
+                f"Memory ran out in the phase {self.name}: batches of {self.batch_size} images "
+                f"were worked on in parts of {part}. The steps are those of the whole batches, but "
+                f"for what dropout draws."
+            )
         optimizer.finalize_variable_values(model.trainable_variables)
         followers.on_train_end()
         result = PhaseResult(

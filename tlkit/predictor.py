@@ -12,6 +12,7 @@ from tlkit import run_folder
 from tlkit.errors import DataError, RunFolderError
 from tlkit.images import read_picture, scan_pictures, without_warnings
 from tlkit.model import RESIZE_LAYER
+from tlkit.out_of_memory import in_halves
 from tlkit.records import UInt8Array
 from tlkit.resizing import Resizer, make_resizer, stack_resized
 
@@ -67,7 +68,8 @@ def predict(folder: Path | str, inputs: Sequence[Path | str], top: int = 1) -> I
         readable = [item for item in pictures if isinstance(item, np.ndarray)]
         rows: Iterator[np.ndarray] = iter(())
         if readable:
-            rows = iter(model.predict_on_batch(stack_resized(readable, resize)))
+            pixels = stack_resized(readable, resize)
+            rows = iter(in_halves(model.predict_on_batch, pixels, lambda size: None))
         for item, picture in zip(chunk, pictures, strict=True):
             if isinstance(picture, str):
                 yield Prediction(str(item.path), error=picture)

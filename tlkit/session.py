@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -38,6 +38,7 @@ from tlkit.model import (
     split_network,
     unfreeze,
 )
+from tlkit.out_of_memory import in_halves
 from tlkit.phase_fitting import PhaseFitting
 from tlkit.records import (
     Float32Array,
@@ -351,7 +352,7 @@ class Session:
             return stored.astype(np.float32, copy=False)
         size = guess_batch_size(self.backbone.image_size)
         batches = resized_batches(subset.split.images, chosen, self.resizer, size)
-        return np.concatenate([self.model.features.predict_on_batch(item) for item in batches])
+        return self._predict(self.model.features, batches)
 
     def logits(self, name: SplitName) -> tuple[Float32Array, Int64Array]:
         """Return the logits, float32 (N, classes), and the labels (N,) of a subset, in one pass.
@@ -368,7 +369,7 @@ class Session:
                 self.resizer,
                 guess_batch_size(self.backbone.image_size),
             )
-            return np.concatenate([self.model.logits.predict_on_batch(b) for b in batches]), labels
+            return self._predict(self.model.logits, batches), labels
         import keras
 
         starts = range(0, len(subset.rows), PREDICTION_BATCH)
@@ -380,6 +381,12 @@ class Session:
             found = [self.model.head(chunk, training=False) for chunk in parts]
             total += np.concatenate([keras.ops.convert_to_numpy(part) for part in found])
         return total / np.float32(len(self.test_time_augmentation.views)), labels
+
+    @staticmethod
+    def _predict(model: keras.Model, batches: Iterator[Any]) -> Float32Array:
+        """Return what a model makes of resized pixels, float32 (N, ...)."""
+        found = [in_halves(model.predict_on_batch, batch, lambda size: None) for batch in batches]
+        return np.concatenate(found)
 
     def _training_views(self, all_views: bool) -> list[Features]:
         return [

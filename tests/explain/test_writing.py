@@ -64,7 +64,6 @@ def test_a_broken_picture_is_named_and_the_others_go_on(squares_run, files, tmp_
     (files / "a b.png").write_text("broken")
     found = list(explain_pictures(squares_run.folder, [files], out=tmp_path / "out"))
     assert found[0].error.startswith("it is no picture of a kind that is read")
-    )
     assert found[0].path is None
     assert found[1].path.is_file()
 

@@ -119,6 +119,12 @@ class Checkpoints:
         before = None if self.folder is None else read_checked_json(self.folder / _BEGUN)
         return now if before is None else str(before["began"])
 
+    def notes(self) -> tuple[str, ...]:
+        """Return a line for the report of a run that is resumed."""
+        if self.folder is None or not (self.folder / _BEGUN).exists():
+            return ()
+        return ("Resumed after an interruption; what was done before it is kept.",)
+
     def begin(self, facts: Mapping[str, Any]) -> None:
         """Note what the run is made of, or check that a resumed one is made of the same.
 

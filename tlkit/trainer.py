@@ -338,7 +338,7 @@ class Trainer:
             num_train=len(subsets["train"].rows),
             num_validation=len(subsets["validation"].rows),
             num_test=len(subsets["test"].rows),
-            notes=(*self.notes, *data.notes, *loaded.notes),
+            notes=(*self.notes, *data.notes, *loaded.notes, *checkpoints.notes()),
             idle_options={
                 plugin.kind: plugin.idle_options()
                 for plugin in (self.dataset, self.backbone, self.head)

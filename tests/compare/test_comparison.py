@@ -200,14 +200,15 @@ def test_a_run_of_before_labels_had_a_fingerprint_runs_again(grid):
     assert [cell.reused for cell in grid(heads=["linear", "dense"]).cells] == [False, True]
 
 
-def test_a_damaged_or_unfinished_run_is_left_alone_and_runs_again(grid, tmp_path):
+def test_a_damaged_run_is_left_alone_and_an_unfinished_one_goes_on(grid, tmp_path):
     first, second = grid(heads=["linear", "dense"]).cells
     (first.folder / "run.json").unlink()
     (second.folder / "predictions.npz").write_bytes(b"broken")
     again = grid(heads=["linear", "dense"])
     assert not any(cell.reused for cell in again.cells)
     assert all(cell.figures.features_stored for cell in again.cells)
-    assert len(runs_in(tmp_path)) == 4
+    assert len(runs_in(tmp_path)) == 3
+    assert again.cells[0].folder == first.folder
 
 
 def test_a_failing_cell_is_recorded_and_tried_again(grid, tmp_path, registry):

@@ -15,6 +15,7 @@ from tlkit.builtin.reporters.mistakes import draw_mistakes
 from tlkit.builtin.reporters.plots import draw_confusion_matrix
 from tlkit.builtin.workflows.freeze_and_train import FreezeAndTrain
 from tlkit.features import FeatureStore
+from tlkit.run_folder import config_text
 
 pytest.importorskip("tensorboard", reason="pip install 'tlkit[tensorboard]'")
 
@@ -354,3 +355,22 @@ def test_where_tensorboard_is_missing_the_error_says_what_to_install(make_traine
     monkeypatch.setitem(sys.modules, "tensorboard", None)
     with pytest.raises(PluginError, match=r"pip install 'tlkit\[tensorboard\]'"):
         make_trainer().run()
+
+
+def test_a_resumed_run_has_each_epoch_once(make_trainer):
+    class Stop(Reporter):
+        def on_epoch_end(self, phase, epoch, metrics, seconds, **kwargs):
+            if epoch == 2:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        make_trainer([TensorBoardReporter(), Stop()], epochs=3).run()
+    (folder,) = (make_trainer().runs).iterdir()
+    trainer = make_trainer([TensorBoardReporter(), Stop()], epochs=3)
+    trainer.reporters.pop()
+    config = trainer.config
+    (folder / "config.toml").write_text(config_text(config))
+    trainer.resume(folder)
+    log = folder / "tensorboard"
+    assert sorted(values(log / "validation", "loss")) == [1, 2, 3]
+    assert len(list((log / "validation").iterdir())) == 1

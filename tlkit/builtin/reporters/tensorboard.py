@@ -71,6 +71,9 @@ class TensorBoardReporter(Reporter):
         self._folder = None if run.folder is None else run.folder / FOLDER
         if run.folder is None:
             return
+        # Those of a process that was interrupted: all that they say is told again.
+        for earlier in (run.folder / FOLDER).rglob("events.out.tfevents.*"):
+            earlier.unlink()
         import tensorflow as tf
         from tensorboard.plugins.hparams import api as hparams
 

@@ -103,8 +103,8 @@ def _not_downloaded(backbone: str, url: str, path: Path, was_there: bool, err: E
     problem = f"Cannot download the ImageNet weights of {backbone}: {err}\n"
     if was_there:
         problem = (
-            f"{path} was not the file that Keras published: its hash differs. It is not used; Keras "
-            f"wanted to download it again, which failed ({err}), and deleted it.\n"
+            f"{path} was not the file that Keras published: its hash differs. It is not used. "
+            f"Keras deleted it, since to download it again failed: {err}\n"
         )
     return (
         f"{problem}"

@@ -4,7 +4,16 @@ default:
 
 # Install tlkit, its plugins and the development tools into the current environment.
 install:
-    pip install -e '.[dev]' -e 'plugins/tlkit-efficientnet-lite[all]' -e plugins/tlkit-kerashub -e plugins/tlkit-huggingface -e plugins/tlkit-tfds -e plugins/tlkit-mlflow
+    pip install -r requirements-dev.in
+
+# Write the lock file anew after a change of dependencies; with --upgrade, to the newest releases.
+lock *arguments:
+    uv pip compile requirements-dev.in --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-emit-package tlkit --no-emit-package tlkit-efficientnet-lite --no-emit-package tlkit-huggingface --no-emit-package tlkit-kerashub --no-emit-package tlkit-mlflow --no-emit-package tlkit-tfds --custom-compile-command 'just lock' --quiet --output-file requirements-dev.lock {{arguments}}
+
+# List the licences, and the known vulnerabilities where a service can be reached.
+supply-chain:
+    python .ci/licences.py
+    python .ci/audit.py
 
 # Check style, types and layers.
 lint:

@@ -19,6 +19,7 @@ from tlkit import (
     model_file,
 )
 from tlkit.builtin.workflows.freeze_and_train import FreezeAndTrain
+from tlkit.checkpoint import Checkpoints
 from tlkit.model_file import check_model_config, check_model_file, check_weights
 
 
@@ -166,6 +167,14 @@ def test_exploits_are_named_and_nothing_is_run(layer, name, parts, tmp_path):
     with pytest.raises(RunFolderError, match=r"model\.keras is refused"):
         load_model(path.parent)
     assert not left.exists()
+
+
+def test_a_solved_head_among_checkpoints_is_checked_too(parts, tmp_path):
+    layer = named("keras.layers", "TFSMLayer", filepath=str(tmp_path))
+    write(tmp_path, with_layer(parts, layer), "phase-1.keras")
+    checkpoints = Checkpoints(tmp_path)
+    assert checkpoints.load_solved(0) is None
+    assert "TFSMLayer" in checkpoints.warnings[0]
 
 
 def legacy(path, layers):

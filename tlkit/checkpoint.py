@@ -14,6 +14,7 @@ import numpy as np
 from tlkit.atomic import atomic_path
 from tlkit.checked_json import read_checked_json, write_checked_json
 from tlkit.errors import RunFolderError
+from tlkit.model_file import load_model_file
 from tlkit.records import Phase, PhaseResult
 
 if TYPE_CHECKING:
@@ -173,12 +174,12 @@ class Checkpoints:
         """Return a head that was solved and the result of its phase; None if they are not kept."""
         if self.folder is None or not self._head(number).exists():
             return None
-        import keras
-
         state = self.load(number)
         try:
-            network = keras.models.load_model(self._head(number), compile=False, safe_mode=True)
-        except Exception:  # it is solved again
+            # The folder may come from elsewhere: safe mode alone lets too much in.
+            network = load_model_file(self._head(number))
+        except Exception as err:  # whatever a damaged file makes Keras raise
+            self._warn(f"The head in {self._head(number)} is solved again: {err}")
             return None
         return None if state is None or state.finished is None else (network, state.finished)
 

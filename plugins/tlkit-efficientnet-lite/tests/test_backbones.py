@@ -1,3 +1,4 @@
+import hashlib
 import importlib.util
 
 import numpy as np
@@ -48,15 +49,16 @@ def test_a_missing_package_gives_the_pip_command(monkeypatch):
         BACKBONES[1]().build()
 
 
-def test_a_damaged_package_is_found_by_its_digest(monkeypatch, tmp_path):
+@pytest.mark.parametrize("name", ["57934424", hashlib.sha256(b"x").hexdigest()[:8]])
+def test_other_weights_are_found_whatever_their_name_says(monkeypatch, tmp_path, name):
     (tmp_path / "models").mkdir()
-    (tmp_path / "models" / "efficientnet-lite0-57934424.pth").write_bytes(b"x")
+    (tmp_path / "models" / f"efficientnet-lite0-{name}.pth").write_bytes(b"x")
 
     class Spec:
         submodule_search_locations = (str(tmp_path),)
 
     monkeypatch.setattr(backbones.importlib.util, "find_spec", lambda name: Spec)
-    with pytest.raises(WeightsError, match="is damaged"):
+    with pytest.raises(WeightsError, match="is damaged, or not the published file"):
         find_weights(VARIANTS[0])
 
 

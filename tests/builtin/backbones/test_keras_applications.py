@@ -1,5 +1,9 @@
+import ast
+import inspect
 import subprocess
 import sys
+import urllib.error
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -131,6 +135,103 @@ def test_no_internet_gives_one_error_that_says_what_to_do(monkeypatch, tmp_path)
         BY_NAME["mobilenet_v2"]().build()
     for part in ("example.org", str(tmp_path / "models" / "net_224.h5"), "tlkit run quickstart"):
         assert part in str(caught.value)
+
+
+V3_SMALL = "weights_mobilenet_v3_small_224_1.0_float_no_top_v2.h5"
+
+
+def keep_downloads_in(folder, monkeypatch, retrieve):
+    """Give Keras a home of its own, and ``retrieve(url, path, hook)`` for an internet."""
+    from keras.src.backend import config
+    from keras.src.utils import file_utils
+
+    monkeypatch.setenv("KERAS_HOME", str(folder))
+    monkeypatch.setattr(config, "_KERAS_DIR", str(folder))
+    monkeypatch.setattr(file_utils, "urlretrieve", retrieve)
+    (folder / "models").mkdir()
+    return folder / "models"
+
+
+def no_internet(url, path, hook):
+    raise urllib.error.URLError("no name")
+
+
+def test_a_stored_file_with_another_hash_is_not_used_and_named(monkeypatch, tmp_path):
+    path = keep_downloads_in(tmp_path, monkeypatch, no_internet) / V3_SMALL
+    path.write_bytes(b"planted")
+    with pytest.raises(WeightsError) as caught:
+        BY_NAME["mobilenet_v3_small"]().build()
+    for part in (f"{path} was not the file", "its hash differs", "put that file at"):
+        assert part in str(caught.value)
+
+
+def test_a_download_with_another_hash_is_not_used_and_named(monkeypatch, tmp_path):
+    def retrieve(url, path, hook):
+        Path(path).write_bytes(b"changed on the way")
+
+    models = keep_downloads_in(tmp_path, monkeypatch, retrieve)
+    (models / "of_another_network.h5").write_bytes(b"old")
+    with pytest.raises(WeightsError) as caught:
+        BY_NAME["mobilenet_v3_small"]().build()
+    assert f"downloaded to {models / V3_SMALL} are not those that Keras published" in str(
+        caught.value
+    )
+
+
+def test_a_damaged_file_without_a_hash_is_named(monkeypatch, tmp_path):
+    models = keep_downloads_in(tmp_path, monkeypatch, no_internet)
+    (models / "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_0.35_96_no_top.h5").write_bytes(b"x")
+    with pytest.raises(WeightsError, match="Cannot read the ImageNet weights of mobilenet_v2"):
+        BY_NAME["mobilenet_v2"](alpha=0.35).build()
+
+
+@pytest.mark.parametrize("home", ["a folder", "nothing"])
+def test_a_folder_that_others_may_fill_is_not_read(monkeypatch, tmp_path, home):
+    folder = tmp_path / "home"
+    if home == "a folder":
+        folder.mkdir()
+        # Not by chmod: root may write everywhere.
+        monkeypatch.setattr("os.access", lambda path, mode: Path(path) != folder)
+    monkeypatch.setenv("KERAS_HOME", str(folder))
+    with pytest.raises(WeightsError, match=r"cannot write to .*home, .*Set KERAS_HOME"):
+        BY_NAME["mobilenet_v2"]().build()
+
+
+def test_the_backbones_without_a_hash_are_those_of_the_documentation():
+    without = {
+        family.name
+        for family in (*MOBILENETS, *FAMILIES)
+        if not all(map(has_hash, downloads(getattr(keras.applications, family.builder))))
+    }
+    text = (Path(__file__).parents[3] / "docs" / "supply-chain.md").read_text(encoding="utf-8")
+    rows = [line.split("|")[1:3] for line in text.splitlines() if "| no hash" in line]
+    assert without == {name.strip(" `") for names, _ in rows for name in names.split(",")}
+
+
+def downloads(builder):
+    """Return the calls of get_file in the module of a builder."""
+    tree = ast.parse(Path(inspect.getsourcefile(inspect.unwrap(builder))).read_text())
+    found = [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr == "get_file"
+    ]
+    # ResNet V2 is built by the module of ResNet.
+    return found or downloads(keras.applications.ResNet50)
+
+
+def has_hash(call):
+    return any(keyword.arg == "file_hash" for keyword in call.keywords)
+
+
+@pytest.mark.parametrize("data", [b"", b"PK planted"])
+def test_shipped_weights_that_were_changed_are_refused(monkeypatch, tmp_path, data):
+    (tmp_path / weights_module.SHIPPED).write_bytes(data)
+    monkeypatch.setattr(weights_module, "files", lambda package: tmp_path)
+    with pytest.raises(WeightsError, match="is damaged: its SHA-256 is"):
+        BY_NAME["mobilenet_v2"](image_size=48, alpha=0.35, weights="cifar10").build()
 
 
 @pytest.mark.real_data

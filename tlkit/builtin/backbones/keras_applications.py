@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from tlkit import Backbone, ConfigError, WeightsError, check_weights
-from tlkit.builtin.backbones.weights import load_shipped, no_download
+from tlkit.builtin.backbones.weights import keras_download, load_shipped
 
 if TYPE_CHECKING:
     import keras
@@ -152,7 +152,7 @@ class KerasApplication(Backbone):
         if self.weights == "random":
             return builder(weights=None, **arguments)
         if self.weights == "imagenet":
-            with no_download(self.family.name), _size_is_known():
+            with keras_download(self.family.name), _size_is_known():
                 return builder(weights="imagenet", **arguments)
         return self._load(builder(weights=None, **arguments))
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from tlkit import DataError
+from tlkit.builtin.keras_home import keras_home, require_own_home
 
 
 def keras_datasets_folder() -> Path:
     """Return the folder that Keras keeps datasets in."""
-    return Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser() / "datasets"
+    return keras_home() / "datasets"
 
 
 def download(url: str, sha256: str | None, dataset: str, layout: str) -> Path:
@@ -23,10 +23,11 @@ def download(url: str, sha256: str | None, dataset: str, layout: str) -> Path:
         layout: What ``path`` of the dataset may be, for errors.
 
     Raises:
-        DataError: If it cannot be downloaded.
+        DataError: If it cannot be downloaded, or is not the published file.
     """
     import keras
 
+    require_own_home(DataError)
     file_name = url.rsplit("/", 1)[-1]
     try:
         return Path(keras.utils.get_file(file_name, origin=url, file_hash=sha256))

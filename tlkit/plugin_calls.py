@@ -15,6 +15,7 @@ from types import FrameType
 
 from tlkit.errors import PluginError, TlkitError
 from tlkit.global_state import GlobalState
+from tlkit.out_of_memory import is_out_of_memory
 from tlkit.plugin import Plugin
 
 Warn = Callable[[str], None]
@@ -120,7 +121,7 @@ def plugin_call(
     try:
         with kept_state(f"{who} in {method}", warn) if keep_state else nullcontext():
             yield
-    except (TlkitError, MemoryError):
+    except TlkitError:
         raise
     except (Exception, SystemExit) as err:
         # The first two frames are this one and that of the caller, within tlkit.
@@ -134,12 +135,6 @@ def plugin_call(
             f"{who} failed in {method}: {type(err).__name__}: {err}"
             f"{_place(frames, _class_of(plugin))}"
         ) from err
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether an exception says that the memory of this machine or its GPU is full."""
-    # By name, so that TensorFlow is not imported.
-    return isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError"
 
 
 def _class_of(plugin: Plugin | type[Plugin]) -> type[Plugin]:

@@ -98,7 +98,8 @@ def test_an_engine_that_fails_is_named_and_not_taken(tmp_path, features, rates):
 
     chooser, _ = choose(tmp_path, features, make_engine("failing", fail))
     assert chooser.name == "tensorflow"
-    assert chooser.trials[0].reason == "RuntimeError: no such operation"
+    assert "Engine 'failing' of" in chooser.trials[0].reason
+    assert "RuntimeError: no such operation" in chooser.trials[0].reason
 
 
 def test_what_was_measured_is_remembered_for_this_model_alone(tmp_path, features, rates):

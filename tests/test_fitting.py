@@ -98,7 +98,7 @@ def test_progress_ends_with_every_row(examples):
 def test_a_loss_that_is_not_finite_stops_the_phase(examples):
     inputs = np.full_like(examples.inputs, np.nan)
     fitter = Fitter(make_head(), keras.optimizers.Adam(), 16)
-    with pytest.raises(TrainingError, match=r"nan in epoch 1.*learning rate"):
+    with pytest.raises(TrainingError, match=r"became nan\. Lower the learning rate"):
         fitter.train_epoch(Examples(inputs, examples.labels, examples.rows), 0, 1)
 
 

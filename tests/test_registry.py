@@ -1,3 +1,4 @@
+import logging
 import subprocess
 import sys
 import types
@@ -123,6 +124,71 @@ def test_a_package_that_fails_half_way_registers_nothing(monkeypatch, installed)
     found = Registry()
     assert "boom" in found.broken[0].reason
     assert "tiny" not in {item.name for item in found.list("backbone")}
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), RuntimeError("boom"), MemoryError()])
+def test_a_package_that_raises_when_its_hook_is_called_is_kept(monkeypatch, installed, error):
+    module = types.ModuleType("exits")
+
+    @hookimpl
+    def register_backbones(register):
+        raise error
+
+    module.register_backbones = register_backbones
+    installed(
+        make_point(monkeypatch, "exits", module),
+        make_point(monkeypatch, "good", make_module(TinyBackbone)),
+    )
+    found = Registry()
+    assert [item.distribution for item in found.broken] == ["exits"]
+    assert type(error).__name__ in found.broken[0].reason
+    assert found.get("backbone", "tiny") is TinyBackbone
+
+
+def install_file(tmp_path, monkeypatch, installed, text):
+    """Install a package "rude" of one module with this text."""
+    (tmp_path / "fake_rude.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "fake_rude", raising=False)
+    installed(make_point(monkeypatch, "rude", None))
+
+
+@pytest.mark.parametrize("ending", ["sys.exit(3)", "raise SyntaxError('no')", "1 / 0"])
+def test_a_package_that_ends_its_import_is_kept(tmp_path, monkeypatch, installed, ending):
+    install_file(tmp_path, monkeypatch, installed, f"import sys\nprint('noise')\n{ending}\n")
+    assert [item.distribution for item in Registry().broken] == ["rude"]
+
+
+def test_ctrl_c_while_packages_are_loaded_passes(tmp_path, monkeypatch, installed):
+    install_file(tmp_path, monkeypatch, installed, "raise KeyboardInterrupt\n")
+    with pytest.raises(KeyboardInterrupt):
+        Registry()
+
+
+def test_what_a_package_prints_goes_to_standard_error(tmp_path, monkeypatch, installed, capsys):
+    install_file(tmp_path, monkeypatch, installed, "print('noise')\n")
+    Registry()
+    assert capsys.readouterr() == ("", "noise\n")
+
+
+def test_what_a_package_changes_is_put_back_and_told(tmp_path, monkeypatch, installed):
+    text = "import logging, random\nlogging.getLogger().setLevel(1)\nrandom.seed(3)\n1 / 0\n"
+    install_file(tmp_path, monkeypatch, installed, text)
+    level = logging.getLogger().level
+    found = Registry()
+    assert logging.getLogger().level == level
+    assert found.warnings == [
+        "The package rude, when it was loaded, changed the seed of Python's random module, the "
+        "root logger. That was put back."
+    ]
+    assert "ZeroDivisionError" in found.broken[0].reason
+
+
+def test_a_name_that_is_no_text_is_refused(monkeypatch, installed):
+    installed(
+        make_point(monkeypatch, "odd", make_module(type("Odd", (TinyBackbone,), {"name": 5})))
+    )
+    assert "its name is 5; allowed: text" in Registry().broken[0].reason
 
 
 def test_a_duplicate_name_is_an_error_that_names_both(monkeypatch, installed):

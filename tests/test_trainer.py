@@ -440,7 +440,7 @@ def test_a_module_that_is_missing_ends_the_run_before_any_work(make_trainer):
         def load(self, seed):
             raise AssertionError("work was done")
 
-    with pytest.raises(PluginError, match="reporter 'needy' needs no_such_module"):
+    with pytest.raises(PluginError, match=r"Reporter 'needy' of .* needs no_such_module"):
         make_trainer(reporters=[Needy()], dataset=Untouched()).run()
 
 

@@ -278,6 +278,8 @@ def plugins(json_: JsonOption = False) -> documents.Plugins:
     for item in document.broken:
         source = f"{item.distribution} {item.version}".strip()
         say(f"Broken: {source}, entry point {item.entry_point}: {item.reason}")
+    for text in registry.warnings:
+        say(f"Warning: {text}")
     return document
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import time
@@ -19,6 +20,7 @@ from tlkit.errors import EngineError, TlkitError
 from tlkit.extraction import number_of_workers
 from tlkit.fingerprint import digest_code
 from tlkit.out_of_memory import is_out_of_memory
+from tlkit.plugin_calls import plugin_call
 from tlkit.records import EngineTrial, Float32Array, Int64Array
 from tlkit.runtime import processor_name
 
@@ -137,7 +139,12 @@ class EngineChooser:
 
     def _compile(self, engine: Engine, model: keras.Model) -> Forward:
         if engine.name not in self._compiled:
-            self._compiled[engine.name] = engine.compile(model)
+            with plugin_call(engine, "compile()"):
+                forward = engine.compile(model)
+            # The reference runs the backbone's own layers, so that what it raises is not its fault.
+            if engine.name != self._reference.name:
+                forward = _named(engine, forward)
+            self._compiled[engine.name] = forward
         return self._compiled[engine.name]
 
     def _fastest(self, total: int) -> Engine:
@@ -272,6 +279,17 @@ def forget(folder: Path) -> None:
     """Delete what was measured and remembered in a folder."""
     for path in folder.glob("*.json"):
         path.unlink(missing_ok=True)
+
+
+def _named(engine: Engine, forward: Forward) -> Forward:
+    """Return a compiled model that names its engine in what it raises."""
+
+    @functools.wraps(forward)
+    def run(pixels: Any) -> Float32Array:
+        with plugin_call(engine, "what compile() returned", keep_state=False):
+            return forward(pixels)
+
+    return run
 
 
 def _failed(engine: Engine, reason: str) -> EngineTrial:

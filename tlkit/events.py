@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
+from tlkit.plugin_calls import describe_plugin, kept_state
 from tlkit.reporter import Reporter
 
 
@@ -30,12 +31,13 @@ class Events:
         """
         for reporter in list(self._reporters):
             try:
-                getattr(reporter, event)(*args, **kwargs)
-            except Exception as err:
+                with kept_state(f"{describe_plugin(reporter)} in {event}", self.warnings.append):
+                    getattr(reporter, event)(*args, **kwargs)
+            except (Exception, SystemExit) as err:
                 self._reporters.remove(reporter)
                 message = (
-                    f"Reporter '{reporter.name or type(reporter).__name__}' raised "
-                    f"{type(err).__name__} in {event} and was dropped: {err}"
+                    f"{describe_plugin(reporter)} raised {type(err).__name__} in {event} and was "
+                    f"dropped: {err}"
                 )
                 self.warnings.append(message)
                 warnings.warn(message, RuntimeWarning, stacklevel=2)

@@ -16,6 +16,7 @@ from tlkit.events import Events
 from tlkit.extraction import Pipeline
 from tlkit.features import Features, FeatureStore, FeatureType, Wanted
 from tlkit.fingerprint import fingerprint
+from tlkit.plugin_calls import origin_of
 from tlkit.records import Extraction, Float32Array, ImageSequence, Split
 from tlkit.resizing import Resizer, stack_resized
 from tlkit.rows import take_rows
@@ -160,6 +161,7 @@ class FeatureSource:
             lambda start: self._run_pipeline(images, start, split, fixed),
             self.feature_type,
             label,
+            origin_of(self.backbone),
         )
 
     def _run_pipeline(

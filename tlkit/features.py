@@ -64,6 +64,7 @@ class Wanted:
         compute: Called with a row number; yields the features from that row on, batch by batch.
         dtype: The type to store.
         images: What they are features of, for the listing.
+        origin: The distribution that the backbone is from, for errors.
     """
 
     fingerprint: str
@@ -72,6 +73,12 @@ class Wanted:
     compute: Callable[[int], Generator[Any]]
     dtype: FeatureType = "float32"
     images: str = ""
+    origin: str = ""
+
+    @property
+    def who(self) -> str:
+        """The beginning of a sentence on what the backbone did wrong."""
+        return f"Backbone '{self.backbone}'{f' of {self.origin}' if self.origin else ''}"
 
 
 class FeatureStore:
@@ -258,8 +265,7 @@ def _fill(array: ShardedArray, shards: range, wanted: Wanted) -> Iterator[int]:
             yield done
     if done != rows.stop:
         raise PluginError(
-            f"Backbone '{wanted.backbone}' gave features of {done} images instead of "
-            f"{wanted.shape[0]}."
+            f"{wanted.who} gave features of {done} images instead of {wanted.shape[0]}."
         )
 
 
@@ -270,12 +276,12 @@ def _finite(wanted: Wanted, first: int) -> Generator[Any]:
                 features = np.ascontiguousarray(batch, dtype=TYPES[wanted.dtype])
             if features.shape[1:] != wanted.shape[1:]:
                 raise PluginError(
-                    f"Backbone '{wanted.backbone}' gave features of the shape "
+                    f"{wanted.who} gave features of the shape "
                     f"{features.shape[1:]} for an image instead of {wanted.shape[1:]}."
                 )
             if not np.isfinite(features).all():
                 raise PluginError(
-                    f"Backbone '{wanted.backbone}' gave features that are not finite as "
+                    f"{wanted.who} gave features that are not finite as "
                     f"{wanted.dtype} (NaN or infinity) for images {first} to "
                     f"{first + len(features) - 1}. Check its weights and its preprocess()."
                 )

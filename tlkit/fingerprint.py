@@ -17,6 +17,7 @@ import numpy as np
 
 from tlkit.errors import PluginError
 from tlkit.model import is_built_of_named_layers
+from tlkit.plugin_calls import describe_plugin, plugin_call
 from tlkit.records import ImageData, ImageSequence
 
 if TYPE_CHECKING:
@@ -108,21 +109,6 @@ def digest_model(model: AssembledModel, backbone: Backbone, head: Head) -> str:
     from, its interpolation, the layers with their settings and weights, what ``preprocess()`` does
     to a probe image, the pooling, and the version of the storage format.
     """
-    import keras
-
-    probe = np.linspace(0, 255, 2 * 16 * 16 * 3, dtype="float32").reshape(2, 16, 16, 3)
-    try:
-        preprocessed = np.asarray(keras.ops.convert_to_numpy(backbone.preprocess(probe)))
-    except Exception as err:  # a third party's code, which may want another size
-        size = backbone.image_size
-        probe = np.resize(probe, (1, size, size, 3))
-        try:
-            preprocessed = np.asarray(keras.ops.convert_to_numpy(backbone.preprocess(probe)))
-        except Exception:
-            raise PluginError(
-                f"Backbone '{backbone.name}': preprocess() raised {type(err).__name__} on a "
-                f"float32 array of pixels: {err}"
-            ) from err
     parts = {
         "format": FORMAT_VERSION,
         "class": f"{type(backbone).__module__}.{type(backbone).__qualname__}",
@@ -133,10 +119,43 @@ def digest_model(model: AssembledModel, backbone: Backbone, head: Head) -> str:
         "interpolation": backbone.interpolation,
         "layers": _describe_layers(model.backbone),
         "weights": digest_weights(model.backbone),
-        "preprocess": hashlib.sha256(preprocessed.tobytes()).hexdigest(),
+        "preprocess": hashlib.sha256(probe_preprocessing(backbone).tobytes()).hexdigest(),
         "pooling": head.pooling,
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=repr).encode()).hexdigest()
+
+
+def probe_preprocessing(backbone: Backbone) -> Any:
+    """Return what ``preprocess()`` makes of a probe image, float32 (N, height, width, 3).
+
+    Raises:
+        PluginError: If it fails, gives NaN or infinity, or changes its input.
+    """
+    import keras
+
+    probe = np.linspace(0, 255, 2 * 16 * 16 * 3, dtype="float32").reshape(2, 16, 16, 3)
+    given = probe.copy()
+    try:
+        with plugin_call(backbone, "preprocess() of a float32 array of pixels"):
+            found = backbone.preprocess(given)
+    except PluginError:  # it may want its own size
+        size = backbone.image_size
+        probe = np.resize(probe, (1, size, size, 3))
+        given = probe.copy()
+        with plugin_call(backbone, "preprocess() of a float32 array of pixels"):
+            found = backbone.preprocess(given)
+    if not np.array_equal(given, probe):
+        raise PluginError(
+            f"{describe_plugin(backbone)} changes the images that preprocess() receives. Give "
+            f"back a new array: images / 255 and not images /= 255."
+        )
+    preprocessed = np.asarray(keras.ops.convert_to_numpy(found))
+    if not np.isfinite(preprocessed).all():
+        raise PluginError(
+            f"{describe_plugin(backbone)} gives NaN or infinity from preprocess() for pixels of 0 "
+            f"to 255. Does it divide by zero?"
+        )
+    return preprocessed
 
 
 def digest_code(plugin: type) -> str:

@@ -145,8 +145,8 @@ class Fitter:
         loss, accuracy = self._run(True, examples, order, progress)
         if not math.isfinite(loss):
             raise TrainingError(
-                f"The training loss became {loss} in epoch {epoch}. Lower the learning rate, or "
-                f"check the data for broken images."
+                f"The training loss became {loss}. Lower the learning rate, or check the data for "
+                f"broken images."
             )
         return {"loss": loss, "accuracy": accuracy}
 

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tlkit.errors import DataError
+from tlkit.errors import DataError, PluginError
 from tlkit.events import Events
 from tlkit.head import ClosedFormHead
-from tlkit.model import count_parameters
+from tlkit.model import check_classifier, count_parameters
+from tlkit.plugin_calls import describe_plugin, plugin_call
 from tlkit.records import LabelledFeatures, Phase, PhaseResult
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ def solve_head(
 
     Raises:
         DataError: If the training images are of one class.
+        PluginError: If the head fails, or is no model of finite logits.
     """
     if len(np.unique(examples["train"].labels)) < 2:
         raise DataError("All training images are of one class; two are needed at least.")
@@ -64,11 +66,19 @@ def solve_head(
     )
     events.emit("on_phase_begin", phase)
     begin = time.monotonic()
-    network, chosen = head.solve(examples["train"], examples["validation"], class_weight)
+    with plugin_call(head, "solve()"):
+        network, chosen = head.solve(examples["train"], examples["validation"], class_weight)
+    train = examples["train"]
+    check_classifier(head, network, train.features.shape[1:], train.num_classes)
     metrics: dict[str, float] = {}
     for part, prefix in (("train", ""), ("validation", "val_")):
         loss, accuracy = _figures(network, _sample(examples[part], seed))
         metrics |= {f"{prefix}loss": loss, f"{prefix}accuracy": accuracy}
+        if not np.isfinite(loss):
+            raise PluginError(
+                f"{describe_plugin(head)} solved to a head whose loss on the {part} images is "
+                f"{loss}."
+            )
     seconds = time.monotonic() - begin
     phase = replace(phase, trainable_parameters=sum(count_parameters(network)))
     events.emit("on_epoch_end", phase, 1, metrics, seconds)

@@ -7,9 +7,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+
 from tlkit.backbone import Backbone
 from tlkit.errors import ConfigError, PluginError
 from tlkit.head import Head
+from tlkit.plugin import Plugin
+from tlkit.plugin_calls import describe_plugin, plugin_call
 from tlkit.test_time_augmentation import PLAIN, FixedView
 
 if TYPE_CHECKING:
@@ -66,7 +70,7 @@ def assemble(
     import keras
 
     if network is None:
-        network = backbone.build()
+        network = build_backbone(backbone)
     freeze(network)
     size = backbone.image_size
     pixels = keras.Input((None, None, 3), name="pixels")
@@ -76,26 +80,18 @@ def assemble(
         size, size, interpolation=backbone.interpolation, antialias=True, name=RESIZE_LAYER
     )
     pooling = pool(head)
-    maps = network(backbone.preprocess(resized))
-    if len(maps.shape) != 4:
-        raise PluginError(
-            f"Backbone '{backbone.name}' built a model with output shape {tuple(maps.shape)}; "
-            f"allowed: feature maps (N, height, width, channels). Leave its top off."
-        )
+    maps = run_backbone(backbone, network, resized)
+    _check_maps(backbone, maps)
     features = pooling(maps) if pooling else maps
     if classifier is None:
-        classifier = head.build(tuple(features.shape[1:]), num_classes)
-    shape = classifier.compute_output_shape(tuple(features.shape))
-    if tuple(shape) != (None, num_classes):
-        raise PluginError(
-            f"Head '{head.name}' built a model with output shape {tuple(shape)}; "
-            f"allowed: logits (N, {num_classes}), one for each class."
-        )
+        with plugin_call(head, "build()"):
+            classifier = head.build(tuple(features.shape[1:]), num_classes)
+    check_classifier(head, classifier, tuple(features.shape[1:]), num_classes)
     image = resize(pixels)
     looks = [view.of(image, backbone.interpolation) for view in views]
     # One call for all views: some preprocess() make layers whose names may be there once only.
     batch = keras.ops.concatenate(looks, axis=0) if len(looks) > 1 else image
-    maps = network(backbone.preprocess(batch))
+    maps = run_backbone(backbone, network, batch)
     logits = classifier(pooling(maps) if pooling else maps)
     if len(looks) > 1:
         logits = keras.ops.mean(keras.ops.reshape(logits, (len(looks), -1, num_classes)), axis=0)
@@ -108,6 +104,104 @@ def assemble(
         backbone=network,
         head=classifier,
     )
+
+
+def build_backbone(backbone: Backbone) -> keras.Model:
+    """Return what a backbone builds.
+
+    Raises:
+        PluginError: If that is no model, or building it fails.
+    """
+    with plugin_call(backbone, "build()"):
+        network = backbone.build()
+    _check_model(backbone, "build()", network)
+    return network
+
+
+def run_backbone(backbone: Backbone, network: keras.Model, pixels: Any) -> Any:
+    """Return what a network makes of preprocessed pixels; both may be symbolic.
+
+    Raises:
+        PluginError: If ``preprocess()`` or the network fails.
+    """
+    with plugin_call(backbone, "preprocess()"):
+        images = backbone.preprocess(pixels)
+    with plugin_call(backbone, "the network that build() returned"):
+        return network(images)
+
+
+def check_classifier(
+    head: Head, classifier: Any, feature_shape: tuple[int, ...], num_classes: int
+) -> None:
+    """Check what a head built, or solved.
+
+    Args:
+        head: The head.
+        classifier: What its method returned.
+        feature_shape: Shape of one image's features.
+        num_classes: Number of classes.
+
+    Raises:
+        PluginError: If that is no model from features to logits.
+    """
+    import keras
+
+    _check_model(head, "build()", classifier)
+    with plugin_call(head, "the network that build() returned"):
+        shape = classifier.compute_output_shape((None, *feature_shape))
+    if not isinstance(shape, tuple) or tuple(shape) != (None, num_classes):
+        raise PluginError(
+            f"{describe_plugin(head)} built a model with output shape {shape}; "
+            f"allowed: logits (N, {num_classes}), one for each class."
+        )
+    # Any softmax shows in its values, however it is written.
+    probe = np.random.default_rng(0).normal(size=(4, *feature_shape)).astype(np.float32)
+    with plugin_call(head, "the network that build() returned"):
+        found = keras.ops.convert_to_numpy(classifier(probe, training=False))
+    if found.min() >= 0 and np.allclose(found.sum(axis=1), 1, atol=1e-3):
+        raise PluginError(
+            f"{describe_plugin(head)} built a model that gives probabilities; allowed: logits. "
+            f"Leave the softmax at its end off: the loss and the saved model have their own."
+        )
+
+
+def _check_model(plugin: Plugin, method: str, found: Any) -> None:
+    import keras
+
+    if not isinstance(found, keras.Model):
+        raise PluginError(
+            f"{describe_plugin(plugin)} returned {_describe(found)} from {method}; allowed: a "
+            f"keras.Model."
+        )
+
+
+def _describe(found: Any) -> str:
+    name = f"{type(found).__module__}.{type(found).__qualname__}"
+    return "None" if found is None else f"an object of {name}"
+
+
+def _check_maps(backbone: Backbone, maps: Any) -> None:
+    """Check what a backbone gives, by its shape and number type."""
+    shape = getattr(maps, "shape", None)
+    who = describe_plugin(backbone)
+    if shape is None:
+        raise PluginError(f"{who} built a model with several outputs; allowed: one.")
+    if len(shape) == 2:
+        raise PluginError(
+            f"{who} built a model with output shape {tuple(shape)}, as one whose classification "
+            f"top is still on; allowed: feature maps (N, height, width, channels). Leave its top "
+            f"off: include_top=False, and no pooling."
+        )
+    if len(shape) != 4 or shape[0] is not None or shape[-1] is None:
+        raise PluginError(
+            f"{who} built a model with output shape {tuple(shape)}; allowed: feature maps (N, "
+            f"height, width, channels), for any number N of images."
+        )
+    if maps.dtype != "float32":
+        raise PluginError(
+            f"{who} built a model that gives {maps.dtype}; allowed: float32. Does it set Keras' "
+            f"dtype policy? Build it under 'float32'."
+        )
 
 
 def with_temperature(model: AssembledModel, temperature: float) -> keras.Model:
@@ -133,7 +227,8 @@ def pool(head: Head) -> Any:
     layers = {"avg": keras.layers.GlobalAveragePooling2D, "max": keras.layers.GlobalMaxPooling2D}
     if head.pooling not in layers:
         raise PluginError(
-            f"Head '{head.name}' asks for pooling {head.pooling!r}; allowed: 'avg', 'max', None."
+            f"{describe_plugin(head)} asks for pooling {head.pooling!r}; allowed: 'avg', 'max', "
+            f"None."
         )
     return layers[head.pooling](name="pool")
 
@@ -177,6 +272,25 @@ def unfreeze(network: keras.Model, blocks: list[Any], count: int | Literal["all"
     for layer in leaves:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.trainable = False
+
+
+def blocks_of(backbone: Backbone, network: keras.Model) -> list[list[keras.layers.Layer]]:
+    """Return the blocks of a network that the backbone built, from input to output.
+
+    Raises:
+        PluginError: If ``blocks()`` fails, or does not return lists of the network's layers.
+    """
+    with plugin_call(backbone, "blocks()"):
+        blocks = [list(block) for block in backbone.blocks(network)]
+    own = {id(layer) for layer in network._flatten_layers()}
+    strange = [layer for block in blocks for layer in block if id(layer) not in own]
+    if strange or not all(blocks):
+        what = repr(strange[0]) if strange else "an empty block"
+        raise PluginError(
+            f"{describe_plugin(backbone)} returned {what} from blocks(); allowed: lists of one or "
+            f"more layers of the network that build() returned."
+        )
+    return blocks
 
 
 def check_block_count(blocks: list[Any], count: int | Literal["all"]) -> None:

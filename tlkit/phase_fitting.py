@@ -193,13 +193,13 @@ class PhaseFitting:
         Raises:
             TrainingError: If there is none.
         """
-        if not (state.epochs or self.number):
-            raise err
+        done = len(state.epochs)
+        where = f"The phase {self.name} ended in epoch {done + 1} of {self.epochs}"
+        if not (done or self.number):
+            raise TrainingError(f"{where}. {err}") from err
         assign(self._variables, state.variables)
-        of = f"epoch {len(state.epochs)}" if state.epochs else "the phase before"
-        self.events.warnings.append(
-            f"The phase {self.name} ended early, with the weights of {of}. {err}"
-        )
+        of = f"epoch {done}" if done else "the phase before"
+        self.events.warnings.append(f"{where}, with the weights of {of}. {err}")
         return state
 
     def _check(self) -> None:
@@ -231,8 +231,8 @@ class PhaseFitting:
             held_out = fitter.evaluate(self.examples["validation"])
             if not math.isfinite(held_out["loss"]):
                 raise TrainingError(
-                    f"The validation loss became {held_out['loss']} in epoch {epoch}. Lower the "
-                    f"learning rate, or check the data for broken images."
+                    f"The validation loss became {held_out['loss']}. Lower the learning rate, or "
+                    f"check the data for broken images."
                 )
             metrics |= {f"val_{key}": value for key, value in held_out.items()}
             followers.on_epoch_end(epoch - 1, metrics)

@@ -6,7 +6,9 @@ import functools
 import importlib
 import inspect
 import os
+import sys
 from collections.abc import Callable, Mapping
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points, version
 from typing import Any
@@ -21,6 +23,7 @@ from tlkit.errors import DuplicatePluginError, PluginError, UnknownPluginError, 
 from tlkit.head import Head
 from tlkit.options import validate_options
 from tlkit.plugin import Plugin
+from tlkit.plugin_calls import kept_state, plugin_call, remember_origin
 from tlkit.reporter import Reporter
 from tlkit.workflow import Workflow
 
@@ -62,6 +65,11 @@ class Registry:
     ``tlkit``, each registered as ``distribution:entry point``; one that fails is kept in ``broken``
     and does not stop the others. The environment variable ``TLKIT_PLUGINS``, a comma-separated
     list of distribution names, limits which packages are loaded; empty loads none.
+
+    Attributes:
+        broken: The entry points that could not be used.
+        warnings: One line for each package or constructor that changed the global state, such as
+            the root logger: it is put back.
     """
 
     def __init__(self, *, entry_points: bool = True) -> None:
@@ -74,6 +82,7 @@ class Registry:
             DuplicatePluginError: If two packages register one name of one kind.
         """
         self.broken: list[Broken] = []
+        self.warnings: list[str] = []
         self._plugins: dict[tuple[str, str], Registered] = {}
         for module in BUILTIN_MODULES:
             self._register_module(importlib.import_module(module), module, "tlkit")
@@ -92,6 +101,11 @@ class Registry:
             allowed = ", ".join(base.__name__ for base in KINDS.values())
             raise PluginError(
                 f"Cannot register {plugin!r} from {source}: it is not a subclass of {allowed}."
+            )
+        if not isinstance(plugin.name, str):
+            raise PluginError(
+                f"Cannot register {plugin.__qualname__} from {source}: its name is "
+                f"{plugin.name!r}; allowed: text."
             )
         if not plugin.name:
             raise PluginError(
@@ -114,6 +128,8 @@ class Registry:
         self._plugins[kind, plugin.name] = Registered(
             kind, plugin.name, plugin, source, _version_of(source)
         )
+        if distribution:
+            remember_origin(plugin, distribution, _version_of(distribution))
         return plugin
 
     def list(self, kind: str | None = None) -> list[Registered]:
@@ -158,10 +174,12 @@ class Registry:
         Raises:
             UnknownPluginError: If the name is not registered.
             ConfigError: If an option is unknown or of the wrong type.
+            PluginError: If the constructor raises anything but an error of tlkit.
         """
         plugin = self.get(kind, name)
         checked = validate_options(plugin, options, where=where or f"{kind} '{name}'")
-        return plugin(**checked)
+        with plugin_call(plugin, "its constructor", self.warnings.append):
+            return plugin(**checked)
 
     def _load_entry_points(self) -> None:
         limit = os.environ.get("TLKIT_PLUGINS")
@@ -173,20 +191,21 @@ class Registry:
             distribution = _distribution_of(point)
             if allowed is not None and distribution not in allowed:
                 continue
+            who = f"The package {distribution} {_version_of(distribution)}".strip()
             try:
-                module = point.load()
-            except BaseException as err:
-                if isinstance(err, KeyboardInterrupt):
-                    raise
-                self._keep_broken(point, f"{type(err).__name__}: {err}")
-                continue
-            try:
-                self._register_module(module, f"{distribution}:{point.name}", distribution)
-            except DuplicatePluginError:
+                # What it prints must not come between a command and its answer.
+                with (
+                    redirect_stdout(sys.stderr),
+                    kept_state(f"{who}, when it was loaded,", self.warnings.append),
+                ):
+                    self._register_module(
+                        point.load(), f"{distribution}:{point.name}", distribution
+                    )
+            except (DuplicatePluginError, KeyboardInterrupt):
                 raise
             except PluginError as err:
                 self._keep_broken(point, str(err))
-            except Exception as err:
+            except BaseException as err:  # sys.exit() too
                 self._keep_broken(point, f"{type(err).__name__}: {err}")
 
     def _keep_broken(self, point: EntryPoint, reason: str) -> None:

@@ -29,17 +29,20 @@ from tlkit.model import (
     AssembledModel,
     assemble,
     batch_normalisation_state,
+    blocks_of,
     check_block_count,
     computing_in,
     count_parameters,
     freeze,
     movable_groups,
     pool,
+    run_backbone,
     split_network,
     unfreeze,
 )
 from tlkit.out_of_memory import in_halves
 from tlkit.phase_fitting import PhaseFitting
+from tlkit.plugin_calls import describe_plugin
 from tlkit.records import (
     Float32Array,
     Int64Array,
@@ -221,7 +224,7 @@ class Session:
         Raises:
             ConfigError: If the backbone has fewer blocks, or the head nothing to train.
         """
-        check_block_count(self.backbone.blocks(self.model.backbone), unfreeze_blocks)
+        check_block_count(blocks_of(self.backbone, self.model.backbone), unfreeze_blocks)
         if not self.model.head.trainable_variables:
             raise ConfigError(
                 f"The head '{self.head.name}' has no weights that fine-tuning could train. Use "
@@ -286,7 +289,7 @@ class Session:
 
         self.check_fine_tuning(unfreeze_blocks)
         network = self.model.backbone
-        blocks = self.backbone.blocks(network)
+        blocks = blocks_of(self.backbone, network)
         unfreeze(network, blocks, unfreeze_blocks)
         before = batch_normalisation_state(network)
         rates = None
@@ -324,8 +327,8 @@ class Session:
         after = batch_normalisation_state(network)
         if not all(np.array_equal(old, new) for old, new in zip(before, after, strict=True)):
             raise PluginError(
-                f"Batch normalisation of backbone '{self.backbone.name}' moved in fine-tuning; it "
-                f"must stay as pretrained. Does its build() return plain Keras layers?"
+                f"{describe_plugin(self.backbone)}: its batch normalisation moved in fine-tuning; "
+                f"it must stay as pretrained. Does its build() return plain Keras layers?"
             )
         return result
 
@@ -455,8 +458,8 @@ class Session:
     def _warn_if_worse(self, result: PhaseResult) -> None:
         if len(self.phases) < 2:
             return
-        before, now = (item.figures()["val_loss"] for item in self.phases[-2:])
-        if now > before:
+        before, now = (item.figures().get("val_loss") for item in self.phases[-2:])
+        if before is not None and now is not None and now > before:
             self.events.warnings.append(
                 f"The phase {result.phase.name} left the validation loss higher than it was: "
                 f"{before:.3f} before, {now:.3f} after. Train longer, at a lower learning rate, or "
@@ -510,7 +513,7 @@ class Session:
         place = len(trunk.layers)
         pixels = keras.Input((size, size, 3))
         source = self._make_source(
-            keras.Model(pixels, trunk(self.backbone.preprocess(pixels))),
+            keras.Model(pixels, run_backbone(self.backbone, trunk, pixels)),
             fingerprint(digest_model(self.model, self.backbone, self.head), "", layers=place),
             what=f"{count} blocks",
             reference_engine=True,

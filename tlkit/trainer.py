@@ -27,7 +27,7 @@ from tlkit.calibration import (
     softmax,
 )
 from tlkit.checkpoint import Checkpoints
-from tlkit.dataset import DatasetSource
+from tlkit.dataset import DatasetSource, load_data
 from tlkit.engine import Engine
 from tlkit.engine_choice import EngineChooser, engines_folder
 from tlkit.errors import ConfigError, DataError, PluginError, RunFolderError, TlkitError
@@ -40,9 +40,10 @@ from tlkit.fingerprint import KnownDigests, digest_labels, digest_splits, digest
 from tlkit.head import Head
 from tlkit.images import without_warnings
 from tlkit.leakage import DuplicatesChoice, Leakage, find_leakage, settle
-from tlkit.model import with_temperature
+from tlkit.model import build_backbone, with_temperature
 from tlkit.picture_check import summarize_pictures
 from tlkit.plugin import Plugin
+from tlkit.plugin_calls import describe_plugin, plugin_call, plugin_warnings
 from tlkit.records import Evaluation, ImageData, RunInfo, RunResult, Split
 from tlkit.registry import Registry
 from tlkit.reporter import Reporter
@@ -246,8 +247,11 @@ class Trainer:
         events = Events([*self.reporters, *self.listeners])
         try:
             # Around all threads that read pictures: the filters are the whole process's.
-            with without_warnings():
-                return self._run(events, self._engines(), resumed)
+            with without_warnings(), plugin_warnings(events.warnings.append):
+                engines = self._engines()
+                if self._registry is not None:
+                    events.warnings += dict.fromkeys(self._registry.warnings)
+                return self._run(events, engines, resumed)
         except BaseException as err:
             events.emit("on_error", err)
             raise
@@ -273,7 +277,7 @@ class Trainer:
             return self._finish(result, loaded.data, session, begin - kept.restored_seconds)
 
     def _load(self) -> _Loaded:
-        data = self.dataset.load(self.seed)
+        data = load_data(self.dataset, self.seed)
         _check_data(data, self.dataset)
         # Now, as a workflow may change labels.
         labels_digest = digest_labels(data)
@@ -369,9 +373,10 @@ class Trainer:
             }
             versions = environment(self._modules())
             checkpoints.begin({"began": began, "fingerprints": fingerprints, "versions": versions})
-        self.workflow.run(session)
+        with plugin_call(self.workflow, "run()"):
+            self.workflow.run(session)
         if not session.phases:
-            raise PluginError(f"Workflow '{self.workflow.name}' trained nothing.")
+            raise PluginError(f"{describe_plugin(self.workflow)} trained nothing.")
         if not session.fine_tuned:
             # Now, so that their time counts as that of features and not of the evaluation.
             for view in session.test_time_augmentation.views:
@@ -426,8 +431,8 @@ class Trainer:
                 except ImportError as err:
                     how = f"pip install {plugin.install}" if plugin.install else "Install it"
                     raise PluginError(
-                        f"The {plugin.kind} '{plugin.name}' needs {module}, which cannot be "
-                        f"imported: {err}. {how}, or leave the {plugin.kind} out."
+                        f"{describe_plugin(plugin)} needs {module}, which cannot be imported: "
+                        f"{err}. {how}, or leave the {plugin.kind} out."
                     ) from err
         importlib.import_module("sklearn.metrics")
 
@@ -475,7 +480,7 @@ class Trainer:
         from tlkit.model import assemble, fits_h5
 
         keras.utils.set_random_seed(self.seed)
-        network = self.backbone.build()
+        network = build_backbone(self.backbone)
         # A head starts from the same weights whatever the backbone drew before it.
         keras.utils.set_random_seed(self.seed)
         model = assemble(
@@ -527,12 +532,10 @@ class Trainer:
         candidates: list[Any] = []
         for entry in self._registry.list("engine"):
             try:
-                candidates.append(entry.plugin())
-            except Exception as err:  # a third party's constructor
-                self.notes.append(
-                    f"Engine '{entry.name}' from {entry.distribution} left out: "
-                    f"{type(err).__name__}: {err}"
-                )
+                with plugin_call(entry.plugin, "its constructor"):
+                    candidates.append(entry.plugin())
+            except TlkitError as err:
+                self.notes.append(f"The engine '{entry.name}' is left out. {err}")
         return EngineChooser(self.engine, candidates, engines_folder(self.store.folder))
 
     def _split(self, data: ImageData) -> tuple[dict[Any, Subset], list[str]]:
@@ -646,7 +649,7 @@ def _check_data(data: ImageData, source: DatasetSource) -> None:
             continue
         problems += [f"{name}: {text}" for text in _split_problems(split, num_classes)]
     if problems:
-        raise DataError(f"Dataset '{source.name}' is not usable: {'; '.join(problems)}.")
+        raise DataError(f"{describe_plugin(source)} is not usable: {'; '.join(problems)}.")
 
 
 def _split_problems(split: Split, num_classes: int) -> list[str]:

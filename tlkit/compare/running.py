@@ -15,6 +15,7 @@ from tlkit.atomic import atomic_write_text
 from tlkit.compare.grid import Grid, Planned
 from tlkit.compare.reading import CELL, finished_runs, load_figures
 from tlkit.compare.records import Cell
+from tlkit.dataset import load_data
 from tlkit.errors import RunFolderError, TlkitError
 from tlkit.features import Features, FeatureStore, Progress, Wanted, Warn
 from tlkit.fingerprint import KnownDigests, digest_labels, digest_splits
@@ -129,7 +130,7 @@ class _Shared:
         if self._data is None or trainer.seed != self._seed:
             self._data = None  # lets go of the other one first
             self._digests = KnownDigests()
-            self._data = trainer.dataset.load(trainer.seed)
+            self._data = load_data(trainer.dataset, trainer.seed)
             self._seed = trainer.seed
         return self._data
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from tlkit import run_folder
 from tlkit.config import read_config
-from tlkit.dataset import DatasetSource
+from tlkit.dataset import DatasetSource, load_data
 from tlkit.errors import DataError, TlkitError
 from tlkit.fingerprint import digest_images
 from tlkit.records import Int64Array, RunResult, Split
@@ -38,7 +38,7 @@ def load_test_images(run: RunResult, dataset: DatasetSource | None = None) -> Sp
             where = f"[dataset] in {folder}/{run_folder.CONFIG}"
             made = Registry().create("dataset", config.dataset.name, where, **options)
             dataset = cast(DatasetSource, made)
-        data = dataset.load(config.run.seed)
+        data = load_data(dataset, config.run.seed)
     except TlkitError as err:
         raise DataError(
             f"The test images of {folder} are needed and cannot be loaded: {err}\n"

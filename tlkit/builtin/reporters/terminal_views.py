@@ -204,6 +204,8 @@ def _phase(result: PhaseResult) -> str:
         chosen = ", ".join(f"{key} = {value}" for key, value in result.chosen.items())
         return f"{seconds}, solved" + (f" with {chosen}" if chosen else "")
     done, asked = len(result.history.get("loss", ())), result.phase.epochs
+    if not done:
+        return f"{seconds}; no epoch of {asked:,} was finished, the weights are those of before"
     epochs = plural(done, "epoch") if done == asked else f"{done:,} of {plural(asked, 'epoch')}"
     kept = "last" if result.kept_epoch is None else f"best, {result.kept_epoch}"
     return f"{seconds} for {epochs}; kept the weights of the {kept}"

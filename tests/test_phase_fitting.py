@@ -27,8 +27,8 @@ class Phases(Workflow):
 
     name = "phases"
 
-    def __init__(self, frozen=(2, 0), tuned=(0, 0), batch_size=32):
-        self.frozen, self.tuned, self.batch_size = frozen, tuned, batch_size
+    def __init__(self, frozen=(2, 0), tuned=(0, 0), batch_size=32, ema=False):
+        self.frozen, self.tuned, self.batch_size, self.ema = frozen, tuned, batch_size, ema
 
     def run(self, session):
         epochs, broken = self.frozen
@@ -43,7 +43,7 @@ class Phases(Workflow):
         if epochs:
             session.fine_tune(
                 epochs=epochs,
-                optimizer=keras.optimizers.Adam(1e-3),
+                optimizer=keras.optimizers.Adam(1e-3, use_ema=self.ema),
                 unfreeze_blocks="all",
                 callbacks=[Breaks(broken)],
                 **shared,
@@ -102,9 +102,10 @@ def test_a_loss_that_is_nan_ends_the_phase_with_its_last_good_weights(run, broke
     assert all(np.isfinite(weight).all() for weight in saved.get_weights())
 
 
-def test_the_first_epoch_of_a_later_phase_leaves_the_phase_before(run, capsys):
+@pytest.mark.parametrize("ema", [False, True])
+def test_the_first_epoch_of_a_later_phase_leaves_the_phase_before(run, capsys, ema):
     reporters = ["rich", "plots", "files", "html", "tensorboard"]
-    result = run(reporters, frozen=(2, 0), tuned=(3, 1))
+    result = run(reporters, frozen=(2, 0), tuned=(3, 1), ema=ema)
     expected = run(frozen=(2, 0))
     assert (
         "fine-tune ended in epoch 1 of 3, with the weights of the phase before"

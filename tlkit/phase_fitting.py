@@ -95,8 +95,7 @@ class PhaseFitting:
             frozen_parameters=self.parameters - trainable,
         )
         self.events.emit("on_phase_begin", phase)
-        objective = self.objective
-        fitter = Fitter(model, optimizer, self.batch_size, objective, self.prepare)
+        fitter = Fitter(model, optimizer, self.batch_size, self.objective, self.prepare)
         self._variables = [
             *model.variables,
             *optimizer.variables,
@@ -139,7 +138,8 @@ class PhaseFitting:
                 f"were worked on in parts of {part}. The steps are those of the whole batches, but "
                 f"for what dropout draws."
             )
-        optimizer.finalize_variable_values(model.trainable_variables)
+        if state.epochs:  # before the first step the averages are zeros
+            optimizer.finalize_variable_values(model.trainable_variables)
         followers.on_train_end()
         result = PhaseResult(
             phase,

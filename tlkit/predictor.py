@@ -12,6 +12,7 @@ from tlkit import run_folder
 from tlkit.errors import DataError, RunFolderError
 from tlkit.images import read_picture, scan_pictures, without_warnings
 from tlkit.model import RESIZE_LAYER
+from tlkit.paths import expand_home
 from tlkit.records import UInt8Array
 from tlkit.resizing import Resizer, make_resizer, stack_resized
 
@@ -114,7 +115,7 @@ def find_pictures(inputs: Sequence[Path | str]) -> list[PictureInput]:
     """
     found: list[PictureInput] = []
     for item in inputs:
-        path = Path(item).expanduser()
+        path = expand_home(item)
         if path.is_dir():
             scan = scan_pictures(path, recursive=True)
             reason = f"is a link that leads out of {path}. Give the file itself to have it read."

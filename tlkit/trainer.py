@@ -41,6 +41,7 @@ from tlkit.head import Head
 from tlkit.images import without_warnings
 from tlkit.leakage import DuplicatesChoice, Leakage, find_leakage, settle
 from tlkit.model import with_temperature
+from tlkit.paths import expand_home
 from tlkit.picture_check import summarize_pictures
 from tlkit.plugin import Plugin
 from tlkit.records import Evaluation, ImageData, RunInfo, RunResult, Split
@@ -169,7 +170,7 @@ class Trainer:
         self.calibrate = calibrate
         self.few_shot = few_shot
         self.test_images = test_images
-        self.runs = None if runs is None else Path(runs).expanduser()
+        self.runs = None if runs is None else expand_home(runs)
         self.store = store if store is not None else FeatureStore()
         self.notes: list[str] = []
         self.one_thread_per_operation = False
@@ -238,7 +239,7 @@ class Trainer:
                 run is at work in it, or the data set or the weights are other ones now.
             TlkitError: As ``run()`` does.
         """
-        folder = Path(folder).expanduser()
+        folder = expand_home(folder)
         run_folder.check_unfinished(folder, self.config)
         return self._watched(folder)
 

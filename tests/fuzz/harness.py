@@ -99,6 +99,8 @@ def search(name: str, inputs: SearchStrategy[Any], read: Callable[[Any], Any]) -
             max_examples=count,
             database=None,
             deadline=None,
+            report_multiple_bugs=False,
+            print_blob=False,
             phases=(Phase.generate, Phase.shrink),
             suppress_health_check=list(HealthCheck),
         )

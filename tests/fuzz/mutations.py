@@ -14,14 +14,27 @@ from hypothesis import strategies as st
 PLACES = st.integers(0, 2**20)
 ODD_TEXTS = (
     *("", " ", "x", "0", "-1", "nan", "..", "../../etc/passwd", "/", "C:\\x", "\x00", "\x1b[31m"),
-    *("\u202eevil", "[bold]red[/]", "</script>", "=cmd()", "%s%n", "{0}", "$x$", "猫", "\n", "a" * 300),
+    *(
+        "\u202eevil",
+        "[bold]red[/]",
+        "</script>",
+        "=cmd()",
+        "%s%n",
+        "{0}",
+        "$x$",
+        "猫",
+        "\n",
+        "a" * 300,
+    ),
 )
 ODD_NUMBERS = (
     *(0, 1, -1, 2, 3.5, -0.0, 1e-320, 1e308, -1e308, 2**31, 2**32, 2**63, 2**64, -(2**63) - 1),
     *(10**30, 10**400, math.nan, math.inf, -math.inf),
 )
 ODD_VALUES = st.one_of(
-    st.sampled_from((None, True, False, [], {}, [[]], [None], {"": ""}, {"name": 1}, [[1, 2], [3]])),
+    st.sampled_from(
+        (None, True, False, [], {}, [[]], [None], {"": ""}, {"name": 1}, [[1, 2], [3]])
+    ),
     st.sampled_from(ODD_NUMBERS),
     st.sampled_from(ODD_TEXTS),
     st.text(max_size=12),
@@ -79,7 +92,9 @@ def change_bytes(content: bytes, changes: list[tuple[str, int, bytes]]) -> bytes
 
 CHANGES_OF_VALUES = st.lists(
     st.tuples(
-        st.sampled_from(("set", "set", "set", "drop", "rename", "swap", "add", "longer", "shorter")),
+        st.sampled_from(
+            ("set", "set", "set", "drop", "rename", "swap", "add", "longer", "shorter")
+        ),
         PLACES,
         ODD_VALUES,
     ),
@@ -124,14 +139,53 @@ def _spots(root: list[Any]) -> list[tuple[Any, Any]]:
 
 
 CHANGES_OF_OPCODES = st.lists(
-    st.tuples(st.sampled_from(("drop", "repeat", "swap", "insert", "move")), PLACES, PLACES), max_size=6
+    st.tuples(st.sampled_from(("drop", "repeat", "swap", "insert", "move")), PLACES, PLACES),
+    max_size=6,
 )
 _ODD_OPCODES = (
-    *(b"0", b"1", b"2", b"(", b"N", b"]", b")", b"}", b"a", b"e", b"s", b"u", b"t", b"\x85", b"\x86"),
+    *(
+        b"0",
+        b"1",
+        b"2",
+        b"(",
+        b"N",
+        b"]",
+        b")",
+        b"}",
+        b"a",
+        b"e",
+        b"s",
+        b"u",
+        b"t",
+        b"\x85",
+        b"\x86",
+    ),
     *(b"R", b"b", b"\x93", b"\x94", b"h\x00", b"q\x00", b"r\xff\xff\xff\x00", b"j\x00\x00\x01\x00"),
-    *(b"cos\nsystem\n", b"cnumpy\ndtype\n", b"c_codecs\nencode\n", b"K\x05", b"G" + b"\x7f\xf0" * 4),
-    *(b"\x8a\x04\xff\xff\xff\x7f", b"I99999999999\n", b"F1e999\n", b"X\x02\x00\x00\x00u1", b"P1\n", b"Q"),
-    *(b"(ios\nsystem\n", b"\x81", b"\x92", b"\x82\x01", b"p9999999\n", b"g0\n", b"V\\u12\n", b"S'x\n"),
+    *(
+        b"cos\nsystem\n",
+        b"cnumpy\ndtype\n",
+        b"c_codecs\nencode\n",
+        b"K\x05",
+        b"G" + b"\x7f\xf0" * 4,
+    ),
+    *(
+        b"\x8a\x04\xff\xff\xff\x7f",
+        b"I99999999999\n",
+        b"F1e999\n",
+        b"X\x02\x00\x00\x00u1",
+        b"P1\n",
+        b"Q",
+    ),
+    *(
+        b"(ios\nsystem\n",
+        b"\x81",
+        b"\x92",
+        b"\x82\x01",
+        b"p9999999\n",
+        b"g0\n",
+        b"V\\u12\n",
+        b"S'x\n",
+    ),
 )
 
 

@@ -132,12 +132,26 @@ def npz(arrays: dict[str, np.ndarray], packing) -> bytes:
 
 
 IMAGES = PIXELS.reshape(2, 32, 32, 3)
-ARRAYS = {"x_train": IMAGES, "y_train": np.array([0, 1]), "x_test": IMAGES, "y_test": np.array([1, 0])}
+ARRAYS = {
+    "x_train": IMAGES,
+    "y_train": np.array([0, 1]),
+    "x_test": IMAGES,
+    "y_test": np.array([1, 0]),
+}
 ODD_ARRAYS = st.sampled_from(
     (
-        *(np.zeros((0, 4, 4, 3), np.uint8), np.zeros((2, 0, 4, 3), np.uint8), np.zeros(2, np.uint8)),
+        *(
+            np.zeros((0, 4, 4, 3), np.uint8),
+            np.zeros((2, 0, 4, 3), np.uint8),
+            np.zeros(2, np.uint8),
+        ),
         *(np.array(7), np.array(["a", "b"]), np.array([None, 1], object), np.array([np.nan, 1])),
-        *(np.array([-1, 5]), np.array([2**63, 0], np.uint64), np.zeros((2, 4, 4, 3)), IMAGES[..., :1]),
+        *(
+            np.array([-1, 5]),
+            np.array([2**63, 0], np.uint64),
+            np.zeros((2, 4, 4, 3)),
+            IMAGES[..., :1],
+        ),
         *(np.zeros((2, 1), np.int8), np.array([0, 10**9]), np.zeros(2, [("a", "i4")]), IMAGES[0]),
         *(np.array([b"a", b"b"]), np.array(["2026-01-01"], "M8[D]"), np.zeros(2, complex)),
     )

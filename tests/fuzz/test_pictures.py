@@ -72,7 +72,9 @@ CONTENT = st.one_of(
         st.integers(0, 5000),
     ),
     st.binary(max_size=40),
-    st.sampled_from((b"", b"<svg xmlns='http://www.w3.org/2000/svg'/>", b"%PDF-1.7", b"%!PS-Adobe")),
+    st.sampled_from(
+        (b"", b"<svg xmlns='http://www.w3.org/2000/svg'/>", b"%PDF-1.7", b"%!PS-Adobe")
+    ),
 )
 
 
@@ -104,13 +106,32 @@ NAMES = st.one_of(
     st.builds(
         "{}{}".format,
         st.sampled_from(
-            ("a", "b", ".hidden", " ", "é", "e\u0301", "\u202ea", "[bold]", "a\nb", "x" * 240, "\udcff")
+            (
+                "a",
+                "b",
+                ".hidden",
+                " ",
+                "é",
+                "e\u0301",
+                "\u202ea",
+                "[bold]",
+                "a\nb",
+                "x" * 240,
+                "\udcff",
+            )
         ),
         st.sampled_from((".png", ".JPG", ".jpeg", ".webp", ".gif", ".bmp", ".tiff", ".txt", "")),
     ),
     st.text(max_size=8),
 )
-KINDS = ("picture",) * 6 + ("folder", "link out", "link to itself", "dangling", "pipe", "to the root")
+KINDS = ("picture",) * 6 + (
+    "folder",
+    "link out",
+    "link to itself",
+    "dangling",
+    "pipe",
+    "to the root",
+)
 TREES = st.lists(
     st.tuples(
         st.sampled_from(("train", "test", "val", "", "train", "odd\nname")),
@@ -187,7 +208,9 @@ def test_a_folder_is_a_data_set_or_an_error(fuzz, tmp_path):
 
 CELLS = st.one_of(
     st.sampled_from(("a.png", "b.png", "cats", "dogs", "train", "test", "../outside.png", "pipe")),
-    st.sampled_from(("", "/etc/passwd", "a" * 300, "\x00", '"', "\ufeff", "=1+1", "file://a.png", ".")),
+    st.sampled_from(
+        ("", "/etc/passwd", "a" * 300, "\x00", '"', "\ufeff", "=1+1", "file://a.png", ".")
+    ),
     st.text(max_size=6),
 )
 TABLES = st.one_of(
@@ -195,7 +218,9 @@ TABLES = st.one_of(
         lambda head, rows, end: end.join(",".join(row) for row in [head, *rows]).encode(
             "utf-8", "surrogatepass"
         ),
-        st.sampled_from((("path", "label"), ("path", "label", "split"), ("path",), ("a", "b", "a"))),
+        st.sampled_from(
+            (("path", "label"), ("path", "label", "split"), ("path",), ("a", "b", "a"))
+        ),
         st.lists(st.lists(CELLS, max_size=4), max_size=8),
         st.sampled_from(("\n", "\r\n", "\r")),
     ),

@@ -13,6 +13,7 @@ from tlkit.card.lab_report import lab_report
 from tlkit.card.model_card import model_card
 from tlkit.card.parts import PLOTS
 from tlkit.errors import RunFolderError, UnknownPluginError
+from tlkit.paths import expand_home
 from tlkit.registry import Registry
 from tlkit.reporter import Reporter
 from tlkit.run_folder import load_run
@@ -48,10 +49,10 @@ def write_card(
         RunFolderError: If the folder is not that of a finished run, or the file cannot be written
             or is not tlkit's own.
     """
-    folder = Path(folder).expanduser()
+    folder = expand_home(folder)
     result = load_run(folder)
     registry = registry if registry is not None else Registry()
-    path = folder / FILES[kind] if out is None else Path(out).expanduser()
+    path = folder / FILES[kind] if out is None else expand_home(out)
     _check(path)
     # Every run has this one.
     if not (folder / PLOTS / "confusion_matrix.png").is_file():

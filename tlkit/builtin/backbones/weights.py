@@ -7,10 +7,12 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.resources import as_file, files
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tlkit import WeightsError
+from tlkit import (
+    WeightsError,
+    expand_home,
+)
 
 if TYPE_CHECKING:
     import keras
@@ -57,7 +59,7 @@ def no_download(backbone: str) -> Iterator[None]:
         if match is None:
             raise
         url = match.group(1)
-        home = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser()
+        home = expand_home(os.environ.get("KERAS_HOME", "~/.keras"))
         raise WeightsError(
             f"Cannot download the ImageNet weights of {backbone}: {err}\n"
             f"Wanted: {url}\n"

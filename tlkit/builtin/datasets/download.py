@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from tlkit import DataError
+from tlkit import (
+    DataError,
+    expand_home,
+)
 
 
 def keras_datasets_folder() -> Path:
     """Return the folder that Keras keeps datasets in."""
-    return Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser() / "datasets"
+    return expand_home(os.environ.get("KERAS_HOME") or "~/.keras") / "datasets"
 
 
 def download(url: str, sha256: str | None, dataset: str, layout: str) -> Path:

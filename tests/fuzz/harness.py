@@ -73,6 +73,8 @@ def search(name: str, inputs: SearchStrategy[Any], read: Callable[[Any], Any]) -
     wanted, allowed = number_of_examples(), seconds_allowed()
 
     def attempt(value: Any) -> None:
+        if time.perf_counter() - begin > allowed:
+            return
         found.inputs += 1
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         start = time.perf_counter()

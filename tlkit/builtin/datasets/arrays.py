@@ -99,6 +99,11 @@ def read_npz(path: Path, class_names: Sequence[str] | None) -> ImageData:
     ) as err:
         raise DataError(f"Cannot read {path} as .npz: {err}") from err
     names = arrays.pop("class_names", None)
+    if names is not None and (names.ndim != 1 or names.dtype.kind not in "UiuS"):
+        raise DataError(
+            f"{path}: class_names is {names.dtype} of shape {names.shape}; allowed: text of shape "
+            f"(number of classes,)."
+        )
     return from_arrays(arrays, class_names if names is None else names.tolist(), str(path))
 
 

@@ -22,6 +22,7 @@ from tlkit.records import (
 
 # TOML's, and more than any count of images or parameters.
 MAX_INTEGER = 2**63 - 1
+MAX_DEPTH = 50
 # Three hundred years: a clock can show them.
 MAX_SECONDS = 1e10
 _LONE_SURROGATE = re.compile(r"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
@@ -84,11 +85,19 @@ def read_record(text: str) -> dict[str, Any]:
     """Return the JSON values of a record.
 
     Raises:
-        ValueError: If it is no JSON object, or has a whole number that is longer than 64 bits.
+        ValueError: If it is no JSON object, is nested too deep, or has a whole number of more
+            than 64 bits.
     """
     value = json.loads(text, parse_int=_integer)
     if not isinstance(value, dict):
         raise ValueError("it is no JSON object")
+    waiting: list[tuple[Any, int]] = [(value, 0)]
+    while waiting:
+        item, depth = waiting.pop()
+        if depth > MAX_DEPTH:
+            raise ValueError(f"it is nested more than {MAX_DEPTH} deep")
+        inner = item.values() if isinstance(item, dict) else item
+        waiting += [(part, depth + 1) for part in inner if isinstance(part, dict | list)]
     return value
 
 

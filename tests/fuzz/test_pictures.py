@@ -156,6 +156,8 @@ def plant(root, tree, outside):
         path = root / part / label / name.replace("/", "_").replace("\x00", "_")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            if os.path.lexists(path):  # a pipe would wait for a reader
+                continue
             if kind == "picture":
                 path.write_bytes(content)
             elif kind == "folder":

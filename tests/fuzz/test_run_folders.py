@@ -22,9 +22,7 @@ from tests.fuzz.mutations import (
 )
 from tests.report.conftest import make_pictures, save_run
 from tlkit import Registry, TlkitError, run_folder, thumbnails
-from tlkit.card.facts import Facts
-from tlkit.card.lab_report import lab_report
-from tlkit.card.model_card import model_card
+from tlkit.card import card_text
 from tlkit.checked_json import read_checked_json, write_checked_json
 from tlkit.checkpoint import Checkpoints, Epoch, TrainingState
 from tlkit.compare.reading import differing_settings, figures_of, finished_runs, right_answers
@@ -159,8 +157,8 @@ def test_a_run_folder_has_a_report_and_cards_or_an_error(fuzz, tmp_path, good):
     def read(files):
         write_files(folder, files)
         result = run_folder.load_run(folder)
-        for card in (lab_report, model_card):
-            assert card(Facts(result, registry), folder)
+        for kind in ("lab-report", "model-card"):
+            assert card_text(result, kind, folder, registry)
         assert write_report(result).stat().st_size < 3_000_000
 
     read(good)  # the first report makes the scripts that all of them hold
@@ -268,7 +266,11 @@ def test_checked_json_is_what_was_written_or_none(fuzz, tmp_path):
 
     inputs = st.one_of(
         st.builds(change_bytes, st.just(whole), CHANGES_OF_BYTES),
-        st.builds(lambda tree, c: as_json(change_values(tree, c)), st.just(json.loads(whole)), CHANGES_OF_VALUES),
+        st.builds(
+            lambda tree, changes: as_json(change_values(tree, changes)),
+            st.just(json.loads(whole)),
+            CHANGES_OF_VALUES,
+        ),
         st.binary(max_size=30),
-    )  # fmt: skip
+    )
     fuzz("checked JSON", inputs, read)

@@ -54,7 +54,7 @@ def finished_runs(runs: Path) -> Iterator[tuple[str, Path, Mapping[str, str]]]:
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
             yield config_digest(record["info"]["config"]), path.parent, record["fingerprints"]
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             continue  # a damaged folder is no finished cell
 
 

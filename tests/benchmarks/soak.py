@@ -136,7 +136,7 @@ def soak_predictions(count: int, run: Path, cases: list[Case], step: int) -> lis
     Raises:
         AssertionError: If a file has another answer than it should.
     """
-    from tlkit import predict
+    from tlkit.predictor import predict
 
     generator, sizes = np.random.default_rng(0), []
     known: dict[Path, object] = {}

@@ -129,6 +129,7 @@ def test_a_name_that_only_looks_like_a_time_gives_no_date(folder, name):
         (("phases", 0, "history", "loss"), {"0": 1.0}),
         (("phases", 0, "kept_epoch"), -1),
         (("seconds", "total"), 1e300),
+        (("seconds",), {"training": 1.0}),
         (("fingerprints",), [1]),
         (("extractions", 0, "stage_seconds"), None),
     ],

@@ -115,6 +115,8 @@ def check_record(record: dict[str, Any], labels: Any, probabilities: Any) -> Non
     found = _validated(RunRecord, record)
     config = _validated(_Config, record["info"]["config"])
     info, test = found.info, found.test
+    if "total" not in found.seconds:
+        raise ValueError("seconds has no total")
     number = len(info.class_names)
     if not number or len(test.confusion_matrix) != number or len(test.classes) != number:
         raise ValueError(f"its figures are not those of {number} classes")

@@ -133,7 +133,9 @@ def folders(draw, good):
 def test_a_run_folder_is_a_result_or_an_error(fuzz, tmp_path, good):
     folder = tmp_path / "runs" / "20261124-125124-run"
     folder.mkdir(parents=True)
-    others = save_run(tmp_path / "other", **FEW, **MORE)
+    (tmp_path / "other").mkdir()
+    write_files(tmp_path / "other", good)
+    others = run_folder.load_run(tmp_path / "other")
 
     def read(files):
         write_files(folder, files)

@@ -53,7 +53,7 @@ def soak_runs(
             store=FeatureStore(folder / "features"),
         )
         result = trainer.run()
-        assert 0.05 < result.accuracy <= 1, result
+        assert 0.15 < result.accuracy <= 1, result  # a tenth is chance
         del trainer, result
         sizes.append(resident_bytes())
         each(number + 1, sizes[-1], time.perf_counter() - begin)

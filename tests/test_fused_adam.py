@@ -1,3 +1,4 @@
+import gc
 from types import SimpleNamespace
 
 import keras
@@ -83,3 +84,22 @@ def test_the_numbers_and_the_state_are_those_of_keras(options, monkeypatch):
     assert steps == other_steps == 3 * 12
     for mine, other in zip((*state, *weights), (*other_state, *other_weights), strict=True):
         np.testing.assert_allclose(mine, other, rtol=1e-4, atol=1e-6)
+
+
+def graphs():
+    gc.collect()
+    found = gc.get_objects()
+    return sum(type(item).__name__ == "FuncGraph" and item.name == "loop" for item in found)
+
+
+@pytest.mark.parametrize("optimizer", [keras.optimizers.AdamW, keras.optimizers.SGD])
+def test_what_was_traced_is_freed(optimizer):
+    before = graphs()
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, keras.layers.Dense(2)(inputs))
+    fitter = Fitter(model, optimizer(0.1), 2)
+    rows = np.arange(4)
+    fitter.train_epoch(Examples(np.ones((4, 4), np.float32), rows % 2, rows), 0, 1)
+    assert graphs() > before
+    del inputs, model, fitter
+    assert graphs() == before

@@ -57,3 +57,19 @@ def test_accepts():
     assert accepts(Sample, "units", 3)
     assert not accepts(Sample, "units", [3])
     assert not accepts(Sample, "other", 3)
+
+
+def test_hints_that_only_type_checkers_know_are_not_checked():
+    class WithLateHint(Head):
+        name = "late"
+
+        def __init__(self, units: int, array: "Late" = None) -> None: ...  # noqa: F821
+
+        def build(self, feature_shape, num_classes):
+            raise NotImplementedError
+
+    options = {"units": 1, "array": "anything"}
+    assert validate_options(WithLateHint, options, where="x") == options
+    assert accepts(WithLateHint, "array", 1)
+    with pytest.raises(ConfigError, match="units"):
+        validate_options(WithLateHint, {"units": "x"}, where="x")

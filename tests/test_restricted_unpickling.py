@@ -154,3 +154,11 @@ def test_what_a_stand_in_raises_goes_through():
 
     with pytest.raises(DataError, match="no"):
         restricted_load(program(NAMED + b")R"), {("shapes", "Point"): refuse})
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b".", b"0.", b"]a.", b"I1", b"X\xff\xff\xff\x7f", b"F1,5\n."]
+)
+def test_damaged_pickles_are_one_error(data):
+    with pytest.raises(DataError, match="it is damaged"):
+        restricted_load(data, {})

@@ -1,6 +1,7 @@
 import json
 from datetime import datetime, timedelta
 
+import numpy as np
 import pytest
 
 from tests.tiny import Colours, TinyBackbone
@@ -108,3 +109,66 @@ def test_a_name_that_only_looks_like_a_time_gives_no_date(folder, name):
     del record["info"]["began"]
     path.write_text(json.dumps(record))
     assert date(load_run(folder.rename(folder.with_name(name))).info.began) == ""
+
+
+@pytest.mark.parametrize(
+    ("keys", "value"),
+    [
+        (("test", "accuracy"), "0.5"),
+        (("test", "accuracy"), float("nan")),
+        (("test", "confusion_matrix"), [[1]]),
+        (("test", "confusion_matrix", 0), None),
+        (("test", "classes", 0, "support"), None),
+        (("info", "config"), None),
+        (("info", "config", "head"), None),
+        (("info", "config", "test_time_augmentation"), {"scales": ["x"]}),
+        (("info", "class_names"), []),
+        (("info", "num_train"), 10**30),
+        (("phases",), []),
+        (("phases", 0, "phase", "num_images"), "x"),
+        (("phases", 0, "history", "loss"), {"0": 1.0}),
+        (("phases", 0, "kept_epoch"), -1),
+        (("seconds", "total"), 1e300),
+        (("seconds",), {"training": 1.0}),
+        (("fingerprints",), [1]),
+        (("extractions", 0, "stage_seconds"), None),
+    ],
+)
+def test_a_record_of_other_values_is_damaged(folder, keys, value):
+    record = json.loads((folder / "run.json").read_text())
+    place = record
+    for key in keys[:-1]:
+        place = place[key]
+    place[keys[-1]] = value
+    (folder / "run.json").write_text(json.dumps(record))
+    with pytest.raises(RunFolderError, match="is damaged"):
+        load_run(folder)
+
+
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        {"labels": np.float64(1)},
+        {"labels": np.full(30, 3)},
+        {"probabilities": np.zeros((30, 2), np.float32)},
+        {"probabilities": np.full((30, 3), np.nan, np.float32)},
+    ],
+)
+def test_predictions_that_do_not_fit_are_damaged(folder, arrays):
+    with np.load(folder / "predictions.npz") as stored:
+        np.savez(folder / "predictions.npz", **{**stored, **arrays})
+    with pytest.raises(RunFolderError, match="is damaged"):
+        load_run(folder)
+
+
+def test_a_class_name_that_is_no_text_is_read_back(folder):
+    record = json.loads((folder / "run.json").read_text())
+    record["info"]["class_names"][0] = record["test"]["classes"][0]["name"] = "\udcff"
+    (folder / "run.json").write_text(json.dumps(record))
+    assert load_run(folder).info.class_names[0] == "\udcff"
+
+
+def test_a_config_that_is_no_text_cannot_be_resumed(tmp_path):
+    (tmp_path / "config.toml").write_bytes(b"\x80")
+    with pytest.raises(RunFolderError, match="Cannot read"):
+        run_folder.check_unfinished(tmp_path, {})

@@ -25,6 +25,7 @@ from tlkit.errors import (
 )
 from tlkit.head import ClosedFormHead, Head
 from tlkit.hookspecs import hookimpl
+from tlkit.paths import expand_home
 from tlkit.plugin import Plugin
 from tlkit.records import (
     Calibration,
@@ -143,6 +144,7 @@ __all__ = [
     "load_run",
     "picture_data",
     "printable",
+    "expand_home",
     "read_picture",
     "restricted_load",
     "safe_cell",

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from pydantic import TypeAdapter
 
 from tlkit.atomic import atomic_path
 from tlkit.checked_json import read_checked_json, write_checked_json
 from tlkit.errors import RunFolderError
 from tlkit.model_file import load_model_file
-from tlkit.records import Phase, PhaseResult
+from tlkit.records import PhaseResult
 
 if TYPE_CHECKING:
     import keras
@@ -62,6 +63,16 @@ class TrainingState:
 
 
 @dataclass
+class _Record:
+    """What a state's record must hold, besides the variables and callbacks."""
+
+    phase: dict[str, Any]
+    epochs: list[Epoch]
+    stop: bool
+    finished: PhaseResult | None
+
+
+@dataclass
 class Checkpoints:
     """The states of a run's phases, each in a file that is replaced after each epoch.
 
@@ -101,14 +112,14 @@ class Checkpoints:
         try:
             with np.load(self._file(number), allow_pickle=False) as arrays:
                 state = _from_arrays({name: arrays[name] for name in arrays.files})
+            epochs = sum(epoch.seconds for epoch in state.epochs)
+            self.restored_seconds += state.finished.seconds if state.finished else epochs
         except Exception as err:  # whatever a damaged file makes the parsers raise
             self._warn(
                 f"The checkpoint {self._file(number)} is damaged ({type(err).__name__}): the phase "
                 f"begins again."
             )
             return None
-        epochs = sum(epoch.seconds for epoch in state.epochs)
-        self.restored_seconds += state.finished.seconds if state.finished else epochs
         return state
 
     def began(self, now: str) -> str:
@@ -272,12 +283,12 @@ def _from_arrays(arrays: Mapping[str, Any]) -> TrainingState:
             else:
                 found[name] = value
         callbacks.append(found)
-    finished = record["finished"]
+    checked = TypeAdapter(_Record).validate_python(record)
     return TrainingState(
-        phase=record["phase"],
-        epochs=tuple(Epoch(**epoch) for epoch in record["epochs"]),
+        phase=checked.phase,
+        epochs=tuple(checked.epochs),
         variables=tuple(arrays[f"variable {number}"] for number in range(record["variables"])),
         callbacks=tuple(callbacks),
-        stop=record["stop"],
-        finished=finished and PhaseResult(**{**finished, "phase": Phase(**finished["phase"])}),
+        stop=checked.stop,
+        finished=checked.finished,
     )

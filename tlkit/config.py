@@ -20,6 +20,7 @@ from tlkit.errors import ConfigError, did_you_mean
 from tlkit.features import FeatureStore
 from tlkit.head import Head
 from tlkit.options import accepts, describe_type
+from tlkit.paths import expand_home
 from tlkit.registry import Registry
 from tlkit.reporter import Reporter
 from tlkit.test_time_augmentation import TestTimeAugmentation
@@ -157,7 +158,7 @@ def read(source: str) -> tuple[dict[str, Any], str]:
     Raises:
         ConfigError: If it is missing or no TOML.
     """
-    path = Path(source).expanduser()
+    path = expand_home(source)
     if _is_path(source):
         try:
             text, where = path.read_text(encoding="utf-8"), str(path)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
 
 from tlkit.errors import ConfigError, nearest
+from tlkit.paths import expand_home
 
 if TYPE_CHECKING:
     from tlkit.records import RunResult
@@ -26,7 +27,7 @@ def _finite(value: Any) -> Any:
 
 # JSON has no infinity and no NaN: what is no number is null.
 Number = Annotated[float | None, BeforeValidator(_finite)]
-AbsolutePath = Annotated[Path, AfterValidator(lambda path: path.expanduser().absolute())]
+AbsolutePath = Annotated[Path, AfterValidator(lambda path: expand_home(path).absolute())]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 

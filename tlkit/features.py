@@ -147,7 +147,7 @@ class FeatureStore:
         path = self.folder / fingerprint / FEATURES
         try:
             found: Features = np.load(path, mmap_mode="r")
-        except (OSError, ValueError):
+        except Exception:  # numpy parses the header, which may be damaged in any way
             return None
         return None if _sharded(path, found.shape, found.dtype.str).damaged() else found
 

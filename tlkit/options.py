@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import inspect
 import json
+import sys
 import types
 import typing
+from contextlib import suppress
 from typing import Any
 
 from tlkit.errors import ConfigError, did_you_mean
@@ -19,6 +21,22 @@ def allowed_options(plugin: type[Plugin]) -> dict[str, inspect.Parameter]:
     parameters = list(inspect.signature(plugin.__init__).parameters.values())[1:]
     variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     return {item.name: item for item in parameters if item.kind not in variadic}
+
+
+def type_hints(plugin: type[Plugin]) -> dict[str, Any]:
+    """Return the constructor's type hints by name.
+
+    Those with names that only type checkers import are left out: numpy's, where a plugin imports it
+    late. What is given for them is not checked here.
+    """
+    if plugin.__init__ is object.__init__:
+        return {}
+    found: dict[str, Any] = {}
+    for name, hint in inspect.get_annotations(plugin.__init__).items():
+        holder = types.SimpleNamespace(__annotations__={name: hint})
+        with suppress(NameError, AttributeError):
+            found |= typing.get_type_hints(holder, vars(sys.modules[plugin.__init__.__module__]))
+    return found
 
 
 def validate_options(
@@ -40,7 +58,7 @@ def validate_options(
     from pydantic import ConfigDict, ValidationError, create_model
 
     allowed = allowed_options(plugin)
-    hints = typing.get_type_hints(plugin.__init__) if allowed else {}
+    hints = type_hints(plugin)
     takes_any = _takes_any_keyword(plugin)
     for key in options:
         if key not in allowed and not takes_any:
@@ -91,7 +109,7 @@ def accepts(plugin: type[Plugin], key: str, value: Any) -> bool:
 
     if key not in allowed_options(plugin):
         return False
-    hint = typing.get_type_hints(plugin.__init__).get(key, Any)
+    hint = type_hints(plugin).get(key, Any)
     try:
         TypeAdapter(hint).validate_json(json.dumps(value), strict=True)
     except (TypeError, ValueError, ValidationError):

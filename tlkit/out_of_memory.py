@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from tlkit.errors import EngineError
 
 # How TensorFlow, C++ runtimes and CUDA say it.
@@ -41,6 +39,8 @@ def in_halves(function: Callable[[Any], Any], batch: Any, smaller: Callable[[int
                 f"Memory runs out with a single image ({type(err).__name__}). Use a smaller "
                 f"[backbone] image_size or a smaller backbone, or end other programs."
             ) from err
+    import numpy as np
+
     # Outside of the handler, whose traceback would hold on to the arrays of the failed attempt.
     middle = -(-len(batch) // 2)
     smaller(middle)

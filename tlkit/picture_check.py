@@ -162,7 +162,10 @@ def _describe(picture: Any) -> dict[str, str]:
         found["other colours"] = f"{mode} made RGB"
     if mode in ("RGBA", "RGBa", "LA", "La", "PA") or "transparency" in picture.info:
         found["transparent"] = "laid on white"
-    frames = int(getattr(picture, "n_frames", 1))
+    try:
+        frames = int(getattr(picture, "n_frames", 1))
+    except Exception:  # what follows the first frame is damaged, and is not read
+        frames = 1
     if frames > 1:
         found["animated"] = f"first of {frames:,} frames taken"
     orientation = _orientation(picture)

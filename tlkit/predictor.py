@@ -13,6 +13,7 @@ from tlkit.errors import DataError, RunFolderError
 from tlkit.images import read_picture, scan_pictures, without_warnings
 from tlkit.model import RESIZE_LAYER
 from tlkit.out_of_memory import in_halves
+from tlkit.paths import expand_home
 from tlkit.records import UInt8Array
 from tlkit.resizing import Resizer, make_resizer, stack_resized
 
@@ -116,7 +117,7 @@ def find_pictures(inputs: Sequence[Path | str]) -> list[PictureInput]:
     """
     found: list[PictureInput] = []
     for item in inputs:
-        path = Path(item).expanduser()
+        path = expand_home(item)
         if path.is_dir():
             scan = scan_pictures(path, recursive=True)
             reason = f"is a link that leads out of {path}. Give the file itself to have it read."

@@ -14,7 +14,7 @@ import pickletools
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
-from tlkit.errors import UnsafeFileError
+from tlkit.errors import DataError, TlkitError, UnsafeFileError
 
 # Missing on purpose: other ways to reach a class or an instance (INST, OBJ, NEWOBJ, EXT1),
 # persistent ids, buffers from outside the pickle, and DUP, which makes trees that grow like 2**n.
@@ -78,11 +78,17 @@ def restricted_load(
     Raises:
         UnsafeFileError: If it names something else, or uses another opcode; the message begins with
             "it" and names what that is.
-        Exception: Whatever a damaged pickle makes Python's unpickler raise.
+        DataError: If it is damaged; the message begins with "it" too.
+        TlkitError: What the stand-ins and ``persistent_load`` raise.
     """
-    end = _check_opcodes(data, start, opcodes, max_opcodes, max_tuples)
-    unpickler = _Unpickler(data[start:end], allowed, encoding, persistent_load)
-    return unpickler.load(), end
+    try:
+        end = _check_opcodes(data, start, opcodes, max_opcodes, max_tuples)
+        unpickler = _Unpickler(data[start:end], allowed, encoding, persistent_load)
+        return unpickler.load(), end
+    except TlkitError:
+        raise
+    except Exception as err:  # damaged pickles make the unpickler raise almost anything
+        raise DataError(f"it is damaged ({type(err).__name__}: {err})") from err
 
 
 class _Unpickler(pickle.Unpickler):

@@ -20,6 +20,7 @@ from tlkit.atomic import atomic_path, atomic_write_text
 from tlkit.checkpoint import CHECKPOINT
 from tlkit.errors import RunFolderError, UnsafeFileError
 from tlkit.model_file import load_model_file
+from tlkit.paths import expand_home
 from tlkit.records import (
     Calibration,
     ClassReport,
@@ -31,6 +32,7 @@ from tlkit.records import (
     RunInfo,
     RunResult,
 )
+from tlkit.run_record import check_record, read_record
 
 if TYPE_CHECKING:
     import keras
@@ -97,7 +99,12 @@ def check_unfinished(folder: Path, config: Mapping[str, Any]) -> None:
         RunFolderError: If it does not.
     """
     where = find_unfinished(folder)
-    if where.read_text(encoding="utf-8") != config_text(config):
+    try:
+        same = where.read_text(encoding="utf-8") == config_text(config)
+    except (OSError, ValueError) as err:
+        reason = getattr(err, "strerror", None) or err
+        raise RunFolderError(f"Cannot read {where}: {reason}.") from err
+    if not same:
         raise RunFolderError(
             f"The run in {folder} was begun with other settings; they are in {where}."
         )
@@ -223,7 +230,7 @@ def load_run(folder: Path | str) -> RunResult:
     Raises:
         RunFolderError: If the folder is not that of a finished run.
     """
-    folder = Path(folder).expanduser()
+    folder = expand_home(folder)
     if not folder.is_dir():
         raise RunFolderError(f"There is no run folder {folder}. `ls runs` shows those in runs/.")
     if not (folder / RUN).is_file():
@@ -231,7 +238,7 @@ def load_run(folder: Path | str) -> RunResult:
         hint = f" Go on: tlkit resume {folder}" if "finish" in state else ""
         raise RunFolderError(f"{folder} {state}: it has no {RUN}.{hint}")
     try:
-        record = json.loads((folder / RUN).read_text(encoding="utf-8"))
+        record = read_record((folder / RUN).read_text(encoding="utf-8"))
         with np.load(folder / PREDICTIONS, allow_pickle=False) as arrays:
             check_zip(arrays.zip, ("labels.npy", "probabilities.npy"))
             labels, probabilities = arrays["labels"], arrays["probabilities"]
@@ -301,6 +308,7 @@ def _from_json(folder: Path, record: dict[str, Any], labels: Any, probabilities:
         raise RunFolderError(
             f"schema_version {record.get('schema_version')!r}; this tlkit reads {SCHEMA_VERSION}"
         )
+    check_record(record, labels, probabilities)
     info, test = record["info"], record["test"]
     interval = test.get("accuracy_interval")
     return RunResult(

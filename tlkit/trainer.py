@@ -41,6 +41,7 @@ from tlkit.head import Head
 from tlkit.images import without_warnings
 from tlkit.leakage import DuplicatesChoice, Leakage, find_leakage, settle
 from tlkit.model import build_backbone, with_temperature
+from tlkit.paths import expand_home
 from tlkit.picture_check import summarize_pictures
 from tlkit.plugin import Plugin
 from tlkit.plugin_calls import describe_plugin, plugin_call, plugin_warnings
@@ -82,7 +83,7 @@ class Trainer:
         one_thread_per_operation: How ``run()`` starts TensorFlow, if nothing has started it yet;
             see ``tlkit.runtime.require_tensorflow_backend()``. It holds for the whole process, so
             it is the command line that sets it.
-        listeners: Told the same events as the reporters, after them; no part of the config.
+        listeners: Told the same events as the reporters, before them; no part of the config.
         digests: Those of the images that the data set will give, where the caller knows that they
             are the same objects as in an earlier run; None to compute them.
         comparison: The folder of the comparison that this run is a cell of; reporters are told.
@@ -170,7 +171,7 @@ class Trainer:
         self.calibrate = calibrate
         self.few_shot = few_shot
         self.test_images = test_images
-        self.runs = None if runs is None else Path(runs).expanduser()
+        self.runs = None if runs is None else expand_home(runs)
         self.store = store if store is not None else FeatureStore()
         self.notes: list[str] = []
         self.one_thread_per_operation = False
@@ -239,12 +240,12 @@ class Trainer:
                 run is at work in it, or the data set or the weights are other ones now.
             TlkitError: As ``run()`` does.
         """
-        folder = Path(folder).expanduser()
+        folder = expand_home(folder)
         run_folder.check_unfinished(folder, self.config)
         return self._watched(folder)
 
     def _watched(self, resumed: Path | None) -> RunResult:
-        events = Events([*self.reporters, *self.listeners])
+        events = Events([*self.listeners, *self.reporters])
         try:
             # Around all threads that read pictures: the filters are the whole process's.
             with without_warnings(), plugin_warnings(events.warnings.append):

@@ -14,6 +14,7 @@ from tlkit.bench.cases import CASES, NAMES, START_UP
 from tlkit.bench.measure import RESULT, CaseBench, Results, StartUpBench
 from tlkit.bench.report import MARKDOWN, PICTURE, summarise, write_report
 from tlkit.errors import ConfigError, did_you_mean
+from tlkit.paths import expand_home
 from tlkit.runtime import environment
 
 __all__ = ["MARKDOWN", "NAMES", "PICTURE", "RESULT", "run_bench"]
@@ -53,7 +54,7 @@ def run_bench(
         TlkitError: If a measured command fails.
     """
     names = _check(cases, data, rounds, images)
-    data, output = data.expanduser().resolve(), output.expanduser().resolve()
+    data, output = expand_home(data).resolve(), expand_home(output).resolve()
     work = output / "bench-work"
     try:
         work.mkdir(parents=True, exist_ok=True)
@@ -117,7 +118,7 @@ def _check(cases: Sequence[str], data: Path, rounds: int, images: int | None) ->
     if images is not None and images < _LEAST_IMAGES:
         raise ConfigError(f"images = {images} is not allowed: {_LEAST_IMAGES} or more.")
     names = [name for name in NAMES if name in cases or not cases]
-    if names != [START_UP.name] and not data.expanduser().is_file():
+    if names != [START_UP.name] and not expand_home(data).is_file():
         raise ConfigError(
             f"There is no data file {data}. Needed: CIFAR-10 as an .npz with {', '.join(_KEYS)}."
         )

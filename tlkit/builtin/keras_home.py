@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from tlkit import TlkitError
+from tlkit import TlkitError, expand_home
 
 
 def keras_home() -> Path:
     """Return the folder that Keras keeps datasets and weights in: KERAS_HOME, or ~/.keras."""
-    return Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser()
+    return expand_home(os.environ.get("KERAS_HOME") or "~/.keras")
 
 
 def require_own_home(error: type[TlkitError]) -> None:

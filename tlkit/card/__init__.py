@@ -13,6 +13,8 @@ from tlkit.card.lab_report import lab_report
 from tlkit.card.model_card import model_card
 from tlkit.card.parts import PLOTS
 from tlkit.errors import RunFolderError, UnknownPluginError
+from tlkit.paths import expand_home
+from tlkit.records import RunResult
 from tlkit.registry import Registry
 from tlkit.reporter import Reporter
 from tlkit.run_folder import load_run
@@ -48,20 +50,40 @@ def write_card(
         RunFolderError: If the folder is not that of a finished run, or the file cannot be written
             or is not tlkit's own.
     """
-    folder = Path(folder).expanduser()
+    folder = expand_home(folder)
     result = load_run(folder)
     registry = registry if registry is not None else Registry()
-    path = folder / FILES[kind] if out is None else Path(out).expanduser()
+    path = folder / FILES[kind] if out is None else expand_home(out)
     _check(path)
     # Every run has this one.
     if not (folder / PLOTS / "confusion_matrix.png").is_file():
         _draw(folder, registry)
-    text = _WRITERS[kind](Facts(result, registry), path.parent)
+    text = card_text(result, kind, path.parent, registry)
     try:
         atomic_write_text(path, _marked(text))
     except OSError as err:
         raise RunFolderError(f"Cannot write {path}: {err.strerror or err}.") from err
     return path
+
+
+def card_text(result: RunResult, kind: Kind, beside: Path, registry: Registry) -> str:
+    """Return the text of a card.
+
+    Args:
+        result: A finished run.
+        kind: As for ``write_card()``.
+        beside: The folder that links to pictures start from.
+        registry: Where the run's plugins are looked up.
+
+    Raises:
+        RunFolderError: If the run's config holds options of other types than its plugins take.
+    """
+    try:
+        return _WRITERS[kind](Facts(result, registry), beside)
+    except (TypeError, ValueError, KeyError, AttributeError, OverflowError) as err:
+        raise RunFolderError(
+            f"The config of the run in {result.folder} is damaged: {type(err).__name__}: {err}"
+        ) from err
 
 
 def _marked(text: str) -> str:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import Any
 
 from tlkit.card.markdown import code, escape, listed
 from tlkit.errors import UnknownPluginError
+from tlkit.paths import expand_home
 from tlkit.records import ClassReport, PhaseResult, RunResult
 from tlkit.registry import Registry
 from tlkit.wording import accuracy_text, percent, plural
@@ -142,7 +143,7 @@ class Facts:
         if name in _PUBLISHED:
             return _PUBLISHED[name][1]
         if name == "huggingface" and isinstance(path, str) and _HUB_ID.fullmatch(path):
-            return None if Path(path).expanduser().exists() else path
+            return None if expand_home(path).exists() else path
         return None
 
     @property

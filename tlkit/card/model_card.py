@@ -11,6 +11,7 @@ from tlkit.card.facts import Facts
 from tlkit.card.markdown import block, code, escape, listed, table
 from tlkit.card.metadata import front_matter
 from tlkit.card.program import literal
+from tlkit.paths import expand_home
 from tlkit.run_folder import CONFIG, config_text
 
 _MOST_NAMES = 40
@@ -190,7 +191,7 @@ def _without_paths(text: str, facts: Facts) -> str:
     """Return a note with the last part in place of each path of the config."""
     found = set()
     for value in _paths(facts.result.info.config, "", facts):
-        path = Path(value).expanduser()
+        path = expand_home(value)
         found |= {value, str(path), str(path.absolute())}
     for value in sorted(found, key=len, reverse=True):
         text = text.replace(value, PurePath(value).name)

@@ -17,6 +17,7 @@ from tlkit.compare.summary import best_two, chosen_by_validation, summarise, wit
 from tlkit.errors import ConfigError, RunFolderError
 from tlkit.events import Events
 from tlkit.features import FeatureStore
+from tlkit.paths import expand_home
 from tlkit.records import RunResult
 from tlkit.registry import Registry
 from tlkit.run_folder import load_run
@@ -72,7 +73,7 @@ def compare_grid(
         DataError: If the data set cannot be loaded.
         RunFolderError: If the results cannot be written.
     """
-    output = Path(output).expanduser()
+    output = expand_home(output)
     watched = WatchedStore(None if store is None else store.folder)
     grid = plan(
         os.fspath(source),
@@ -120,7 +121,7 @@ def compare_runs(folders: Sequence[Path | str], *, output: Path | str | None = N
         RunFolderError: If one is not that of a finished run, or they were not tested on the same
             images with the same labels.
     """
-    paths = [Path(item).expanduser() for item in folders]
+    paths = [expand_home(item) for item in folders]
     if len({path.resolve() for path in paths}) < max(2, len(paths)):
         raise ConfigError(
             f"Cannot compare {', '.join(map(str, paths)) or 'nothing'}. Allowed: two or more "
@@ -135,7 +136,7 @@ def compare_runs(folders: Sequence[Path | str], *, output: Path | str | None = N
         cells=tuple(_cell_of(name, result) for name, result in results.items()),
         pairs=paired_tests(right),
         differences=differing_settings([result.info.config for result in results.values()]),
-        folder=None if output is None else Path(output).expanduser(),
+        folder=None if output is None else expand_home(output),
     )
     if comparison.folder is not None:
         write(comparison, comparison.folder)

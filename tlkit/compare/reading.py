@@ -54,7 +54,7 @@ def finished_runs(runs: Path) -> Iterator[tuple[str, Path, Mapping[str, str]]]:
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
             yield config_digest(record["info"]["config"]), path.parent, record["fingerprints"]
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             continue  # a damaged folder is no finished cell
 
 
@@ -153,11 +153,11 @@ def _features_seconds(folder: Path, result: RunResult) -> float | None:
     try:
         record = json.loads((folder / CELL).read_text(encoding="utf-8"))
         seconds = [item["seconds"] for item in record["features"]]
+        return None if None in seconds else float(sum(seconds))
     except (OSError, ValueError, KeyError, TypeError):
         if any(value == "stored" for value in result.feature_cache.values()):
             return None  # by an earlier run, which this one does not know
         return result.seconds.get("features", 0.0)
-    return None if None in seconds else float(sum(seconds))
 
 
 def _size(folder: Path) -> int | None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from tlkit.errors import RunFolderError
+from tlkit.paths import expand_home
 from tlkit.report.index import run_folders, write_index
 from tlkit.report.page import write_report
 from tlkit.report.rendering import require_extra
@@ -28,7 +29,7 @@ def write(folder: Path, show: bool) -> tuple[Path, Literal["run", "index"]]:
         TlkitError: If the folder is neither, or the page cannot be made.
     """
     require_extra()
-    folder = folder.expanduser()
+    folder = expand_home(folder)
     is_run = any((folder / name).is_file() for name in (RUN, CONFIG))
     if folder.is_dir() and not is_run and not run_folders(folder):
         raise RunFolderError(

@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from tlkit.atomic import atomic_write_text
 from tlkit.errors import RunFolderError
+from tlkit.paths import expand_home
 from tlkit.records import RunInfo, RunResult
 from tlkit.report.charts import accuracy_of_runs
 from tlkit.report.content import duration, model_bytes, size_text, text
@@ -53,7 +54,7 @@ def write_index(folder: Path | str) -> Path:
         PluginError: If ``tlkit[html]`` is not installed.
         RunFolderError: If there is no finished run, or the file cannot be written.
     """
-    folder = Path(folder).expanduser()
+    folder = expand_home(folder)
     results: list[RunResult] = []
     problems: list[Problem] = []
     for path in run_folders(folder):

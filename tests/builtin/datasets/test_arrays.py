@@ -32,6 +32,25 @@ def test_wrong_arrays_say_what_is_allowed(images, labels, message):
         Arrays(images, labels, X, Y).load(0)
 
 
+@pytest.mark.parametrize("names", [np.array(7), np.array([[b"a"]]), np.array([0.5, 1.0])])
+def test_class_names_that_are_no_names_are_refused(tmp_path, names):
+    pixels, labels = np.zeros((2, 4, 4, 3), np.uint8), np.array([0, 1])
+    path = tmp_path / "some.npz"
+    arrays = {"x_train": pixels, "y_train": labels, "x_test": pixels, "y_test": labels}
+    np.savez(path, **arrays, class_names=names)
+    with pytest.raises(DataError, match="class_names is"):
+        read_npz(path, None)
+
+
+def test_an_array_whose_header_is_no_python_is_refused(tmp_path):
+    path = tmp_path / "some.npz"
+    arrays = {key: np.zeros((2, 4, 4, 3), np.uint8) for key in ("x_train", "y_train")}
+    np.savez(path, **arrays)
+    path.write_bytes(path.read_bytes().replace(b"4, 3), }", b"4, 3), ("))
+    with pytest.raises(DataError, match="Cannot read"):
+        read_npz(path, None)
+
+
 def test_npz(tmp_path):
     path = tmp_path / "a.npz"
     np.savez(path, x_train=X, y_train=Y, x_test=X, y_test=Y, class_names=["a", "b"])

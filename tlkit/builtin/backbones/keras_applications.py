@@ -10,10 +10,9 @@ import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from tlkit import Backbone, ConfigError, WeightsError, check_weights
+from tlkit import Backbone, ConfigError, WeightsError, check_weights, expand_home
 from tlkit.builtin.backbones.weights import keras_download, load_shipped
 
 if TYPE_CHECKING:
@@ -196,7 +195,7 @@ class KerasApplication(Backbone):
         return {}
 
     def _load(self, model: keras.Model) -> keras.Model:
-        path = Path(self.weights).expanduser()
+        path = expand_home(self.weights)
         if not path.is_file():
             raise WeightsError(
                 f"[backbone] weights = '{self.weights}' is not known to {self.family.name} and is "

@@ -8,7 +8,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
 
-from tlkit import DataError, DatasetSource, ImageData, Split, UnsafeFileError, check_member
+from tlkit import (
+    DataError,
+    DatasetSource,
+    ImageData,
+    Split,
+    UnsafeFileError,
+    check_member,
+    expand_home,
+)
 from tlkit.builtin.datasets.arrays import read_npz
 from tlkit.builtin.datasets.download import download, keras_datasets_folder
 from tlkit.builtin.datasets.restricted_pickle import MAX_BYTES, load
@@ -62,7 +70,7 @@ class CIFAR10(DatasetSource):
 
     def _find(self) -> Path:
         if self.path is not None:
-            given = Path(self.path).expanduser()
+            given = expand_home(self.path)
             if not given.exists():
                 raise DataError(f"[dataset] path: there is no {given}. Allowed: {self._layout()}.")
             nested = given / self.folder

@@ -18,6 +18,7 @@ from tlkit import (
     ImageData,
     PictureNote,
     did_you_mean,
+    expand_home,
     picture_data,
     printable,
 )
@@ -80,10 +81,10 @@ class CsvTable(DatasetSource):
             DataError: If the file, a column, a label or a picture is missing or wrong; with the
                 lines it stands in.
         """
-        file = Path(self.path).expanduser()
+        file = expand_home(self.path)
         columns, rows = _read(file, (self.image_column, self.label_column))
         part_column = self._part_column(file, columns)
-        root = file.parent if self.root is None else Path(self.root).expanduser()
+        root = file.parent if self.root is None else expand_home(self.root)
         if not root.is_dir():
             raise DataError(f"[dataset] root: there is no folder {root}.")
         self._refuse_wrong_cells(file, rows, part_column)

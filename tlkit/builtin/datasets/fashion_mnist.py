@@ -7,7 +7,13 @@ import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from tlkit import DataError, DatasetSource, ImageData, Split
+from tlkit import (
+    DataError,
+    DatasetSource,
+    ImageData,
+    Split,
+    expand_home,
+)
 from tlkit.builtin.datasets.download import download, keras_datasets_folder
 
 if TYPE_CHECKING:
@@ -50,7 +56,7 @@ class FashionMNIST(DatasetSource):
     def _find(self, file_name: str) -> Path:
         layout = "a folder with the four published idx .gz files"
         if self.path is not None:
-            file = Path(self.path).expanduser() / file_name
+            file = expand_home(self.path) / file_name
             if not file.is_file():
                 raise DataError(f"[dataset] path: there is no {file}. Allowed: {layout}.")
             return file

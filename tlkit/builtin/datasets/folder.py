@@ -14,6 +14,7 @@ from tlkit import (
     ImageData,
     PictureNote,
     did_you_mean,
+    expand_home,
     leads_out,
     picture_data,
     printable,
@@ -64,7 +65,7 @@ class Folder(DatasetSource):
             DataError: If there is no such folder, a class is missing or empty, or pictures cannot
                 be read.
         """
-        root = Path(self.path).expanduser()
+        root = expand_home(self.path)
         if not root.is_dir():
             raise DataError(
                 f"[dataset] path: there is no folder {root}. Needed: a folder with train/CLASS/ "

@@ -109,6 +109,8 @@ def load(data: bytes, name: str) -> dict[bytes, Any]:
         return {_key(key): _value(value) for key, value in found.items()}
     except UnsafeFileError as err:
         raise DataError(f"{name} is refused: {err}.") from err
+    except DataError as err:
+        raise DataError(f"{name}: {err}.") from err
     except Exception as err:  # damaged pickles make the reader raise almost anything
         raise DataError(f"{name} is damaged: {type(err).__name__}: {err}") from err
 

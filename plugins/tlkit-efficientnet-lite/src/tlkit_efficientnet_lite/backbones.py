@@ -9,7 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from tlkit import Backbone, ConfigError, WeightsError
+from tlkit import (
+    Backbone,
+    ConfigError,
+    WeightsError,
+    expand_home,
+)
 
 if TYPE_CHECKING:
     import keras
@@ -90,7 +95,7 @@ class EfficientNetLite(Backbone):
     def _weights_path(self) -> Path:
         if self.weights == "imagenet":
             return find_weights(self.variant)
-        path = Path(self.weights).expanduser()
+        path = expand_home(self.weights)
         if not path.is_file():
             raise WeightsError(
                 f"[backbone] weights = '{self.weights}' is not known to {self.name} and is no "

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tlkit import Sealed, UnsafeFileError, WeightsError, restricted_load
+from tlkit import DataError, Sealed, UnsafeFileError, WeightsError, restricted_load
 
 MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
 PROTOCOL_VERSION = 1001
@@ -158,6 +158,8 @@ def read_torch_state_dict(path: Path | str) -> dict[str, NDArray[Any]]:
             f"{path} is refused: {err}. Allowed is a state dict of float32 and int64 tensors; save "
             f"it with torch.save(state, path, _use_new_zipfile_serialization=False)."
         ) from err
+    except DataError as err:
+        raise WeightsError(f"{path}: {err}. Get the file again.") from err
     except OSError as err:
         raise WeightsError(f"Cannot read {path}: {err.strerror or err}.") from err
     except Exception as err:  # damaged pickles make the reader raise almost anything

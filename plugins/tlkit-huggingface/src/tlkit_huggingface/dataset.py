@@ -11,7 +11,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from tlkit import DataError, DatasetSource, ImageData, did_you_mean, picture_data, printable
+from tlkit import (
+    DataError,
+    DatasetSource,
+    ImageData,
+    did_you_mean,
+    expand_home,
+    picture_data,
+    printable,
+)
 
 TEST_NAMES = ("test",)
 VALIDATION_NAMES = ("validation", "val", "valid", "dev")
@@ -113,7 +121,7 @@ class HuggingFace(DatasetSource):
         """Return the splits by name."""
         import datasets
 
-        local = Path(self.path).expanduser()
+        local = expand_home(self.path)
         try:
             if local.is_file():
                 kind = FILE_KINDS.get(local.suffix.lower())
@@ -143,7 +151,7 @@ class HuggingFace(DatasetSource):
         """Return the folders that a table's pictures may lie in: its own, and those of caches."""
         import datasets
 
-        local = Path(self.path).expanduser()
+        local = expand_home(self.path)
         own = [local if local.is_dir() else local.parent] if local.exists() else []
         caches = (datasets.config.HF_CACHE_HOME, datasets.config.HF_DATASETS_CACHE)
         return [os.path.realpath(item) for item in (*own, *caches)]

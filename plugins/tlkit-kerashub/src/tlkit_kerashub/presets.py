@@ -16,6 +16,7 @@ from tlkit import (
     check_model_config,
     check_weights,
     did_you_mean,
+    expand_home,
     printable,
 )
 from tlkit_kerashub.families import FAMILIES, Family, find_class, why_not
@@ -185,7 +186,7 @@ def _find_source(name: str) -> str:
         handle = str(known[name]["kaggle_handle"]).removeprefix("kaggle://")
         folder = _cache_folder(handle)
         return str(folder) if _is_whole(folder) else name
-    folder = Path(name).expanduser()
+    folder = expand_home(name)
     if folder.is_dir():
         return str(folder)
     raise WeightsError(

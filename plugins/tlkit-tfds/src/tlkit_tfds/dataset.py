@@ -18,6 +18,7 @@ from tlkit import (
     DatasetSource,
     ImageData,
     did_you_mean,
+    expand_home,
     picture_data,
     printable,
 )
@@ -152,7 +153,7 @@ class TensorFlowDatasets(DatasetSource):
         import tensorflow_datasets as tfds
 
         if self.path is not None:
-            folder = Path(self.path).expanduser()
+            folder = expand_home(self.path)
             _refuse_foreign_features(folder)
             try:
                 return tfds.builder_from_directory(folder)
@@ -162,7 +163,7 @@ class TensorFlowDatasets(DatasetSource):
                     f"the folder with dataset_info.json, such as "
                     f"~/tensorflow_datasets/mnist/3.0.1."
                 ) from err
-        data_dir = None if self.data_dir is None else Path(self.data_dir).expanduser()
+        data_dir = None if self.data_dir is None else expand_home(self.data_dir)
         place = Path(tfds.core.constants.DATA_DIR) if data_dir is None else data_dir
         for file in (place / re.split("[:/]", str(self.dataset))[0]).rglob(FEATURES):
             _refuse_foreign_features(file.parent)

@@ -1,0 +1,211 @@
+"""RunRecord: what ``run.json`` must hold, so that whoever shows a run can rely on it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from tlkit.records import (
+    Calibration,
+    ClassReport,
+    EngineTrial,
+    Extraction,
+    PhaseResult,
+    Reliability,
+    RunInfo,
+)
+
+# TOML's, and more than any count of images or parameters.
+MAX_INTEGER = 2**63 - 1
+MAX_DEPTH = 50
+# Three hundred years: a clock can show them.
+MAX_SECONDS = 1e10
+_LONE_SURROGATE = re.compile(r"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=0)]
+Seconds = Annotated[float, Field(ge=0, le=MAX_SECONDS)]
+Table = dict[str, Any]
+
+
+class _Looks(BaseModel):
+    mirror: bool = False
+    scales: list[float] = []
+
+
+class _Config(BaseModel):
+    """The tables that reports name; whatever else is in them is shown as it is."""
+
+    run: Table = {}
+    dataset: Table = {}
+    backbone: Table = {}
+    head: Table = {}
+    workflow: Table = {}
+    engine: Table = {}
+    features: Table = {}
+    test_time_augmentation: _Looks = _Looks()
+    reporters: list[Table] = []
+
+
+class _Test(BaseModel):
+    accuracy: Share
+    loss: float
+    confusion_matrix: list[list[Count]]
+    classes: tuple[ClassReport, ...]
+    averages: tuple[ClassReport, ...]
+    accuracy_interval: tuple[Share, Share] | None = None
+    balanced_accuracy: Share | None = None
+    top_5: Share | None = None
+    calibration: Calibration | None = None
+
+
+class RunRecord(BaseModel):
+    """The record of a finished run."""
+
+    model_config = ConfigDict(strict=True)
+
+    info: RunInfo
+    phases: Annotated[tuple[PhaseResult, ...], Field(min_length=1)]
+    test: _Test
+    seconds: dict[str, Seconds]
+    fingerprints: dict[str, str]
+    environment: dict[str, str]
+    feature_cache: dict[str, str]
+    extractions: tuple[Extraction, ...] = ()
+    engine_trials: tuple[EngineTrial, ...] = ()
+    warnings: tuple[str, ...]
+
+
+def read_record(text: str) -> dict[str, Any]:
+    """Return the JSON values of a record.
+
+    Raises:
+        ValueError: If it is no JSON object, is nested too deep, or has a whole number of more
+            than 64 bits.
+    """
+    value = json.loads(text, parse_int=_integer)
+    if not isinstance(value, dict):
+        raise ValueError("it is no JSON object")
+    waiting: list[tuple[Any, int]] = [(value, 0)]
+    while waiting:
+        item, depth = waiting.pop()
+        if depth > MAX_DEPTH:
+            raise ValueError(f"it is nested more than {MAX_DEPTH} deep")
+        inner = item.values() if isinstance(item, dict) else item
+        waiting += [(part, depth + 1) for part in inner if isinstance(part, dict | list)]
+    return value
+
+
+def check_record(record: dict[str, Any], labels: Any, probabilities: Any) -> None:
+    """Check that a record and the predictions are such as a run leaves behind, and fit together.
+
+    Args:
+        record: What ``read_record()`` returned.
+        labels: The labels of the test images.
+        probabilities: What the model says of them.
+
+    Raises:
+        ValueError: If they are not; the message names the key.
+    """
+    found = _validated(RunRecord, record)
+    config = _validated(_Config, record["info"]["config"])
+    info, test = found.info, found.test
+    if "total" not in found.seconds:
+        raise ValueError("seconds has no total")
+    number = len(info.class_names)
+    if not number or len(test.confusion_matrix) != number or len(test.classes) != number:
+        raise ValueError(f"its figures are not those of {number} classes")
+    if any(len(row) != number for row in test.confusion_matrix):
+        raise ValueError("its confusion matrix is not square")
+    if len(info.class_counts) not in (0, number):
+        raise ValueError(f"it counts the images of {len(info.class_counts)} classes")
+    if not all(0.1 <= scale <= 10 for scale in config.test_time_augmentation.scales):
+        raise ValueError(f"its scales are {config.test_time_augmentation.scales}")
+    for name, value in _numbers(found):
+        if not 0 <= value <= (MAX_SECONDS if name.endswith("seconds") else MAX_INTEGER):
+            raise ValueError(f"{name} is {value}")
+    for name, value in _shares(found):
+        if not 0 <= value <= 1:
+            raise ValueError(f"{name} is {value}")
+    _check_predictions(labels, probabilities, number)
+
+
+def _check_predictions(labels: Any, probabilities: Any, classes: int) -> None:
+    if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer) or not len(labels):
+        raise ValueError(f"its labels are {labels.dtype} of shape {labels.shape}")
+    if labels.min() < 0 or labels.max() >= classes:
+        raise ValueError(f"its labels are {labels.min()} to {labels.max()}, of {classes} classes")
+    floating = np.issubdtype(probabilities.dtype, np.floating)
+    if not floating or probabilities.shape != (len(labels), classes):
+        shape = f"{probabilities.dtype} of shape {probabilities.shape}"
+        raise ValueError(f"its probabilities are {shape}")
+    if not (probabilities >= 0).all() or not (probabilities <= 1.001).all():
+        raise ValueError("its probabilities are not within 0 to 1")
+
+
+def _validated(model: type[Any], value: Any) -> Any:
+    # Class names may hold what is no text (file names that are not UTF-8), which pydantic refuses.
+    text = _LONE_SURROGATE.sub(r"\\u003f", json.dumps(value))
+    try:
+        return model.model_validate_json(text, strict=True)
+    except ValidationError as err:
+        problem = err.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in problem["loc"])
+        raise ValueError(f"{where or 'the record'}: {problem['msg']}") from err
+
+
+def _numbers(record: RunRecord) -> Iterator[tuple[str, float]]:
+    info = record.info
+    for name in ("num_train", "num_validation", "num_test"):
+        yield name, getattr(info, name)
+    for count in (*info.class_counts, *info.duplicates.values()):
+        yield "a number of images", count
+    for item in record.phases:
+        yield "phases.seconds", item.seconds
+        for name, value in vars(item.phase).items():
+            if name != "name":
+                yield f"phases.{name}", value
+        if item.kept_epoch is not None and item.kept_epoch < 1:
+            yield "phases.kept_epoch", -1
+    for extraction in record.extractions:
+        for name in ("num_images", "batch_size", "seconds"):
+            yield f"extractions.{name}", getattr(extraction, name)
+        for value in extraction.stage_seconds.values():
+            yield "extractions.stage_seconds", value
+    for trial in record.engine_trials:
+        for name in ("images_per_second", "reference_images_per_second", "setup_seconds"):
+            yield f"engine_trials.{name}", getattr(trial, name)
+    for report in (*record.test.classes, *record.test.averages):
+        yield "a number of images", report.support
+
+
+def _shares(record: RunRecord) -> Iterator[tuple[str, float]]:
+    test = record.test
+    for report in (*test.classes, *test.averages):
+        for name in ("precision", "recall", "f1"):
+            yield name, getattr(report, name)
+    if test.calibration is not None:
+        for item in (test.calibration.uncalibrated, test.calibration.calibrated):
+            if item is not None:
+                yield from _shares_of(item)
+
+
+def _shares_of(item: Reliability) -> Iterator[tuple[str, float]]:
+    yield "expected_calibration_error", item.expected_calibration_error
+    yield "error_by_chance", item.error_by_chance
+    for group in item.bins:
+        for name in ("lower", "upper", "confidence", "accuracy"):
+            yield f"bins.{name}", getattr(group, name)
+
+
+def _integer(text: str) -> int:
+    # Longer ones would be too much for int() itself.
+    value = int(text) if len(text) <= 20 else MAX_INTEGER + 1
+    if abs(value) > MAX_INTEGER:
+        raise ValueError(f"a number of {len(text)} digits")
+    return value

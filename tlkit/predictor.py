@@ -16,6 +16,7 @@ from tlkit.out_of_memory import in_halves
 from tlkit.paths import expand_home
 from tlkit.records import UInt8Array
 from tlkit.resizing import Resizer, make_resizer, stack_resized
+from tlkit.runtime import no_talk_of_retracing
 
 BATCH_SIZE = 32
 LARGE = 3 * 8_000_000
@@ -69,8 +70,9 @@ def predict(folder: Path | str, inputs: Sequence[Path | str], top: int = 1) -> I
         readable = [item for item in pictures if isinstance(item, np.ndarray)]
         rows: Iterator[np.ndarray] = iter(())
         if readable:
-            pixels = stack_resized(readable, resize)
-            rows = iter(in_halves(model.predict_on_batch, pixels, lambda size: None))
+            with no_talk_of_retracing():
+                pixels = stack_resized(readable, resize)
+                rows = iter(in_halves(model.predict_on_batch, pixels, lambda size: None))
         for item, picture in zip(chunk, pictures, strict=True):
             if isinstance(picture, str):
                 yield Prediction(str(item.path), error=picture)

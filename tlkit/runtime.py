@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import logging
 import os
 import platform
 import sys
@@ -83,6 +84,21 @@ def require_tensorflow_backend(*, one_thread_per_operation: bool = False) -> Non
             f"Keras runs on '{keras.backend.backend()}', and tlkit needs 'tensorflow'. Set the "
             f"environment variable KERAS_BACKEND=tensorflow, or change keras.json, and start again."
         )
+
+
+@contextmanager
+def no_talk_of_retracing() -> Iterator[None]:
+    """Hold back a warning of TensorFlow: each model is traced once, and several are no mistake."""
+
+    def passes(record: logging.LogRecord) -> bool:
+        return "tf.function retracing" not in record.getMessage()
+
+    logger = logging.getLogger("tensorflow")
+    logger.addFilter(passes)
+    try:
+        yield
+    finally:
+        logger.removeFilter(passes)
 
 
 @contextmanager

@@ -48,7 +48,12 @@ from tlkit.plugin_calls import describe_plugin, plugin_call, plugin_warnings
 from tlkit.records import Evaluation, ImageData, RunInfo, RunResult, Split
 from tlkit.registry import Registry
 from tlkit.reporter import Reporter
-from tlkit.runtime import environment, number_of_cores, require_tensorflow_backend
+from tlkit.runtime import (
+    environment,
+    no_talk_of_retracing,
+    number_of_cores,
+    require_tensorflow_backend,
+)
 from tlkit.session import Session
 from tlkit.splitting import draw_rows
 from tlkit.subsets import Subset
@@ -248,7 +253,11 @@ class Trainer:
         events = Events([*self.listeners, *self.reporters])
         try:
             # Around all threads that read pictures: the filters are the whole process's.
-            with without_warnings(), plugin_warnings(events.warnings.append):
+            with (
+                without_warnings(),
+                no_talk_of_retracing(),
+                plugin_warnings(events.warnings.append),
+            ):
                 engines = self._engines()
                 if self._registry is not None:
                     events.warnings += dict.fromkeys(self._registry.warnings)

@@ -188,7 +188,12 @@ def draw(path: Path, sizes: list[int], title: str, steps: str) -> None:
     figure = Figure(figsize=(7, 3), layout="constrained")
     axes = figure.add_subplot()
     axes.plot(range(1, len(sizes) + 1), [size / MEBIBYTE for size in sizes], marker=".", lw=1)
-    axes.set(xlabel=steps, ylabel="resident memory (MiB)", title=title, ylim=(0, None))
+    axes.set(
+        xlabel=steps,
+        ylabel="resident memory (MiB)",
+        title=title,
+        ylim=(0, 1.1 * max(sizes) / MEBIBYTE),
+    )
     axes.grid(alpha=0.3)
     figure.savefig(path, dpi=90)
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import gc
 import json
-import logging
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -218,8 +217,7 @@ def _run(
     follower.store.used.clear()
     trainer.listeners = [follower]
     try:
-        with _no_talk_of_retracing():
-            result = _run_or_resume(trainer)
+        result = _run_or_resume(trainer)
         assert result.folder is not None
         warnings = [f"  Warning: {' '.join(text.split())}" for text in result.warnings]
         figures = load_figures(result.folder)
@@ -245,21 +243,6 @@ def _forget_models() -> None:
 
     keras.backend.clear_session()
     gc.collect()
-
-
-@contextmanager
-def _no_talk_of_retracing() -> Iterator[None]:
-    """Hold back a warning of TensorFlow: each cell is a model of its own, and traced once."""
-
-    def passes(record: logging.LogRecord) -> bool:
-        return "tf.function retracing" not in record.getMessage()
-
-    logger = logging.getLogger("tensorflow")
-    logger.addFilter(passes)
-    try:
-        yield
-    finally:
-        logger.removeFilter(passes)
 
 
 def _first_line(text: str) -> str:

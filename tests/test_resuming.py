@@ -312,3 +312,38 @@ def test_a_workflow_that_was_changed_is_refused(make_trainer, monkeypatch):
     monkeypatch.setattr(TwoHeads, "epochs", 3)
     with pytest.raises(RunFolderError, match="The checkpoint of phase 2 is of another one"):
         make_trainer(workflow=TwoHeads()).resume(folder)
+
+
+class Plateau(Workflow):
+    """A workflow whose callbacks count how often nothing got better by enough."""
+
+    name = "plateau"
+
+    def run(self, session):
+        callbacks = [
+            keras.callbacks.ReduceLROnPlateau(patience=1, min_delta=0.05),
+            keras.callbacks.EarlyStopping(min_delta=0.01, patience=6, restore_best_weights=True),
+        ]
+        session.train_head(epochs=12, optimizer=keras.optimizers.Adam(1e-2), callbacks=callbacks)
+
+
+def test_callbacks_of_keras_go_on_as_they_were(make_trainer):
+    expected, weights = figures(make_trainer(workflow=Plateau(), name="whole").run().folder)
+    trainer = make_trainer()
+    folder = begun(make_trainer, workflow=Plateau(), count=7, runs=trainer.runs / "other")
+    make_trainer(workflow=Plateau(), runs=trainer.runs / "other").resume(folder)
+    found, now = figures(folder)
+    assert found == expected
+    for left, right in zip(weights, now, strict=True):
+        np.testing.assert_array_equal(left, right)
+
+
+def test_an_edited_config_is_refused(make_trainer):
+    folder = begun(make_trainer)
+    text = (
+        (folder / "config.toml").read_text().replace("learning_rate = 0.01", "learning_rate = 0.1")
+    )
+    path.write_text(text)
+    changed = FreezeAndTrain(epochs=4, learning_rate=0.1)
+    with pytest.raises(RunFolderError, match="these were changed: settings"):
+        make_trainer(workflow=changed).resume(folder)

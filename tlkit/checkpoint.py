@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 CHECKPOINT = ".checkpoint"
 _RECORD, _BEGUN = "record", "begun.json"
 # What Keras sets on every callback, and what is as large as the model.
-_NOT_OF_THE_CALLBACK = ("params", "model")
+# Keras turns the sign of min_delta when a callback first looks at a metric, in each process.
+_NOT_OF_THE_CALLBACK = ("params", "model", "min_delta")
 
 
 @dataclass(frozen=True)
@@ -154,7 +155,8 @@ class Checkpoints:
             with suppress(OSError):  # save() says it
                 write_checked_json(self.folder / _BEGUN, facts)
             return
-        now, then = facts["fingerprints"], before["fingerprints"]
+        now = {**facts["fingerprints"], "settings": facts["config"]}
+        then = {**before["fingerprints"], "settings": before.get("config")}
         changed = sorted(name for name in {*now, *then} if now.get(name) != then.get(name))
         if changed:
             run = self.folder.parent

@@ -382,7 +382,14 @@ class Trainer:
                 "weights": digest_weights(session.model.backbone),
             }
             versions = environment(self._modules())
-            checkpoints.begin({"began": began, "fingerprints": fingerprints, "versions": versions})
+            checkpoints.begin(
+                {
+                    "began": began,
+                    "config": run_folder.config_text(self.config),
+                    "fingerprints": fingerprints,
+                    "versions": versions,
+                }
+            )
         with plugin_call(self.workflow, "run()"):
             self.workflow.run(session)
         if not session.phases:

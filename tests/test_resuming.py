@@ -340,9 +340,8 @@ def test_callbacks_of_keras_go_on_as_they_were(make_trainer):
 
 def test_an_edited_config_is_refused(make_trainer):
     folder = begun(make_trainer)
-    text = (
-        (folder / "config.toml").read_text().replace("learning_rate = 0.01", "learning_rate = 0.1")
-    )
+    path = folder / "config.toml"
+    text = path.read_text().replace("learning_rate = 0.01", "learning_rate = 0.1")
     path.write_text(text)
     changed = FreezeAndTrain(epochs=4, learning_rate=0.1)
     with pytest.raises(RunFolderError, match="these were changed: settings"):

@@ -15,15 +15,13 @@ EVENTS = ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate
 
 def job(folder: Path, resumed: Path | None) -> None:
     """Train, fine-tune, test, save and report in a folder of its own."""
-    from tests.tiny import Colours, TinyBackbone
-    from tlkit import Augmentation, Registry, Trainer
+    from tests.tiny import Colours, make_tiny_trainer
     from tlkit.builtin.heads.mlp import MLP
     from tlkit.builtin.reporters.files import FilesReporter
     from tlkit.builtin.workflows.freeze_and_train import FreezeAndTrain
-    from tlkit.features import FeatureStore
 
-    trainer = Trainer(
-        backbone=TinyBackbone(),
+    trainer = make_tiny_trainer(
+        folder,
         head=MLP([8]),
         dataset=Colours(240),
         workflow=FreezeAndTrain(
@@ -31,10 +29,6 @@ def job(folder: Path, resumed: Path | None) -> None:
         ),
         reporters=[FilesReporter()],
         save=["keras", "h5"],
-        augmentation=Augmentation(),
-        runs=folder / "runs",
-        store=FeatureStore(folder / "cache" / "features"),
-        registry=Registry(entry_points=False),
     )
     if resumed is None:
         trainer.run()

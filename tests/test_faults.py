@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.tiny import Colours, TinyBackbone, make_images
-from tlkit import DataError, Registry, Reporter, RunFolderError, Trainer, load_run
+from tests.tiny import Colours, make_images, make_tiny_trainer
+from tlkit import DataError, Reporter, RunFolderError, load_run
 from tlkit.atomic import _PREFIX
 from tlkit.builtin.datasets.folder import Folder as Folder
-from tlkit.builtin.heads.dense import Dense
 from tlkit.builtin.workflows.freeze_and_train import FreezeAndTrain
 from tlkit.features import FEATURES, FeatureStore
 
@@ -36,17 +35,11 @@ def disk(tmp_path):
 
 
 def make_trainer(tmp_path, **changes):
-    arguments = {
-        "backbone": TinyBackbone(),
-        "head": Dense(8),
+    defaults = {
         "dataset": Colours(900),
         "workflow": FreezeAndTrain(epochs=3, learning_rate=1e-2),
-        "reporters": [],
-        "runs": tmp_path / "runs",
-        "store": FeatureStore(tmp_path / "features"),
-        "registry": Registry(entry_points=False),
     }
-    return Trainer(**(arguments | changes))
+    return make_tiny_trainer(tmp_path, **(defaults | changes))
 
 
 def test_a_full_disk_under_the_feature_store_is_named_and_the_next_run_goes_on(tmp_path, disk):

@@ -5,12 +5,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.tiny import Colours, TinyBackbone, make_images
-from tlkit import EngineError, Registry, Trainer
+from tests.tiny import TinyBackbone, make_images, make_tiny_trainer
+from tlkit import EngineError
 from tlkit.builtin.heads.dense import Dense
 from tlkit.builtin.workflows.freeze_and_train import FreezeAndTrain
 from tlkit.extraction import Pipeline
-from tlkit.features import FeatureStore
 from tlkit.out_of_memory import in_halves, is_out_of_memory
 
 
@@ -98,17 +97,13 @@ class NarrowBackbone(TinyBackbone):
 
 
 def run(tmp_path, **changes):
-    arguments = {
+    defaults = {
         "backbone": NarrowBackbone(),
         "head": Dense(8, dropout=0.0),
-        "dataset": Colours(),
         "workflow": FreezeAndTrain(epochs=1, learning_rate=1e-2),
-        "reporters": [],
         "runs": None,
-        "store": FeatureStore(tmp_path / "features"),
-        "registry": Registry(entry_points=False),
     }
-    return Trainer(**(arguments | changes)).run()
+    return make_tiny_trainer(tmp_path, **(defaults | changes)).run()
 
 
 def test_a_run_with_too_little_memory_goes_on_with_smaller_batches_and_says_so(tmp_path):

@@ -1,29 +1,25 @@
 """Runs that are interrupted anywhere end, when they are resumed, as if nothing had happened."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 
-from tests.tiny import Colours, TinyBackbone
+from tests.tiny import Colours, TinyBackbone, make_tiny_trainer
 from tlkit import (
-    Augmentation,
-    Registry,
     Reporter,
     RunFolderError,
     TestTimeAugmentation,
-    Trainer,
     Workflow,
     load_run,
 )
-from tlkit.builtin.heads.dense import Dense
 from tlkit.builtin.heads.logistic import Logistic
 from tlkit.builtin.heads.mlp import MLP
 from tlkit.builtin.workflows.freeze_and_train import FreezeAndTrain
 from tlkit.checkpoint import CHECKPOINT
-from tlkit.features import FeatureStore
 from tlkit.run_folder import load_model
 
 FINE_TUNED = {
@@ -86,21 +82,9 @@ class StopAt(Reporter):
 
 @pytest.fixture
 def make_trainer(tmp_path):
-    def make(**changes):
-        arguments = {
-            "backbone": TinyBackbone(),
-            "head": Dense(8),
-            "dataset": Colours(),
-            "workflow": FreezeAndTrain(epochs=4, learning_rate=1e-2),
-            "augmentation": Augmentation(),
-            "reporters": [],
-            "runs": tmp_path / "runs",
-            "store": FeatureStore(tmp_path / "features"),
-            "registry": Registry(entry_points=False),
-        }
-        return Trainer(**(arguments | changes))
-
-    return make
+    return partial(
+        make_tiny_trainer, tmp_path, workflow=FreezeAndTrain(epochs=4, learning_rate=1e-2)
+    )
 
 
 def figures(folder: Path):

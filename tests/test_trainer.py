@@ -2,13 +2,14 @@ import dataclasses
 import json
 import tomllib
 import warnings
+from functools import partial
 
 import keras
 import numpy as np
 import pytest
 from PIL import Image
 
-from tests.tiny import CLASS_NAMES, Colours, Recorder, TinyBackbone, make_images
+from tests.tiny import CLASS_NAMES, Colours, Recorder, TinyBackbone, make_images, make_tiny_trainer
 from tlkit import (
     Augmentation,
     ConfigError,
@@ -23,7 +24,6 @@ from tlkit import (
     Reporter,
     Split,
     TestTimeAugmentation,
-    Trainer,
     Workflow,
     load_run,
 )
@@ -42,20 +42,7 @@ from tlkit.run_folder import load_model
 
 @pytest.fixture
 def make_trainer(tmp_path):
-    def make(**changes):
-        arguments = {
-            "backbone": TinyBackbone(),
-            "head": Dense(8),
-            "dataset": Colours(),
-            "workflow": FreezeAndTrain(epochs=2, learning_rate=1e-2),
-            "reporters": [],
-            "runs": tmp_path / "runs",
-            "store": FeatureStore(tmp_path / "features"),
-            "registry": Registry(entry_points=False),
-        }
-        return Trainer(**(arguments | changes))
-
-    return make
+    return partial(make_tiny_trainer, tmp_path)
 
 
 def test_a_run_learns_saves_and_reads_back(make_trainer):

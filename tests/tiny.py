@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
-from tlkit import Backbone, DatasetSource, ImageData, Reporter, Split
+from tlkit import Backbone, DatasetSource, ImageData, Registry, Reporter, Split, Trainer
+from tlkit.builtin.heads.dense import Dense
+from tlkit.builtin.workflows.freeze_and_train import FreezeAndTrain
+from tlkit.features import FeatureStore
 
 CLASS_NAMES = ("red", "green", "blue")
 
@@ -55,6 +59,21 @@ class Colours(DatasetSource):
     def load(self, seed: int) -> ImageData:
         train, test = make_images(self.count, 1), make_images(30, 2)
         return ImageData(Split(*train), Split(*test), CLASS_NAMES)
+
+
+def make_tiny_trainer(folder: Path, **changes: Any) -> Trainer:
+    """Return a Trainer of the tiny plugins that keeps its runs and features in a folder."""
+    arguments: dict[str, Any] = {
+        "backbone": TinyBackbone(),
+        "head": Dense(8),
+        "dataset": Colours(),
+        "workflow": FreezeAndTrain(epochs=2, learning_rate=1e-2),
+        "reporters": [],
+        "runs": folder / "runs",
+        "store": FeatureStore(folder / "features"),
+        "registry": Registry(entry_points=False),
+    }
+    return Trainer(**(arguments | changes))
 
 
 class Recorder(Reporter):

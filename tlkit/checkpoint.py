@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
 
 CHECKPOINT = ".checkpoint"
 _RECORD, _BEGUN = "record", "begun.json"
-# What Keras sets on every callback, and what is as large as the model.
-# Keras turns the sign of min_delta when a callback first looks at a metric, in each process.
+# What Keras sets on every callback, and what is as large as the model. Beside that, Keras turns the
+# sign of min_delta when a callback first looks at a metric, in each process.
 _NOT_OF_THE_CALLBACK = ("params", "model", "min_delta")
 
 
@@ -123,18 +124,22 @@ class Checkpoints:
             return None
         return state
 
+    @cached_property
+    def _before(self) -> dict[str, Any] | None:
+        """What ``begin()`` noted in an earlier process."""
+        return None if self.folder is None else read_checked_json(self.folder / _BEGUN)
+
     def began(self, now: str) -> str:
         """Return when the run began: now, unless it is resumed.
 
         Args:
             now: The time in ISO 8601.
         """
-        before = None if self.folder is None else read_checked_json(self.folder / _BEGUN)
-        return now if before is None else str(before["began"])
+        return now if self._before is None else str(self._before["began"])
 
     def notes(self) -> tuple[str, ...]:
         """Return a line for the report of a run that is resumed."""
-        if self.folder is None or not (self.folder / _BEGUN).exists():
+        if self._before is None:
             return ()
         return ("Resumed after an interruption; what was done before it is kept.",)
 
@@ -142,15 +147,15 @@ class Checkpoints:
         """Note what the run is made of, or check that a resumed one is made of the same.
 
         Args:
-            facts: When it began, the fingerprints of the data and the weights, and the versions;
-                JSON values.
+            facts: When it began, its config, the fingerprints of the data and the weights, and the
+                versions; JSON values.
 
         Raises:
-            RunFolderError: If the data or the weights are other ones.
+            RunFolderError: If the config, the data or the weights are other ones.
         """
         if self.folder is None:
             return
-        before = read_checked_json(self.folder / _BEGUN)
+        before = self._before
         if before is None:
             with suppress(OSError):  # save() says it
                 write_checked_json(self.folder / _BEGUN, facts)

@@ -210,7 +210,10 @@ class EngineChooser:
 
     def _recall(self, engine: Engine, digest: str) -> EngineTrial | None:
         found = read_checked_json(self._file(engine, digest))
-        return None if found is None else EngineTrial(**found, remembered=True)
+        try:
+            return None if found is None else EngineTrial(**found, remembered=True)
+        except TypeError:  # of a version with other figures
+            return None
 
     def _remember(self, engine: Engine, digest: str, trial: EngineTrial) -> EngineTrial:
         values = {key: value for key, value in asdict(trial).items() if key != "remembered"}

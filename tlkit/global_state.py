@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tlkit.paths import expand_home
+
 # So many blocks of 624 numbers may be drawn before that is taken for a new seed.
 MOST_BLOCKS = 2000
 # A package that is imported may well silence warnings of its own; these concern all of them.
@@ -97,7 +99,7 @@ def _loaded(module: str) -> Any:
 
 def _keras_file(key: str, default: str) -> str:
     """Return what the user's keras.json sets."""
-    folder = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
+    folder = expand_home(os.environ.get("KERAS_HOME") or "~/.keras")
     try:
         return str(json.loads((folder / "keras.json").read_text(encoding="utf-8"))[key])
     except (OSError, ValueError, KeyError, TypeError):
@@ -205,28 +207,24 @@ def _set_eager(value: bool) -> None:
         _loaded("tensorflow").compat.v1.enable_eager_execution()
 
 
+def _keras(what: str, fresh: Callable[[], str]) -> _Item:
+    """Return one setting of ``keras.config``, read and written by its name."""
+    key = what.replace(" ", "_")
+
+    def read() -> str:
+        value = getattr(_loaded("keras").config, key)()
+        return str(getattr(value, "name", value))  # a policy is set by its name
+
+    def write(value: str) -> None:
+        getattr(_loaded("keras").config, f"set_{key}")(value)
+
+    return _Item(f"Keras' {what}", read, write, "keras", fresh)
+
+
 _ITEMS = (
-    _Item(
-        "Keras' floatx",
-        lambda: _loaded("keras").config.floatx(),
-        lambda value: _loaded("keras").config.set_floatx(value),
-        "keras",
-        lambda: _keras_file("floatx", "float32"),
-    ),
-    _Item(
-        "Keras' dtype policy",
-        lambda: _loaded("keras").config.dtype_policy().name,
-        lambda value: _loaded("keras").config.set_dtype_policy(value),
-        "keras",
-        lambda: _loaded("keras").config.floatx(),
-    ),
-    _Item(
-        "Keras' image data format",
-        lambda: _loaded("keras").config.image_data_format(),
-        lambda value: _loaded("keras").config.set_image_data_format(value),
-        "keras",
-        lambda: _keras_file("image_data_format", "channels_last"),
-    ),
+    _keras("floatx", lambda: _keras_file("floatx", "float32")),
+    _keras("dtype policy", lambda: _loaded("keras").config.floatx()),
+    _keras("image data format", lambda: _keras_file("image_data_format", "channels_last")),
     _Item(
         "TensorFlow's eager execution",
         lambda: _loaded("tensorflow").executing_eagerly(),
@@ -250,7 +248,7 @@ _ITEMS = (
     ),
     _Item(
         "the seed of Python's random module",
-        lambda: random.getstate(),
+        random.getstate,
         random.setstate,
         differs=lambda before, after: _is_reseeded(before[1], after[1]),
     ),
@@ -278,7 +276,7 @@ _ITEMS = (
     _Item(
         "the working directory",
         _working_folder,
-        lambda value: os.chdir(value),
+        os.chdir,
         differs=lambda before, after: before != after and before is not None and _is_there(before),
     ),
     _Item("the handlers of signals", _read_signals, _write_signals),

@@ -410,8 +410,10 @@ class Session:
                 f"The head '{head.name}' would choose its settings by the test set: [run] "
                 f"validation = 'test'. Set them all in [head], or validation to a share like 0.1."
             )
-        network, result = self.checkpoints.load_solved(len(self.phases)) or (None, None)
-        if network is not None and result is not None:
+        number = len(self.phases)
+        restored = self.checkpoints.load_solved(number)
+        if restored is not None:
+            network, result = restored
             self.events.emit("on_phase_begin", result.phase)
             metrics = {key: values[0] for key, values in result.history.items()}
             self.events.emit(
@@ -434,7 +436,7 @@ class Session:
                 self.events,
                 self.seed,
             )
-            self.checkpoints.save_solved(len(self.phases), network, result)
+            self.checkpoints.save_solved(number, network, result)
         self.model = assemble(
             self.backbone,
             head,

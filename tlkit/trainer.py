@@ -273,7 +273,7 @@ class Trainer:
         require_tensorflow_backend(one_thread_per_operation=single)
 
     def _run(self, events: Events, engines: EngineChooser, resumed: Path | None) -> RunResult:
-        begin, began = time.monotonic(), datetime.now().astimezone()
+        begin, now = time.monotonic(), datetime.now().astimezone()
         seconds: dict[str, float] = {}
         with _stage(events, seconds, "start"):
             self.start_tensorflow()
@@ -282,8 +282,8 @@ class Trainer:
             loaded = self._load()
         with self._folder(resumed) as (folder, checkpoints):
             kept = Checkpoints(checkpoints, events.warnings)
-            text = kept.began(began.isoformat(timespec="seconds"))
-            session, result = self._train(loaded, events, engines, seconds, folder, kept, text)
+            began = kept.began(now.isoformat(timespec="seconds"))
+            session, result = self._train(loaded, events, engines, seconds, folder, kept, began)
             return self._finish(result, loaded.data, session, begin - kept.restored_seconds)
 
     def _load(self) -> _Loaded:
@@ -374,8 +374,9 @@ class Trainer:
             comparison=self.comparison,
         )
         with _stage(events, seconds, "model"):
-            session = self._session(data.class_names, subsets, events, engines, digests)
-            session.checkpoints = checkpoints
+            session = self._session(
+                data.class_names, subsets, events, engines, digests, checkpoints
+            )
             fingerprints = {
                 **digest_splits(data, digests),
                 "labels": loaded.labels_digest,
@@ -491,6 +492,7 @@ class Trainer:
         events: Events,
         engines: EngineChooser,
         digests: KnownDigests,
+        checkpoints: Checkpoints,
     ) -> Session:
         import keras
 
@@ -529,6 +531,7 @@ class Trainer:
             augmentation=self.augmentation,
             test_time_augmentation=self.test_time_augmentation,
             digests=digests,
+            checkpoints=checkpoints,
         )
 
     def _engine(self, given: Any) -> Engine | None:

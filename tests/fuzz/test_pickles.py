@@ -22,7 +22,7 @@ from tests.fuzz.mutations import (
 )
 from tlkit import Sealed, restricted_load
 from tlkit.builtin.datasets.cifar import CIFAR10, CIFAR100
-from tlkit.builtin.datasets.restricted_pickle import load
+from tlkit.builtin.datasets.cifar_pickle import load
 
 
 class Shape(Sealed):

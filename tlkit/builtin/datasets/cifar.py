@@ -18,8 +18,8 @@ from tlkit import (
     expand_home,
 )
 from tlkit.builtin.datasets.arrays import read_npz
+from tlkit.builtin.datasets.cifar_pickle import MAX_BYTES, load
 from tlkit.builtin.datasets.download import download, keras_datasets_folder
-from tlkit.builtin.datasets.restricted_pickle import MAX_BYTES, load
 
 Reader = Callable[[str], bytes]
 

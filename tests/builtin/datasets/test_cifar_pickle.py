@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tlkit import DataError
-from tlkit.builtin.datasets.restricted_pickle import load
+from tlkit.builtin.datasets.cifar_pickle import load
 
 GOOD = {b"data": np.arange(12, dtype=np.uint8).reshape(3, 4), b"labels": [1, 2, 3]}
 

@@ -33,8 +33,12 @@ ODD_NUMBERS = (
     *(10**30, 10**400, math.nan, math.inf, -math.inf),
 )
 ODD_VALUES = st.one_of(
-    st.sampled_from(
-        (None, True, False, [], {}, [[]], [None], {"": ""}, {"name": 1}, [[1, 2], [3]])
+    # Later changes reach into them: shared ones would grow from input to input.
+    st.builds(
+        copy.deepcopy,
+        st.sampled_from(
+            (None, True, False, [], {}, [[]], [None], {"": ""}, {"name": 1}, [[1, 2], [3]])
+        ),
     ),
     st.sampled_from(ODD_NUMBERS),
     st.sampled_from(ODD_TEXTS),

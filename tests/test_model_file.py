@@ -385,5 +385,5 @@ def test_a_model_without_a_config_is_no_model(tmp_path):
     with pytest.raises(RunFolderError, match="holds no model"):
         load_model(tmp_path)
     (tmp_path / "model.h5").write_bytes(os.urandom(100))
-    with pytest.raises(RunFolderError, match="Cannot load"):
+    with pytest.raises(RunFolderError, match="is damaged"):
         load_model(tmp_path)

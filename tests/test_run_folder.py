@@ -53,8 +53,10 @@ def test_an_unfinished_run_says_how_to_start_it_again(folder):
 
 def test_a_missing_or_damaged_model_is_named(folder):
     (folder / "model.keras").write_text("damaged")
-    with pytest.raises(RunFolderError, match="Cannot load"):
+    with pytest.raises(RunFolderError, match=r"is damaged: [^$]*tlkit run .*config.toml"):
         run_folder.load_model(folder)
+    with pytest.raises(RunFolderError, match="is a file; allowed is the folder of a run"):
+        run_folder.load_model(folder / "model.keras")
     (folder / "model.keras").unlink()
     with pytest.raises(RunFolderError, match="has no model"):
         run_folder.load_model(folder)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import re
 import stat
 import warnings
 from collections.abc import Iterator, Sequence
@@ -91,13 +92,23 @@ def open_picture(source: Path | str | bytes, name: str | None = None) -> Iterato
             io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS
         )
     except Image.DecompressionBombError as err:
-        raise _error(source, name, _too_large("it has too many pixels", most)) from err
+        number = re.search(r"\d+", str(err))
+        pixels = f"{int(number[0]):,}" if number else "too many"
+        allowed = min(most, 2 * (Image.MAX_IMAGE_PIXELS or most))
+        raise _error(source, name, _too_large(f"it has {pixels} pixels", allowed)) from err
     except DataError as err:
         raise _error(source, name, str(err)) from err
     except Exception as err:
         raise _unreadable(source, name, err) from err
     with picture:
         width, height = picture.size
+        least = _bytes_of_png(picture) // MAX_DEFLATE_RATIO
+        if least > size:
+            reason = (
+                f"it says that it is {width} x {height} pixels, and has {size:,} bytes, which "
+                f"cannot hold them"
+            )
+            raise _error(source, name, reason)
         if width * height > most:
             raise _error(source, name, _too_large(f"it is {width} x {height} pixels", most))
         longest = limit("TLKIT_MAX_SIDE")
@@ -105,13 +116,6 @@ def open_picture(source: Path | str | bytes, name: str | None = None) -> Iterato
             reason = (
                 f"it is {width} x {height} pixels; allowed are {longest:,} a side. "
                 f"{raise_with('TLKIT_MAX_SIDE')}"
-            )
-            raise _error(source, name, reason)
-        least = _bytes_of_png(picture) // MAX_DEFLATE_RATIO
-        if least > size:
-            reason = (
-                f"it says that it is {width} x {height} pixels, and has {size:,} bytes, which "
-                f"cannot hold them"
             )
             raise _error(source, name, reason)
         yield picture
@@ -160,6 +164,8 @@ def _unreadable(source: Path | str | bytes, name: str | None, err: Exception) ->
         reason = f"it is no picture of a kind that is read ({kinds})" if size else "it is empty"
     else:
         reason = getattr(err, "strerror", None) or str(err) or type(err).__name__
+        if "truncated" in reason.lower():
+            reason = "it is cut short"
     return _error(source, name, reason)
 
 

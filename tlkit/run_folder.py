@@ -264,6 +264,11 @@ def load_model(folder: Path | str) -> keras.Model:
 
     require_tensorflow_backend()
     folder = Path(folder)
+    if folder.is_file():
+        raise RunFolderError(
+            f"{folder} is a file; allowed is the folder of a run. A model file alone is read by "
+            f"keras.models.load_model()."
+        )
     found = [path for path in (folder / MODEL, folder / "model.h5") if path.is_file()]
     if not found:
         raise RunFolderError(f"{folder} has no {MODEL}. Was the run saved?")
@@ -272,7 +277,12 @@ def load_model(folder: Path | str) -> keras.Model:
     except UnsafeFileError as err:
         raise RunFolderError(str(err)) from err
     except Exception as err:
-        raise RunFolderError(f"Cannot load {found[0]}: {err}") from err
+        again = (
+            f" Train it again: tlkit run {folder / CONFIG}" if (folder / CONFIG).exists() else ""
+        )
+        raise RunFolderError(
+            f"{found[0]} is damaged: {err}\nCopy it again from where it was made.{again}"
+        ) from err
 
 
 def _cannot_write(folder: Path, err: OSError) -> RunFolderError:

@@ -165,3 +165,15 @@ def test_the_folder_itself_may_be_a_link(tmp_path):
     fill(tmp_path / "data")
     (tmp_path / "link").symlink_to(tmp_path / "data")
     assert len(Folder(str(tmp_path / "link")).load(0).train) == 8
+
+
+def test_links_and_broken_pictures_come_in_one_error(tmp_path):
+    root = fill(tmp_path / "data")
+    Image.new("RGB", (3, 3)).save(tmp_path / "a.png")
+    (root / "cat" / "a.png").symlink_to(tmp_path / "a.png")
+    (root / "dog" / "empty.png").write_bytes(b"")
+    with pytest.raises(DataError) as caught:
+        Folder(str(root)).load(0)
+    for part in ("1 link leads out of", "  cat/a.png\n", "dog/empty.png: it is empty"):
+        assert part in str(caught.value)
+    assert str(caught.value).count("broken = 'skip'") == 1

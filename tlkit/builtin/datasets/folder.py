@@ -83,8 +83,18 @@ class Folder(DatasetSource):
                 found.notes.append(
                     f"No folder test/: {self.test_fraction:.0%} of train/ is the test split."
                 )
-        if found.outside and self.broken == "error":
+        refused = found.outside and self.broken == "error"
+        try:
+            data = self._data(root, found, seed)
+        except DataError as err:
+            if not refused:
+                raise
+            raise DataError(f"{found.refusal(found.outside)}\n{err}") from err
+        if refused:
             raise DataError(found.refusal(found.outside, SKIP_HINT))
+        return data
+
+    def _data(self, root: Path, found: _Found, seed: int) -> ImageData:
         return picture_data(
             found.paths,
             [path.relative_to(root).as_posix() for path in found.paths],
@@ -173,7 +183,8 @@ class _Found:
         lines += [f"  and {more:,} more"] if more > 0 else []
         return "\n".join(
             [
-                f"{len(links):,} links lead out of {self.root}:",
+                f"{len(links):,} {'link leads' if len(links) == 1 else 'links lead'} out of "
+                f"{self.root}:",
                 *lines,
                 f"Set [dataset] follow_links = true if you know where they lead. {hint}".rstrip(),
             ]

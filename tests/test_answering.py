@@ -53,6 +53,13 @@ def ended_with(error, **options):
     return caught.value.exit_code
 
 
+def test_a_note_of_an_error_is_a_line_of_its_own(capsys):
+    error = TrainingError("it failed")
+    error.add_note("Go on: tlkit resume x")
+    assert ended_with(error) == 1
+    assert capsys.readouterr().err == "error: it failed\nGo on: tlkit resume x\n"
+
+
 @pytest.mark.parametrize(
     ("error", "code", "kind", "message"),
     [

@@ -45,12 +45,16 @@ def make_trainer(tmp_path, **changes):
 def test_a_full_disk_under_the_feature_store_is_named_and_the_next_run_goes_on(tmp_path, disk):
     folder, remount = disk
     store = FeatureStore(folder / "features")
-    with pytest.raises(DataError, match=r"Cannot keep features in .*No space left on device"):
+    with pytest.raises(
+        DataError, match=r"Cannot keep features in .*No space left on device"
+    ) as error:
         make_trainer(tmp_path, store=store).run()
-    assert not list((tmp_path / "runs").iterdir())  # nothing was trained
+    (run,) = (tmp_path / "runs").iterdir()
+    (note,) = error.value.__notes__
+    assert note.endswith(f"tlkit resume {run}")
     assert not list(folder.rglob(FEATURES))
     remount("size=10m")
-    result = make_trainer(tmp_path, store=store).run()
+    result = make_trainer(tmp_path, store=store).resume(run)
     assert not result.warnings
     expected = make_trainer(tmp_path).run()
     assert result.test.loss == expected.test.loss
@@ -103,6 +107,7 @@ def test_a_picture_that_vanishes_is_named_and_the_run_goes_on_when_it_is_back(tm
     trainer.listeners = [Vanish(gone)]
     with pytest.raises(DataError, match=r"040\.png: No such file or directory"):
         trainer.run()
+    assert not list(trainer.runs.iterdir())  # nothing was computed
     gone.with_suffix(".gone").rename(gone)
     result = make_trainer(tmp_path, dataset=Folder(str(tmp_path / "data"))).run()
     assert np.isfinite(result.test.loss)

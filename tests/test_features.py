@@ -65,7 +65,7 @@ def test_an_entry_knows_how_long_its_extraction_took(store, monkeypatch):
     assert store.seconds("k") == 2
     assert store.seconds("missing") is None
 
-    def stop(done, total, seconds):
+    def stop(done, total, seconds, kept):
         if done == 32:
             raise KeyboardInterrupt
 
@@ -77,7 +77,7 @@ def test_an_entry_knows_how_long_its_extraction_took(store, monkeypatch):
 
 
 def test_an_interrupted_extraction_goes_on_after_its_last_whole_shard(store):
-    def stop(done, total, seconds):
+    def stop(done, total, seconds, kept):
         if done == 16:
             raise KeyboardInterrupt
 
@@ -90,7 +90,7 @@ def test_an_interrupted_extraction_goes_on_after_its_last_whole_shard(store):
         file.write(b"torn")
     seen = []
     found, stored = store.get(
-        wanted(), lambda done, total, seconds: seen.append((done, seconds > 0))
+        wanted(), lambda done, total, seconds, kept: seen.append((done, seconds > 0))
     )
     assert seen == [(16, False), (24, True), (32, True), (40, True)]
     assert not stored
@@ -127,7 +127,7 @@ def test_a_full_disk_is_named_and_what_is_stored_stays_whole(store, monkeypatch)
         store.get(wanted())
     monkeypatch.setattr(shards.ShardedArray, "fill", fill)
     seen = []
-    store.get(wanted(), lambda done, total, seconds: seen.append(done))
+    store.get(wanted(), lambda done, total, seconds, kept: seen.append(done))
     assert seen == [16, 24, 32, 40]
 
 
@@ -174,8 +174,9 @@ def test_one_flipped_byte_anywhere_is_found_and_only_its_shard_is_computed_again
 
     found, stored = store.get(wanted(compute=compute), warn=warnings.append)
     np.testing.assert_array_equal(found, ROWS)
-    assert stored
+    assert stored == (path.name == features.META)
     assert len(warnings) == 1
+    assert ("Is the disk" in warnings[0]) == (not stored)
     header = content.index(b"\n") + 1 if path.name == features.FEATURES else 0
     shard = {
         features.FEATURES: max(0, place - header) // (8 * ROWS[0].nbytes),
@@ -203,10 +204,59 @@ def test_a_file_that_was_cut_off_is_completed(store):
     store.get(wanted())
     path = store.folder / "k" / features.FEATURES
     path.write_bytes(path.read_bytes()[:-700])
-    warnings = []
-    found, _ = store.get(wanted(), warn=warnings.append)
+    warnings, seen = [], []
+    found, stored = store.get(
+        wanted(),
+        lambda done, total, seconds, kept: seen.append((done, seconds > 0, kept)),
+        warnings.append,
+    )
     np.testing.assert_array_equal(found, ROWS)
-    assert "2 of 5 shards. Those of images 24 to 39 were computed again" in warnings[0]
+    assert not stored
+    assert seen == [(24, False, 24), (32, True, 32), (40, True, 40)]
+    (warning,) = warnings
+    assert "of 5 shards 2 were missing. Those of images 24 to 39 were computed again." in warning
+    assert "Is the disk" not in warning
+
+
+def test_what_is_missing_is_told_from_what_is_damaged(store):
+    store.get(wanted())
+    path = store.folder / "k" / features.FEATURES
+    content = bytearray(path.read_bytes()[:-1])
+    content[-20 * ROWS[0].nbytes] ^= 1
+    path.write_bytes(content)
+    warnings = []
+    store.get(wanted(), warn=warnings.append)
+    assert "of 5 shards 1 was damaged and 1 was missing. Those of images 16 to" in warnings[0]
+    assert warnings[0].endswith(f"Is the disk of {store.folder} sound?")
+    digests = store.folder / "k" / features.DIGESTS
+    digests.unlink()
+    warnings.clear()
+    found, stored = store.get(wanted(), warn=warnings.append)
+    np.testing.assert_array_equal(found, ROWS)
+    assert not stored
+    assert "of 5 shards 5 were missing" in warnings[0]
+    assert warnings[0].endswith(f"Their checksums, {digests}, were deleted.")
+
+
+def test_progress_tells_how_much_an_interrupt_would_leave(store):
+    def compute(start):
+        for first in range(start, len(ROWS), 5):
+            yield ROWS[first : first + 5]
+
+    seen = []
+
+    def stop(done, total, seconds, kept):
+        seen.append((done, kept))
+        if done == 20:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        store.get(wanted(compute=compute), stop)
+    assert seen == [(5, 0), (10, 8), (15, 8), (20, 16)]
+    seen.clear()
+    store.get(wanted(compute=compute), lambda *args: seen.append((args[0], args[3])))
+    assert seen[0] == (16, 16)
+    assert seen[-1] == (40, 40)
 
 
 def test_features_of_another_shape_than_the_backbone_said_are_refused(store):

@@ -14,6 +14,11 @@ from tlkit.interruption import Interrupted, Watch, command_line
 PHASE = Phase("frozen", 60, 10, 1000, 5, 5)
 
 
+@pytest.fixture(autouse=True)
+def _started_as_tlkit(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["tlkit"])
+
+
 def begun(folder):
     watch = Watch("tlkit run x")
     watch.on_stage("data")
@@ -34,9 +39,13 @@ def test_an_extraction_says_how_many_rows_the_next_run_goes_on_after(tmp_path):
     watch = begun(tmp_path)
     watch.on_extract_progress("train", 0, 1437, 0.0)
     assert "the features that are stored" not in str(watch.interrupted())
-    watch.on_extract_progress("train", 1024, 1437, 2.0)
+    watch.on_extract_progress("train", 512, 1437, 1.0, kept=0)
+    text = str(watch.interrupted())
+    assert text.startswith("Interrupted while computing features of train: none are stored yet.\n")
+    assert "the features that are stored" not in text
+    watch.on_extract_progress("train", 1100, 1437, 2.0, kept=1024)
     assert str(watch.interrupted()) == (
-        "Interrupted while computing features of train: about 1,024 of 1,437 images are stored, "
+        "Interrupted while computing features of train: 1,024 of 1,437 images are stored, "
         "and the next run goes on after them.\nKept: the features that are stored; "
         f"{tmp_path} with config.toml.\nGo on: tlkit resume {tmp_path}"
     )
@@ -45,7 +54,7 @@ def test_an_extraction_says_how_many_rows_the_next_run_goes_on_after(tmp_path):
 def test_a_training_keeps_the_epochs_that_are_over(tmp_path):
     (tmp_path / "config.toml").touch()
     watch = begun(tmp_path)
-    watch.on_extract_progress("train", 8, 8, 1.0)
+    watch.on_extract_progress("train", 8, 8, 1.0, kept=8)
     watch.on_phase_begin(PHASE)
     watch.on_epoch_progress(PHASE, 1, 500, 1000, 1.0)
     assert "the training" not in str(watch.interrupted())

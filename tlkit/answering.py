@@ -49,7 +49,9 @@ def answers(command: Callable[P, Document | None]) -> Callable[P, None]:
                 if document is not None and document.status == "failed":
                     code = EXIT_FAILED
             except TlkitError as err:
-                document, code = _error(err, str(err), err.exit_code, as_json), err.exit_code
+                # A note says how to go on, on a line of its own.
+                message = "\n".join([str(err), *getattr(err, "__notes__", ())])
+                document, code = _error(err, message, err.exit_code, as_json), err.exit_code
             except KeyboardInterrupt as err:
                 exit_on_next_interrupt()
                 code = EXIT_INTERRUPTED

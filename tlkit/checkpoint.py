@@ -22,8 +22,8 @@ from tlkit.records import PhaseResult
 if TYPE_CHECKING:
     import keras
 
-CHECKPOINT = ".checkpoint"
-_RECORD, _BEGUN = "record", "begun.json"
+CHECKPOINT, BEGUN = ".checkpoint", "begun.json"
+_RECORD = "record"
 # What Keras sets on every callback, and what is as large as the model. Beside that, Keras turns the
 # sign of min_delta when a callback first looks at a metric, in each process.
 _NOT_OF_THE_CALLBACK = ("params", "model", "min_delta")
@@ -127,7 +127,7 @@ class Checkpoints:
     @cached_property
     def _before(self) -> dict[str, Any] | None:
         """What ``begin()`` noted in an earlier process."""
-        return None if self.folder is None else read_checked_json(self.folder / _BEGUN)
+        return None if self.folder is None else read_checked_json(self.folder / BEGUN)
 
     def began(self, now: str) -> str:
         """Return when the run began: now, unless it is resumed.
@@ -158,7 +158,7 @@ class Checkpoints:
         before = self._before
         if before is None:
             with suppress(OSError):  # save() says it
-                write_checked_json(self.folder / _BEGUN, facts)
+                write_checked_json(self.folder / BEGUN, facts)
             return
         now = {**facts["fingerprints"], "settings": facts["config"]}
         then = {**before["fingerprints"], "settings": before.get("config")}

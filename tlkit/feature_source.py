@@ -33,7 +33,8 @@ class ExtractionLog:
     """Where features came from, and how long that took.
 
     Attributes:
-        feature_cache: For each split and view of it, ``"stored"`` or ``"extracted"``.
+        feature_cache: For each split and view of it, ``"stored"``, or ``"extracted"`` where some
+            had to be computed.
         extractions: Where the time of each extraction went.
         seconds: Wall-clock seconds in all.
     """
@@ -101,19 +102,29 @@ class FeatureSource:
         begin = time.monotonic()
         label = self._label(name, view, fixed)
         total = len(split)
-        self.events.emit("on_extract_progress", label, 0, total, 0.0, stored=False)
+        self.events.emit("on_extract_progress", label, 0, total, 0.0, stored=False, kept=0)
+        there_before = 0
+
+        def progress(done: int, all_: int, seconds: float, kept: int) -> None:
+            nonlocal there_before
+            if not seconds:
+                there_before = done
+            self.events.emit(
+                "on_extract_progress", label, done, all_, seconds, stored=False, kept=kept
+            )
+
         found, stored = self.store.get(
             self._wanted(split, digest_of_images, view, label, fixed),
-            lambda done, all_, seconds: self.events.emit(
-                "on_extract_progress", label, done, all_, seconds, stored=False
-            ),
+            progress,
             self.events.warnings.append,
         )
         seconds = time.monotonic() - begin
         if stored:
-            self.events.emit("on_extract_progress", label, total, total, seconds, stored=True)
+            self.events.emit(
+                "on_extract_progress", label, total, total, seconds, stored=True, kept=total
+            )
         else:
-            self._note_extraction(label, total, seconds, fixed)
+            self._note_extraction(label, total - there_before, seconds, fixed)
         self.log.feature_cache[label] = "stored" if stored else "extracted"
         self.log.seconds += seconds
         self._found[key] = found
@@ -188,7 +199,7 @@ class FeatureSource:
         self.events.emit("on_engine_chosen", self.engines.name, tuple(self.engines.trials))
         return forward
 
-    def _note_extraction(self, label: str, total: int, seconds: float, fixed: FixedView) -> None:
+    def _note_extraction(self, label: str, count: int, seconds: float, fixed: FixedView) -> None:
         if fixed not in self._pipelines:
             return
         profile = self._pipelines[fixed].take_profile()
@@ -200,5 +211,5 @@ class FeatureSource:
                 f"from {profile.batch_size} to {size} images."
             )
         self.log.extractions.append(
-            Extraction(label, engine, total, size, seconds, profile.seconds)
+            Extraction(label, engine, count, size, seconds, profile.seconds)
         )

@@ -17,13 +17,14 @@ from numpy.typing import NDArray
 from tlkit.checked_json import read_checked_json, write_checked_json
 from tlkit.errors import DataError, PluginError
 from tlkit.shards import ShardedArray, neighbours
+from tlkit.wording import plural
 
 FEATURES, PARTIAL, META = "features.npy", "features.partial", "meta.json"
 DIGESTS = "shards.sha256"
 TYPES = {"float32": "<f4", "float16": "<f2"}
 
 FeatureType = Literal["float32", "float16"]
-Progress = Callable[[int, int, float], None]
+Progress = Callable[[int, int, float, int], None]
 Warn = Callable[[str], None]
 Features = NDArray[np.floating[Any]]
 
@@ -98,18 +99,20 @@ class FeatureStore:
     ) -> tuple[Features, bool]:
         """Return features, computing them if they are not stored.
 
-        Each shard of what is stored is read and compared with its checksum; damaged ones are
-        computed again. A run that is killed leaves whole shards; the next call goes on after them.
-        Processes that want the same features wait for the first one; a dead one's lock is free.
+        Each shard of what is stored is read and compared with its checksum; damaged and missing
+        ones are computed again. A run that is killed leaves whole shards; the next call goes on
+        after them. Processes that want the same features wait for the first one; a dead one's lock
+        is free.
 
         Args:
             wanted: What to find or compute.
-            progress: Called with (done, total, seconds); where an interrupted extraction goes on,
-                at first with the images that are there and 0 seconds.
+            progress: Called with (done, total, seconds, kept): images finished, all images,
+                seconds so far, and how many images would be there after an interrupt, as only whole
+                shards are. Where some features are there, at first with these and 0 seconds.
             warn: Told what was damaged and is mended, in one line.
 
         Returns:
-            A read-only memory-mapped array (N, ...), and whether it was stored already.
+            A read-only memory-mapped array (N, ...), and whether all of it was stored already.
 
         Raises:
             PluginError: If the backbone gives values that are not finite.
@@ -126,7 +129,7 @@ class FeatureStore:
                 with FileLock(entry / "lock"):
                     stored = array.path.exists()
                     if stored:
-                        _mend(array, wanted, warn)
+                        stored = not _mend(array, wanted, progress, warn)
                     else:
                         _extract(entry, wanted, progress)
         except OSError as err:
@@ -135,7 +138,7 @@ class FeatureStore:
                 f"space there, or set TLKIT_CACHE to another folder. What is stored so far is "
                 f"whole, and the next run goes on after it."
             ) from err
-        if stored and read_checked_json(entry / META) is None:
+        if read_checked_json(entry / META) is None:
             if warn is not None:
                 warn(f"The description of stored features in {entry / META} was damaged; mended.")
             with suppress(OSError):  # a store that can be read only
@@ -225,33 +228,56 @@ def _extract(entry: Path, wanted: Wanted, progress: Progress | None) -> None:
     first = array.rows(range(kept)).stop
     begin = time.monotonic()
     if first and progress is not None:
-        progress(first, total, 0.0)
+        progress(first, total, 0.0, first)
     for done in _fill(array, range(kept, array.num_shards), wanted):
         if progress is not None:
-            progress(done, total, time.monotonic() - begin)
+            progress(done, total, time.monotonic() - begin, array.whole_rows(done))
     if total > first:
         seconds = (time.monotonic() - begin) * total / (total - first)
         write_checked_json(entry / META, {**_description(wanted), "seconds": seconds})
     array.path.replace(entry / FEATURES)
 
 
-def _mend(array: ShardedArray, wanted: Wanted, warn: Warn | None) -> None:
-    """Compute damaged shards again; another process may have done so meanwhile."""
-    damaged = array.damaged()
+def _mend(
+    array: ShardedArray, wanted: Wanted, progress: Progress | None, warn: Warn | None
+) -> bool:
+    """Compute damaged and missing shards again; return whether there were any.
+
+    Another process may have done so meanwhile.
+    """
+    damaged, missing = array.damaged(), array.missing()
+    without_digests = not array.digests.exists()
     # Whatever follows the last shard is no part of it.
     array.keep_first(array.num_shards)
-    for shards in neighbours(damaged):
-        for _ in _fill(array, shards, wanted):
-            pass
+    places = [array.rows(shards) for shards in neighbours(damaged)]
+    total = wanted.shape[0]
+    done, begin = total - sum(map(len, places)), time.monotonic()
+    if places and progress is not None:
+        progress(done, total, 0.0, done)
+    for shards, place in zip(neighbours(damaged), places, strict=True):
+        for row in _fill(array, shards, wanted):
+            if progress is not None:
+                now = done + row - place.start
+                kept = done + array.whole_rows(row) - place.start
+                progress(now, total, time.monotonic() - begin, kept)
+        done += len(place)
     if damaged and warn is not None:
-        places = [array.rows(shards) for shards in neighbours(damaged)]
+        changed = set(damaged) - set(missing)
+        counts = [
+            f"{number} {'was' if number == 1 else 'were'} {what}"
+            for number, what in ((len(changed), "damaged"), (len(missing), "missing"))
+            if number
+        ]
         rows = ", ".join(f"{place.start:,} to {place.stop - 1:,}" for place in places[:5])
         more = f" and {len(places) - 5} more stretches" if len(places) > 5 else ""
+        why = f" Their checksums, {array.digests}, were deleted." if without_digests else ""
+        ask = f" Is the disk of {array.path.parent.parent} sound?" if changed else ""
         warn(
-            f"Stored features of {wanted.images or 'images'} ({wanted.backbone}) were damaged: "
-            f"{len(damaged)} of {array.num_shards} shards. Those of images {rows}{more} were "
-            f"computed again. Is the disk of {array.path.parent.parent} sound?"
+            f"Stored features of {wanted.images or 'images'} ({wanted.backbone}): of "
+            f"{plural(array.num_shards, 'shard')} {' and '.join(counts)}. Those of images "
+            f"{rows}{more} were computed again.{why}{ask}"
         )
+    return bool(damaged)
 
 
 def _fill(array: ShardedArray, shards: range, wanted: Wanted) -> Iterator[int]:

@@ -110,13 +110,15 @@ class Watch(Reporter):
         self, split: str, done: int, total: int, seconds: float, **kwargs: Any
     ) -> None:
         """Note how many images' features are stored."""
-        self._features = self._features or done > 0
-        count = f"about {done:,} of {total:,} images are stored"
-        self._note(
-            f"while computing features of {split}: {count}, and the next run goes on after them"
-            if done
-            else f"while preparing the features of {split}",
-        )
+        kept = int(kwargs.get("kept", 0))
+        self._features = self._features or kept > 0
+        if not done:
+            self._note(f"while preparing the features of {split}")
+            return
+        # Batches that fill no whole shard are computed again.
+        count = f"{kept:,} of {total:,} images are stored" if kept else "none are stored yet"
+        then = ", and the next run goes on after them" if kept else ""
+        self._note(f"while computing features of {split}: {count}{then}")
 
     def on_phase_begin(self, phase: Phase, **kwargs: Any) -> None:
         """Note the phase."""

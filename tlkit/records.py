@@ -523,7 +523,7 @@ class Extraction:
     Attributes:
         split: ``"train"``, ``"validation"`` or ``"test"``; ``"train, view 2"`` for a view.
         engine: The engine that ran it.
-        num_images: Number of images.
+        num_images: Number of images that were computed, without those that were stored before.
         batch_size: Images in a batch, as a short probe found it.
         seconds: Wall-clock time.
         stage_seconds: Seconds of work in all threads together: ``read``, ``resize``, ``forward``.
@@ -553,7 +553,7 @@ class RunResult:
             backbone's pretrained weights, ``weights``. Older runs have no ``labels``.
         environment: Versions of Python, tlkit and the libraries, and the machine.
         feature_cache: For each split, ``"stored"`` if its features were already on disk,
-            ``"extracted"`` if this run computed them.
+            ``"extracted"`` if this run computed them, or those that were missing or damaged.
         extractions: Where the time of each extraction went; empty if all features were stored.
         engine_trials: How engines other than TensorFlow compared with it.
         warnings: What went wrong without ending the run, such as a reporter that raised.

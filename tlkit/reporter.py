@@ -53,9 +53,10 @@ class Reporter(Plugin):
                 not the image itself: ``"train, view 2"``, ``"test, scale 1.25, mirrored"``.
             done: Images finished, 0 (at the start) to ``total``; ``total`` marks the end.
             total: Images in the split.
-            seconds: Seconds since the split began; 0 with ``done`` above 0 says how many an
-                interrupted run had stored.
-            kwargs: ``stored`` is True if the features were on disk already.
+            seconds: Seconds since the split began; 0 with ``done`` above 0 says how many were
+                stored before, as by an interrupted run.
+            kwargs: ``stored`` is True if all features were on disk already. ``kept``: how many
+                images an interrupt at this moment would leave stored: those of whole shards.
         """
 
     def on_engine_chosen(self, name: str, trials: tuple[EngineTrial, ...], **kwargs: Any) -> None:

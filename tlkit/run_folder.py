@@ -17,7 +17,7 @@ from pydantic import TypeAdapter
 
 from tlkit.archives import check_zip
 from tlkit.atomic import atomic_path, atomic_write_text
-from tlkit.checkpoint import CHECKPOINT
+from tlkit.checkpoint import BEGUN, CHECKPOINT
 from tlkit.errors import RunFolderError, UnsafeFileError
 from tlkit.model_file import load_model_file
 from tlkit.paths import expand_home
@@ -138,6 +138,11 @@ def unfinished_run(runs: Path, config: Mapping[str, Any]) -> Path | None:
         if found == wanted and not (path.parent / RUN).exists():
             return path.parent
     return None
+
+
+def has_begun(folder: Path) -> bool:
+    """Return whether a run has come so far that it can be resumed: its data and model are there."""
+    return (folder / CHECKPOINT / BEGUN).is_file()
 
 
 def discard(folder: Path) -> None:

@@ -66,6 +66,25 @@ class ShardedArray:
         each = self.rows_per_shard
         return range(shards.start * each, min(shards.stop * each, self.shape[0]))
 
+    def whole_rows(self, rows: int) -> int:
+        """Return how many of the first rows lie in whole shards.
+
+        Args:
+            rows: A number of rows, 0 to all.
+        """
+        return rows if rows == self.shape[0] else rows - rows % self.rows_per_shard
+
+    def missing(self) -> list[int]:
+        """Return the shards that the file, or that of the digests, is too short for, in order."""
+        size, digests = (
+            path.stat().st_size if path.exists() else 0 for path in (self.path, self.digests)
+        )
+        return [
+            shard
+            for shard in range(self.num_shards)
+            if self._end(shard) > size or (shard + 1) * DIGEST_BYTES > digests
+        ]
+
     def damaged(self) -> list[int]:
         """Return the shards that are missing or not what was written, in order.
 
@@ -142,7 +161,7 @@ class ShardedArray:
     def _digest(self, shard: int) -> bytes:
         rows = self.rows(range(shard, shard + 1))
         begin = 0 if shard == 0 else len(self.header) + rows.start * self.row_bytes
-        end = len(self.header) + rows.stop * self.row_bytes
+        end = self._end(shard)
         try:
             with self.path.open("rb", buffering=0) as file:
                 file.seek(begin)
@@ -150,6 +169,10 @@ class ShardedArray:
         except OSError:
             return b"unreadable"
         return hashlib.sha256(data).digest()
+
+    def _end(self, shard: int) -> int:
+        """Return the place in the file where a shard ends."""
+        return len(self.header) + self.rows(range(shard, shard + 1)).stop * self.row_bytes
 
     def _begin(self, shard: int) -> Any:
         return hashlib.sha256(self.header if shard == 0 else b"")

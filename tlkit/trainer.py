@@ -39,6 +39,7 @@ from tlkit.few_shot import take_few
 from tlkit.fingerprint import KnownDigests, digest_labels, digest_splits, digest_weights
 from tlkit.head import Head
 from tlkit.images import without_warnings
+from tlkit.interruption import command_line
 from tlkit.leakage import DuplicatesChoice, Leakage, find_leakage, settle
 from tlkit.model import build_backbone, with_temperature
 from tlkit.paths import expand_home
@@ -54,6 +55,7 @@ from tlkit.runtime import (
     number_of_cores,
     require_tensorflow_backend,
 )
+from tlkit.screen import GO_ON
 from tlkit.session import Session
 from tlkit.splitting import draw_rows
 from tlkit.subsets import Subset
@@ -313,7 +315,11 @@ class Trainer:
 
     @contextmanager
     def _folder(self, resumed: Path | None) -> Iterator[tuple[Path | None, Path | None]]:
-        """Yield the run folder and that of its checkpoints; a refused run leaves none."""
+        """Yield the run folder and that of its checkpoints.
+
+        A run that is refused leaves none; one that the machine stopped, as by a full disk, can be
+        resumed as one that was interrupted.
+        """
         folder = resumed
         if folder is None and self.runs is not None:
             folder = run_folder.create(self.runs, self.name)
@@ -328,7 +334,9 @@ class Trainer:
             try:
                 yield folder, checkpoints
             except TlkitError as err:
-                if resumed is None and not isinstance(err, RunFolderError):
+                if run_folder.has_begun(folder) and _came_from_the_machine(err):
+                    err.add_note(f"{GO_ON}{command_line(['resume', str(folder)])}")
+                elif resumed is None and not isinstance(err, RunFolderError):
                     run_folder.discard(folder)
                 raise
 
@@ -640,6 +648,13 @@ def _keep_test_images(result: RunResult, names: Sequence[str]) -> list[str]:
     except OSError as err:
         problem = f"Cannot keep test images in {result.folder}: {err.strerror or err}"
     return [problem] if problem else []
+
+
+def _came_from_the_machine(err: BaseException) -> bool:
+    """Return whether it began with what the system refused: a full disk, a file that is gone."""
+    if isinstance(err, RunFolderError) or err.__cause__ is None:
+        return False  # of its own folder a run says itself how to go on
+    return isinstance(err.__cause__, OSError) or _came_from_the_machine(err.__cause__)
 
 
 def _table(plugin: Plugin) -> dict[str, Any]:

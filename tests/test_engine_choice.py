@@ -133,7 +133,7 @@ def test_an_engine_that_was_asked_for_must_give_the_same_features(tmp_path, feat
     good = make_engine("good")
     assert choose(tmp_path, features, engine=good)[0].name == "good"
     bad = make_engine("bad", lambda found: found + 1)
-    with pytest.raises(EngineError, match=r"'bad' does not give this backbone's features.*up to"):
+    with pytest.raises(EngineError, match=r"'bad' does not answer as TensorFlow does.*up to"):
         choose(tmp_path, features, engine=bad)
 
 

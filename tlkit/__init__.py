@@ -53,6 +53,7 @@ from tlkit.workflow import Workflow
 if TYPE_CHECKING:
     from tlkit.archives import check_member, check_zip
     from tlkit.augmentation import Augmentation
+    from tlkit.classifier import Answers, Classifier
     from tlkit.compare import compare_grid, compare_runs
     from tlkit.images import (
         PICTURE_SUFFIXES,
@@ -81,10 +82,12 @@ __version__ = _version("tlkit")
 __all__ = [
     "PICTURE_SUFFIXES",
     "SKIP_HINT",
+    "Answers",
     "Augmentation",
     "Backbone",
     "Calibration",
     "ClassReport",
+    "Classifier",
     "ClosedFormHead",
     "ConfigError",
     "DataError",
@@ -156,7 +159,9 @@ __all__ = [
 
 # Loaded on first use: the commands that only list things need none of them.
 _LAZY = {
+    "Answers": "tlkit.classifier",
     "Augmentation": "tlkit.augmentation",
+    "Classifier": "tlkit.classifier",
     "EncodedPictures": "tlkit.images",
     "FolderScan": "tlkit.images",
     "PICTURE_SUFFIXES": "tlkit.images",

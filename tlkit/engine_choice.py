@@ -34,6 +34,10 @@ MEASURED_SECONDS = 0.3
 LEAST_SECONDS = 8.0
 
 
+# Compares TensorFlow's answers with those of an engine, on images with these labels.
+Judge = Callable[[Engine, Float32Array, Float32Array, Int64Array], EngineTrial]
+
+
 @dataclass(frozen=True)
 class Probe:
     """Real images of the data set at hand.
@@ -55,18 +59,27 @@ class EngineChooser:
         name: The engine that was chosen; empty before.
     """
 
-    def __init__(self, engine: Engine | None, candidates: Sequence[Engine], folder: Path) -> None:
+    def __init__(
+        self,
+        engine: Engine | None,
+        candidates: Sequence[Engine],
+        folder: Path,
+        judge: Judge | None = None,
+    ) -> None:
         """Set what may be chosen.
 
         Args:
             engine: The engine that was asked for; None to choose the fastest.
             candidates: All engines that may be chosen, ``tensorflow`` among them.
             folder: Where the measurements are kept.
+            judge: Compares an engine's answers with TensorFlow's; by default ``compare()``, which
+                takes them for features.
 
         Raises:
             EngineError: If the engine that was asked for is not installed.
         """
         self._engine, self._folder = engine, folder
+        self._judge = judge if judge is not None else compare
         self._reference = next(item for item in candidates if item.name == "tensorflow")
         self._candidates = [
             item
@@ -76,7 +89,7 @@ class EngineChooser:
         if engine is not None and not engine.is_installed():
             raise EngineError(
                 f"The engine '{engine.name}' needs {engine.module}, which is not installed. "
-                f"pip install {engine.install or engine.module}, or set [engine] name = 'auto'."
+                f"pip install {engine.install or engine.module}, or use the engine 'auto'."
             )
         self.trials: list[EngineTrial] = []
         self.name = ""
@@ -162,10 +175,10 @@ class EngineChooser:
         if trial.accepted or self._engine.precision != "float32":
             return
         raise EngineError(
-            f"The engine '{trial.engine}' does not give this backbone's features: {trial.reason}. "
-            f"Allowed: a relative error up to {MAX_RELATIVE_ERROR:g} and the same head accuracy. "
-            f"Use the engine 'tensorflow'. Is '{trial.engine}' your own? Mend it, or declare the "
-            f"precision that it computes in."
+            f"The engine '{trial.engine}' does not answer as TensorFlow does: {trial.reason}. "
+            f"Allowed: an error up to {MAX_RELATIVE_ERROR:g} and the same accuracy. Use the engine "
+            f"'tensorflow'. Is '{trial.engine}' your own? Mend it, or declare the precision that "
+            f"it computes in."
         )
 
     def _try(
@@ -179,7 +192,7 @@ class EngineChooser:
             forward = self._compile(engine, model)
             found = np.asarray(forward(probe.pixels))
             setup = time.monotonic() - begin
-            trial = compare(engine, expected, found, probe.labels)
+            trial = self._judge(engine, expected, found, probe.labels)
             wanted = trial.accepted or engine is self._engine
             rate = _images_per_second(forward, probe.pixels) if wanted else 0.0
         except TlkitError as err:

@@ -19,7 +19,7 @@ from tlkit.test_time_augmentation import PLAIN, FixedView
 if TYPE_CHECKING:
     import keras
 
-RESIZE_LAYER = "resize"
+RESIZE_LAYER, TEMPERATURE_LAYER = "resize", "temperature"
 
 
 @dataclass(frozen=True)
@@ -213,8 +213,8 @@ def with_temperature(model: AssembledModel, temperature: float) -> keras.Model:
     """
     import keras
 
-    scaled = keras.layers.Rescaling(1 / temperature, name="temperature")(model.logits.output)
-    probabilities = keras.layers.Softmax(name="probabilities")(scaled)
+    scale = keras.layers.Rescaling(1 / temperature, name=TEMPERATURE_LAYER)
+    probabilities = keras.layers.Softmax(name="probabilities")(scale(model.logits.output))
     return keras.Model(model.model.input, probabilities, name=model.model.name)
 
 

@@ -7,7 +7,7 @@ import importlib
 import inspect
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points, version
@@ -19,7 +19,13 @@ from tlkit import hookspecs
 from tlkit.backbone import Backbone
 from tlkit.dataset import DatasetSource
 from tlkit.engine import Engine
-from tlkit.errors import DuplicatePluginError, PluginError, UnknownPluginError, did_you_mean
+from tlkit.errors import (
+    DuplicatePluginError,
+    PluginError,
+    TlkitError,
+    UnknownPluginError,
+    did_you_mean,
+)
 from tlkit.head import Head
 from tlkit.options import validate_options
 from tlkit.plugin import Plugin
@@ -180,6 +186,22 @@ class Registry:
         checked = validate_options(plugin, options, where=where or f"{kind} '{name}'")
         with plugin_call(plugin, "its constructor", self.warnings.append):
             return plugin(**checked)
+
+    def engines(self) -> tuple[Sequence[Engine], Sequence[str]]:
+        """Make every registered engine with its default options.
+
+        Returns:
+            The engines, and for each that cannot be made one line that says why.
+        """
+        made: list[Any] = []
+        left_out = []
+        for entry in self.list("engine"):
+            try:
+                with plugin_call(entry.plugin, "its constructor"):
+                    made.append(entry.plugin())
+            except TlkitError as err:
+                left_out.append(f"The engine '{entry.name}' is left out. {err}")
+        return made, left_out
 
     def _load_entry_points(self) -> None:
         limit = os.environ.get("TLKIT_PLUGINS")

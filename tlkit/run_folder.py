@@ -268,7 +268,26 @@ def load_model(folder: Path | str) -> keras.Model:
     from tlkit.runtime import require_tensorflow_backend
 
     require_tensorflow_backend()
-    folder = Path(folder)
+    path = model_path(folder)
+    try:
+        return load_model_file(path)
+    except UnsafeFileError as err:
+        raise RunFolderError(str(err)) from err
+    except Exception as err:
+        config = path.with_name(CONFIG)
+        again = f" Train it again: tlkit run {config}" if config.exists() else ""
+        raise RunFolderError(
+            f"{path} is damaged: {err}\nCopy it again from where it was made.{again}"
+        ) from err
+
+
+def model_path(folder: Path | str) -> Path:
+    """Return the file of a run's model.
+
+    Raises:
+        RunFolderError: If there is none.
+    """
+    folder = expand_home(folder)
     if folder.is_file():
         raise RunFolderError(
             f"{folder} is a file; allowed is the folder of a run. A model file alone is read by "
@@ -277,17 +296,7 @@ def load_model(folder: Path | str) -> keras.Model:
     found = [path for path in (folder / MODEL, folder / "model.h5") if path.is_file()]
     if not found:
         raise RunFolderError(f"{folder} has no {MODEL}. Was the run saved?")
-    try:
-        return load_model_file(found[0])
-    except UnsafeFileError as err:
-        raise RunFolderError(str(err)) from err
-    except Exception as err:
-        again = (
-            f" Train it again: tlkit run {folder / CONFIG}" if (folder / CONFIG).exists() else ""
-        )
-        raise RunFolderError(
-            f"{found[0]} is damaged: {err}\nCopy it again from where it was made.{again}"
-        ) from err
+    return found[0]
 
 
 def _cannot_write(folder: Path, err: OSError) -> RunFolderError:

@@ -557,13 +557,8 @@ class Trainer:
     def _engines(self) -> EngineChooser:
         if self._registry is None:
             self._registry = Registry()
-        candidates: list[Any] = []
-        for entry in self._registry.list("engine"):
-            try:
-                with plugin_call(entry.plugin, "its constructor"):
-                    candidates.append(entry.plugin())
-            except TlkitError as err:
-                self.notes.append(f"The engine '{entry.name}' is left out. {err}")
+        candidates, left_out = self._registry.engines()
+        self.notes += left_out
         return EngineChooser(self.engine, candidates, engines_folder(self.store.folder))
 
     def _split(self, data: ImageData) -> tuple[dict[Any, Subset], list[str]]:

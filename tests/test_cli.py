@@ -41,7 +41,8 @@ def test_plugins_as_table_and_json(call):
         (["run", "classic", "--set", "backbone.name=mobilnet_v2"], "Did you mean 'mobilenet_v2'"),
         (["run", "missing.toml"], "No such file"),
         (["recipes", "show", "x"], "Unknown recipe"),
-        (["predict", "nothing", "a.png"], "There is no file"),
+        (["predict", "nothing", "a.png"], "There is no run folder nothing"),
+        (["predict", "nothing", "a.png", "--out", "a.xls"], "Allowed: .csv, .json, .jsonl"),
         (["run", "cifar10", "--set", "dataset.path=nothing"], "there is no nothing"),
     ],
 )

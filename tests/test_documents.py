@@ -136,7 +136,7 @@ def test_the_run_document_says_what_the_run_folder_holds(finished):
         (["run", "clasic"], "ConfigError", "Did you mean 'classic'"),
         (["recipes", "show", "x"], "ConfigError", "Unknown recipe"),
         (["recipes", "--json", "show", "classic"], "ConfigError", "Give --json at the end"),
-        (["predict", "nothing", "a.png"], "DataError", "There is no file"),
+        (["predict", "nothing", "a.png"], "RunFolderError", "There is no run folder nothing"),
         (["compare", "a", "b"], "RunFolderError", "There is no run folder a"),
         (["schema", "tlkit.rnu/1"], "ConfigError", "Did you mean 'tlkit.run/1'"),
         (["schema", "run"], "ConfigError", "Did you mean 'tlkit.run/1'"),

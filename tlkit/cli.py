@@ -343,30 +343,42 @@ def cache_clear(json_: JsonOption = False) -> documents.CacheCleared:
 @app.command()
 @answers
 def predict(
+    context: typer.Context,
     run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run.")],
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Files and folders.")],
     top: Annotated[int, typer.Option(min=1, help="How many classes to give.")] = 1,
+    engine: Annotated[
+        str, typer.Option(help="What runs the model; by default the fastest that pays.")
+    ] = "auto",
+    batch_size: Annotated[
+        int, typer.Option(min=0, help="Pictures in a batch; 0 for the fastest.")
+    ] = 0,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Write the answers here: .csv, .json, .jsonl or .parquet."
+        ),
+    ] = None,
     json_: JsonOption = False,
 ) -> documents.Predictions:
-    """Classify pictures with the model of a finished run."""
-    from tlkit import printable
-    from tlkit.documents import PredictedPicture, Predictions
-    from tlkit.predictor import predict as predict_pictures
-    from tlkit.wording import percent
+    """Classify pictures with the model of a finished run.
 
-    found = []
-    for item in predict_pictures(run_folder, images, top):
-        found.append(PredictedPicture.model_validate(item))
-        if json_:
-            continue
-        if item.error is not None:
-            say(f"error: {item.error}")
-            continue
-        answer = zip(item.classes, item.confidences, strict=True)
-        text = "  ".join(f"{printable(name)} {percent(share)}" for name, share in answer)
-        print(f"{printable(item.path)}  {text}")
-    failed = any(item.error is not None for item in found)
-    return Predictions(run=run_folder, predictions=found, status="failed" if failed else "ok")
+    Files that cannot be read are named at the end, and the exit code is 1.
+    """
+    from tlkit.predict.command import Wanted
+    from tlkit.predict.command import predict as predict_pictures
+
+    wanted = Wanted(
+        run=run_folder,
+        inputs=images,
+        top=top,
+        engine=engine,
+        batch_size=batch_size,
+        out=out,
+        quiet=json_,
+        command=command_line(context.obj),
+    )
+    return predict_pictures(wanted)
 
 
 @app.command()

@@ -296,7 +296,14 @@ class Predictions(Document):
 
     schema_: Literal["tlkit.predict/1"] = Field(default="tlkit.predict/1", alias="schema")
     run: AbsolutePath = Field(description="The run folder.")
-    predictions: list[PredictedPicture] = Field(description="In the order of the pictures.")
+    predictions: list[PredictedPicture] = Field(
+        description="In the order of the pictures; none where they are in a file."
+    )
+    pictures: int = Field(description="How many pictures there were, unreadable ones included.")
+    unreadable: int = Field(description="How many of them could not be read.")
+    engine: str = Field(description="The engine that ran the model.")
+    seconds: Number = Field(description="Wall-clock seconds, without loading the model.")
+    file: AbsolutePath | None = Field(description="Where the answers are; null without --out.")
 
 
 class Report(Document):

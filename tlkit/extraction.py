@@ -63,25 +63,31 @@ class Pipeline:
     waits in a queue. Pillow, TensorFlow and the engines work outside Python's global lock.
     """
 
-    def __init__(self, forward: Forward, resize: Resizer, image_size: int) -> None:
+    def __init__(
+        self, forward: Forward, resize: Resizer, image_size: int, batch_size: int = 0
+    ) -> None:
         """Set what to run.
 
         Args:
-            forward: From pixels to features; what an engine compiled.
+            forward: From pixels to features; what an engine compiled. It gets no pixels, (0, size,
+                size, 3), where all images of a batch are left out.
             resize: What ``make_resizer()`` returned.
             image_size: The backbone's input size, in pixels.
+            batch_size: Images in a batch; 0 for the fastest, found by a probe.
         """
+        self._image_size = image_size
         self._forward, self._resize = forward, resize
         self._guess = guess_batch_size(image_size)
         self._workers = number_of_workers()
         self._lock = threading.Lock()
-        self.profile = Profile()
+        self.profile = Profile(batch_size)
 
     def run(self, images: ImageSequence, start: int = 0) -> Generator[Float32Array]:
         """Yield the features of images, in order.
 
         Args:
-            images: uint8 array (N, height, width, 3), or a lazy sequence.
+            images: uint8 array (N, height, width, 3), or a lazy sequence; where it gives None, that
+                image is left out.
             start: The first image.
 
         Yields:
@@ -151,7 +157,10 @@ class Pipeline:
         begin = time.monotonic()
         pixels = read(images, first, last)
         read_at = time.monotonic()
-        pixels = stack_resized(pixels, self._resize)
+        if len(pixels):
+            pixels = stack_resized(pixels, self._resize)
+        else:
+            pixels = np.empty((0, self._image_size, self._image_size, 3), np.uint8)
         resized_at = time.monotonic()
         features = self._forward(pixels)
         end = time.monotonic()
@@ -170,10 +179,11 @@ class Pipeline:
 
 
 def read(images: ImageSequence, first: int, last: int) -> Any:
-    """Return images first to last - 1: a view of an array, or a list of pictures."""
+    """Return images first to last - 1: a view of an array, or a list of pictures, None left out."""
     if isinstance(images, np.ndarray):
         return images[first:last]
-    return [images[row] for row in range(first, last)]
+    pictures = (images[row] for row in range(first, last))
+    return [picture for picture in pictures if picture is not None]
 
 
 def resized_batches(

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from tlkit import run_folder
-from tlkit.errors import DataError, RunFolderError
+from tlkit.classifier import Classifier
+from tlkit.engine import Engine
+from tlkit.errors import DataError
+from tlkit.extraction import Pipeline
 from tlkit.images import read_picture, scan_pictures, without_warnings
-from tlkit.model import RESIZE_LAYER
-from tlkit.out_of_memory import in_halves
 from tlkit.paths import expand_home
-from tlkit.records import UInt8Array
-from tlkit.resizing import Resizer, make_resizer, stack_resized
+from tlkit.records import Float32Array, UInt8Array
 from tlkit.runtime import no_talk_of_retracing
 
-BATCH_SIZE = 32
-LARGE = 3 * 8_000_000
+# Larger pictures, in bytes, are resized one by one as they are read: a batch of them as they are
+# would take hundreds of megabytes. Smaller ones of one size are resized together, which is faster.
+LARGE = 3 * 256 * 256
 
 
 @dataclass(frozen=True)
@@ -39,51 +40,99 @@ class Prediction:
     error: str | None = None
 
 
-def predict(folder: Path | str, inputs: Sequence[Path | str], top: int = 1) -> Iterator[Prediction]:
+def predict(
+    run: Path | str | Classifier,
+    inputs: Sequence[Path | str],
+    top: int = 1,
+    *,
+    engine: Engine | str | Mapping[str, Any] = "auto",
+    batch_size: int = 0,
+) -> Generator[Prediction]:
     """Classify picture files with the model of a finished run.
 
+    Pictures are read as they are needed, in as many threads as there are processors, and none stays
+    in memory after its batch.
+
     Args:
-        folder: The run folder.
+        run: The run folder, or a ``Classifier`` that is open already.
         inputs: Files, and folders whose pictures are taken, sub-folders included.
         top: How many classes to give for each picture, 1 or more.
+        engine: What runs the model of a run folder; see ``Classifier.open()``.
+        batch_size: Pictures in a batch, 1 or more; 0 for the fastest.
 
     Yields:
-        One prediction for each picture, in the order of the inputs.
+        One prediction for each picture, in the order of the inputs. What is missing, or cannot be
+        read, has an ``error`` in place of classes.
 
     Raises:
         RunFolderError: If the run has no readable model.
-        DataError: If an input does not exist, or there is no picture at all.
+        DataError: If there is no picture at all, or a number is out of range.
+        EngineError: As ``Classifier.open()``.
+    """
+    check_numbers(top, batch_size)
+    found = find_pictures(inputs)
+    if not isinstance(run, Classifier):
+        run = Classifier.open(run, engine, images=len(found))
+    yield from classify(run, found, top, batch_size=batch_size)
+
+
+def check_numbers(top: int, batch_size: int) -> None:
+    """Check how many classes and pictures are asked for.
+
+    Raises:
+        DataError: If a number is out of range.
     """
     if top < 1:
         raise DataError(f"top = {top} is not allowed: 1 or more.")
-    found = find_pictures(inputs)
-    class_names = run_folder.load_run(folder).info.class_names
-    model = run_folder.load_model(folder)
-    try:
-        resize = make_resizer(model.get_layer(RESIZE_LAYER))
-    except ValueError as err:
-        raise RunFolderError(f"The model in {folder} was not saved by tlkit: {err}") from err
-    for first in range(0, len(found), BATCH_SIZE):
-        chunk = found[first : first + BATCH_SIZE]
-        with without_warnings():
-            pictures = [_read(item, resize) for item in chunk]
-        readable = [item for item in pictures if isinstance(item, np.ndarray)]
-        rows: Iterator[np.ndarray] = iter(())
-        if readable:
-            with no_talk_of_retracing():
-                pixels = stack_resized(readable, resize)
-                rows = iter(in_halves(model.predict_on_batch, pixels, lambda size: None))
-        for item, picture in zip(chunk, pictures, strict=True):
-            if isinstance(picture, str):
-                yield Prediction(str(item.path), error=picture)
-                continue
-            probabilities = next(rows)
-            best = np.argsort(-probabilities, kind="stable")[:top]
-            yield Prediction(
-                str(item.path),
-                tuple(class_names[i] for i in best),
-                tuple(float(probabilities[i]) for i in best),
-            )
+    if batch_size < 0:
+        raise DataError(f"batch_size = {batch_size} is not allowed: 1 or more, or 0 to choose it.")
+
+
+def classify(
+    classifier: Classifier, found: Sequence[PictureInput], top: int = 1, *, batch_size: int = 0
+) -> Generator[Prediction]:
+    """Classify pictures that were found.
+
+    Args:
+        classifier: What classifies.
+        found: What ``find_pictures()`` returned.
+        top: How many classes to give for each picture, 1 or more.
+        batch_size: Pictures in a batch; 0 for the fastest.
+
+    Yields:
+        One prediction for each picture, in order.
+    """
+    names = classifier.class_names
+    pictures = _Pictures(found, classifier)
+    position = 0
+
+    def failed() -> Iterator[Prediction]:
+        nonlocal position
+        while (error := pictures.errors.pop(position, None)) is not None:
+            yield Prediction(str(found[position].path), error=error)
+            position += 1
+
+    pipeline = Pipeline(_answering(classifier), classifier.stack, classifier.image_size, batch_size)
+    with without_warnings(), no_talk_of_retracing():
+        for rows in pipeline.run(pictures):
+            order = np.argsort(-rows, axis=1, kind="stable")[:, :top]
+            confidences = np.take_along_axis(rows, order, axis=1)
+            for best, shares in zip(order.tolist(), confidences.tolist(), strict=True):
+                yield from failed()
+                yield Prediction(
+                    str(found[position].path), tuple(names[i] for i in best), tuple(shares)
+                )
+                position += 1
+            yield from failed()
+
+
+def _answering(classifier: Classifier) -> Any:
+    def answer(pixels: Any) -> Float32Array:
+        if not len(pixels):
+            return np.empty((0, len(classifier.class_names)), np.float32)
+        return classifier.probabilities(pixels)
+
+    return answer
 
 
 @dataclass(frozen=True)
@@ -92,7 +141,7 @@ class PictureInput:
 
     Attributes:
         path: The file.
-        refused: Why it must not be read; empty if it may.
+        refused: Why it must not, or cannot, be read; empty if it may.
     """
 
     path: Path
@@ -112,10 +161,11 @@ class PictureInput:
 def find_pictures(inputs: Sequence[Path | str]) -> list[PictureInput]:
     """Return the files among the inputs, and the pictures in the folders among them.
 
-    Links in a folder that lead out of it are refused; a link that is given itself is read.
+    Links in a folder that lead out of it are refused; a link that is given itself is read. An input
+    that does not exist is refused, and the others are not.
 
     Raises:
-        DataError: If an input does not exist, or there is no picture at all.
+        DataError: If there is no picture at all.
     """
     found: list[PictureInput] = []
     for item in inputs:
@@ -131,16 +181,30 @@ def find_pictures(inputs: Sequence[Path | str]) -> list[PictureInput]:
         elif path.exists():
             found.append(PictureInput(path))
         else:
-            raise DataError(f"There is no file or folder {path}.")
+            found.append(PictureInput(path, f"There is no file or folder {path}."))
     if not found:
         raise DataError(f"No picture in {', '.join(str(item) for item in inputs)}.")
     return found
 
 
-def _read(item: PictureInput, resize: Resizer) -> np.ndarray | str:
-    try:
-        picture = item.read()
-    except DataError as err:
-        return str(err)
-    # A batch of the largest pictures that are allowed would not fit into memory.
-    return resize(picture[None])[0] if picture.size > LARGE else picture
+class _Pictures(Sequence[Any]):
+    """Pictures that are read when they are asked for; None for each that cannot be read.
+
+    Attributes:
+        errors: Why those that were asked for could not be read, by their position.
+    """
+
+    def __init__(self, found: Sequence[PictureInput], classifier: Classifier) -> None:
+        self._found, self._classifier = found, classifier
+        self.errors: dict[int, str] = {}
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    def __getitem__(self, index: Any) -> Any:
+        try:
+            picture = self._found[index].read()
+        except DataError as err:
+            self.errors[index] = str(err)
+            return None
+        return self._classifier.resize(picture) if picture.nbytes > LARGE else picture

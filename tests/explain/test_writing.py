@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from tests.explain.squares import picture
-from tlkit import ConfigError, DataError, RunFolderError, load_run
+from tlkit import ConfigError, RunFolderError, load_run
 from tlkit.explain import Settings, explain_pictures, explain_test_images
 from tlkit.explain.parts import find_parts
 from tlkit.explain.records import Explanation
@@ -116,8 +116,10 @@ def test_settings_are_checked(squares_run, files, settings, message):
 def test_bad_folders_are_named(squares_run, files, tmp_path):
     with pytest.raises(RunFolderError, match="no run folder"):
         list(explain_pictures(tmp_path / "run", [files]))
-    with pytest.raises(DataError, match="There is no file"):
-        list(explain_pictures(squares_run.folder, [tmp_path / "x.png"]))
+    missing = tmp_path / "nothing.png"
+    first, second = explain_pictures(squares_run.folder, [missing, files / "a b.png"])
+    assert "There is no file" in first.error
+    assert second.error is None
     (tmp_path / "file").write_text("")
     with pytest.raises(RunFolderError, match="--out DIR"):
         list(explain_pictures(squares_run.folder, [files], out=tmp_path / "file"))

@@ -75,7 +75,7 @@ def explain_pictures(
 
     Raises:
         RunFolderError: If the run has no readable model, or a PNG cannot be written.
-        DataError: If an input does not exist, or there is no picture at all.
+        DataError: If there is no picture at all.
         ConfigError: If a setting is not allowed.
     """
     found = find_pictures(inputs)

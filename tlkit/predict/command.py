@@ -1,0 +1,176 @@
+"""What ``tlkit predict`` does with its arguments."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tlkit import run_folder
+from tlkit.classifier import Classifier
+from tlkit.documents import PredictedPicture, Predictions
+from tlkit.extraction import MAX_WORKERS
+from tlkit.interruption import Interrupted
+from tlkit.paths import expand_home
+from tlkit.predict.files import AnswerFile, answer_file, check_answer_path, unfinished_path
+from tlkit.predict.progress import progress
+from tlkit.predictor import PictureInput, Prediction, check_numbers, classify, find_pictures
+from tlkit.runtime import number_of_cores, require_tensorflow_backend
+from tlkit.screen import RUN_AGAIN, say
+from tlkit.text import printable
+from tlkit.wording import clock, percent, plural, rate
+
+# More would push everything else off the screen.
+ERRORS_SHOWN = 20
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What was asked for.
+
+    Attributes:
+        run: The run folder.
+        inputs: Files and folders.
+        top: How many classes to give for each picture.
+        engine: The name of an engine, or ``"auto"``.
+        batch_size: Pictures in a batch; 0 for the fastest.
+        out: The file to write the answers to; None to show them.
+        quiet: Whether nothing is printed, since a document will be.
+        command: What was called, as a shell takes it.
+    """
+
+    run: Path
+    inputs: Sequence[Path]
+    top: int
+    engine: str
+    batch_size: int
+    out: Path | None
+    quiet: bool
+    command: str
+
+
+@dataclass
+class _Tally:
+    """What came so far; of the errors, only as many as are shown."""
+
+    pictures: int = 0
+    unreadable: int = 0
+    errors: list[str] = field(default_factory=list)
+
+    def count(self, item: Prediction) -> None:
+        self.pictures += 1
+        if item.error is not None:
+            self.unreadable += 1
+            if len(self.errors) < ERRORS_SHOWN:
+                self.errors.append(item.error)
+
+
+def predict(wanted: Wanted) -> Predictions:
+    """Classify pictures; show the answers, or write them to a file, as they come.
+
+    Returns:
+        The document: with all answers only where neither was done.
+
+    Raises:
+        TlkitError: As ``tlkit.predictor.predict()``; and if the answers cannot be written.
+        Interrupted: In place of a ``KeyboardInterrupt``.
+    """
+    tally = _Tally()
+    found: list[PictureInput] = []
+    try:
+        check_numbers(wanted.top, wanted.batch_size)
+        out = None if wanted.out is None else expand_home(wanted.out)
+        if out is not None:
+            check_answer_path(out)
+        # Before a large folder is read, and before TensorFlow is started.
+        run_folder.load_run(wanted.run)
+        found += find_pictures(wanted.inputs)
+        require_tensorflow_backend(one_thread_per_operation=number_of_cores() <= MAX_WORKERS)
+        classifier = Classifier.open(wanted.run, wanted.engine, images=len(found))
+        return _classified(wanted, classifier, found, out, tally)
+    except KeyboardInterrupt:
+        raise _interrupted(wanted, tally, len(found)) from None
+
+
+def _classified(
+    wanted: Wanted,
+    classifier: Classifier,
+    found: Sequence[PictureInput],
+    out: Path | None,
+    tally: _Tally,
+) -> Predictions:
+    top = min(wanted.top, len(classifier.class_names))
+    kept: list[PredictedPicture] = []
+    begin = time.monotonic()
+    with (
+        nullcontext() if out is None else answer_file(out, top) as file,
+        progress(len(found), shown=_has_room(wanted)) as advance,
+    ):
+        for item in classify(classifier, found, top, batch_size=wanted.batch_size):
+            _take(item, wanted, file, kept)
+            tally.count(item)
+            advance()
+        seconds = time.monotonic() - begin
+        document = Predictions(
+            run=wanted.run,
+            predictions=kept,
+            status="failed" if tally.unreadable else "ok",
+            pictures=tally.pictures,
+            unreadable=tally.unreadable,
+            engine=classifier.engine,
+            seconds=seconds,
+            file=out,
+        )
+        if file is not None:
+            file.close(document)
+    _sum_up(wanted, document, tally)
+    return document
+
+
+def _take(
+    item: Prediction, wanted: Wanted, file: AnswerFile | None, kept: list[PredictedPicture]
+) -> None:
+    if file is not None:
+        file.write(item)
+    elif wanted.quiet:
+        kept.append(PredictedPicture.model_validate(item))
+    elif item.error is None:
+        answer = zip(item.classes, item.confidences, strict=True)
+        text = "  ".join(f"{printable(name)} {percent(share)}" for name, share in answer)
+        print(f"{printable(item.path)}  {text}")
+
+
+def _sum_up(wanted: Wanted, document: Predictions, tally: _Tally) -> None:
+    if wanted.quiet:
+        return
+    for error in tally.errors:
+        say(f"error: {error}")
+    more = tally.unreadable - len(tally.errors)
+    if more:
+        where = f"see {wanted.out}" if wanted.out else "--out FILE.csv lists them all"
+        say(f"error: {plural(more, 'more picture')} could not be read: {where}.")
+    if wanted.out is not None:
+        seconds = document.seconds or 0.0
+        unreadable = f", {tally.unreadable:,} not read" if tally.unreadable else ""
+        speed = rate(tally.pictures / seconds if seconds else None)
+        say(
+            f"{plural(tally.pictures, 'picture')}{unreadable}, {clock(seconds)}, {speed}, "
+            f"{document.engine}: {wanted.out}"
+        )
+
+
+def _has_room(wanted: Wanted) -> bool:
+    """Return whether standard error is a terminal that no answers pass through."""
+    answers_pass = wanted.out is None and not wanted.quiet and sys.stdout.isatty()
+    return sys.stderr.isatty() and not answers_pass
+
+
+def _interrupted(wanted: Wanted, tally: _Tally, total: int) -> Interrupted:
+    where = f" after {tally.pictures:,} of {plural(total, 'picture')}" if tally.pictures else ""
+    kept = "Nothing was kept."
+    if wanted.out is not None and tally.pictures:
+        kept = f"Kept: the answers so far, in {unfinished_path(expand_home(wanted.out))}."
+    return Interrupted(f"Interrupted{where}.\n{kept}", wanted.command, RUN_AGAIN)

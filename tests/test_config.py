@@ -157,6 +157,28 @@ def test_unknown_plugin_gives_the_nearest(registry):
         config.build_trainer("cifar10", ["backbone.name=resnet50_v3"], registry=registry)
 
 
+@pytest.mark.parametrize(
+    ("table", "error"),
+    [
+        ('[workflow]\nname = "of_my_own"', UnknownPluginError),
+        ('[workflow]\nname = "freeze_and_train"\nepochs = "<some.Object>"', ConfigError),
+    ],
+)
+def test_a_run_that_only_python_code_can_resume_says_so(tmp_path, table, error):
+    (tmp_path / "config.toml").write_text(f'[dataset]\nname = "digits"\n{table}\n')
+    with pytest.raises(error) as caught:
+        config.build_resumed(tmp_path)
+    (note,) = caught.value.__notes__
+    assert note.endswith(f"Trainer(...).resume({str(tmp_path)!r})")
+
+
+def test_a_mistake_in_the_config_of_a_resumed_run_is_told_alone(tmp_path):
+    (tmp_path / "config.toml").write_text('[dataset]\nname = "digits"\n[run]\nseeds = 1\n')
+    with pytest.raises(ConfigError, match="Unknown key 'seeds'") as caught:
+        config.build_resumed(tmp_path)
+    assert not getattr(caught.value, "__notes__", [])
+
+
 def test_unknown_recipe_and_missing_file():
     with pytest.raises(ConfigError, match="Did you mean 'classic'"):
         config.read("clasic")

@@ -1,6 +1,7 @@
 """Runs that are interrupted anywhere end, when they are resumed, as if nothing had happened."""
 
 import json
+import shutil
 from functools import partial
 from pathlib import Path
 
@@ -8,19 +9,22 @@ import keras
 import numpy as np
 import pytest
 
-from tests.tiny import Colours, TinyBackbone, make_tiny_trainer
+from tests.tiny import Colours, Recorder, TinyBackbone, make_images, make_tiny_trainer
 from tlkit import (
+    DataError,
     Reporter,
     RunFolderError,
     TestTimeAugmentation,
     Workflow,
     load_run,
 )
+from tlkit.builtin.datasets.cifar import CIFAR10
 from tlkit.builtin.heads.logistic import Logistic
 from tlkit.builtin.heads.mlp import MLP
 from tlkit.builtin.workflows.freeze_and_train import FreezeAndTrain
-from tlkit.checkpoint import CHECKPOINT
+from tlkit.checkpoint import BEGUN, CHECKPOINT
 from tlkit.run_folder import load_model
+from tlkit.runtime import runs_one_thread_per_operation
 
 FINE_TUNED = {
     "epochs": 2,
@@ -144,8 +148,7 @@ def begun(make_trainer, event="on_epoch_end", count=2, **changes):
     trainer.listeners = [Interrupting()]
     with pytest.raises(Stop):
         trainer.run()
-    (folder,) = trainer.runs.iterdir()
-    return folder
+    return max(trainer.runs.iterdir(), key=lambda path: path.stat().st_mtime_ns)
 
 
 class Epochs(Reporter):
@@ -167,7 +170,11 @@ def test_epochs_that_are_over_are_told_and_not_trained_again(make_trainer):
 
 def test_a_run_with_another_config_or_a_finished_one_cannot_be_resumed(make_trainer, tmp_path):
     folder = begun(make_trainer)
-    with pytest.raises(RunFolderError, match=r"begun with other settings; they are in .*config"):
+    with pytest.raises(
+        RunFolderError,
+        match=r"begun with other settings; they are in .*config\.toml: run\.seed was 0 and is 1\. "
+        r"Resume it with those, or begin a new run with these\.",
+    ):
         make_trainer(seed=1).resume(folder)
     make_trainer().resume(folder)
     with pytest.raises(RunFolderError, match="is finished"):
@@ -188,7 +195,11 @@ def test_changed_data_and_changed_weights_are_named(make_trainer, monkeypatch):
         return data
 
     monkeypatch.setattr(Colours, "load", changed)
-    with pytest.raises(RunFolderError, match=r"these were changed: test\. Start it again"):
+    with pytest.raises(
+        RunFolderError,
+        match=r"these were changed: the test images \(SHA-256 \w{12}, now \w{12}\)\. Put that "
+        r"back as it was and resume, or begin a new run: tlkit run ",
+    ):
         make_trainer().resume(folder)
     monkeypatch.setattr(Colours, "load", load)
     build = TinyBackbone.build
@@ -199,7 +210,7 @@ def test_changed_data_and_changed_weights_are_named(make_trainer, monkeypatch):
         return network
 
     monkeypatch.setattr(TinyBackbone, "build", other)
-    with pytest.raises(RunFolderError, match="these were changed: weights"):
+    with pytest.raises(RunFolderError, match="were changed: the backbone's pretrained weights"):
         make_trainer().resume(folder)
 
 
@@ -217,8 +228,146 @@ def test_a_damaged_checkpoint_means_that_the_phase_begins_again(make_trainer, co
     folder = begun(make_trainer)
     (folder / CHECKPOINT / "phase-1.npz").write_bytes(content)
     result = make_trainer().resume(folder)
-    assert "is damaged" in result.warnings[0]
+    (warning,) = result.warnings
+    assert "is damaged" in warning
+    assert warning.endswith("phase 1 begins anew.")
+    assert noted(result) == ["Resumed after an interruption: phase 1 begins anew.", warning]
     assert result.test.accuracy == expected
+
+
+def noted(result):
+    """Return what the notes, which are on the screen when the run begins, say of the resuming."""
+    first = next(place for place, note in enumerate(result.info.notes) if "Resumed" in note)
+    return list(result.info.notes[first:])
+
+
+def test_the_notes_say_from_where_a_run_goes_on(make_trainer):
+    two = {"workflow": FreezeAndTrain(**FINE_TUNED)}
+    folder = begun(make_trainer, count=4, **two)
+    result = make_trainer(**two).resume(folder)
+    assert noted(result) == [
+        "Resumed after an interruption: phase fine-tune goes on after epoch 2 of 3."
+    ]
+    assert not result.warnings
+
+
+def test_between_two_phases_the_first_one_is_over(make_trainer):
+    changes = {"head": Logistic(), "workflow": FreezeAndTrain(**FINE_TUNED)}
+    folder = begun(make_trainer, event="on_phase_end", count=1, **changes)
+    (folder / CHECKPOINT / "phase-1.keras").write_bytes(b"PK")
+    result = make_trainer(**changes).resume(folder)
+    (warning,) = [text for text in result.warnings if "solved head" in text]
+    assert noted(result) == ["Resumed after an interruption: phase 1 begins anew.", warning]
+    again = begun(make_trainer, event="on_phase_end", count=1, **changes)
+    result = make_trainer(**changes).resume(again)
+    assert noted(result) == [
+        "Resumed after an interruption: phase frozen is over, and what comes after it follows."
+    ]
+
+
+def test_an_interrupt_before_the_first_epoch_is_over_loses_no_training(make_trainer):
+    folder = begun(make_trainer, event="on_phase_begin", count=1)
+    result = make_trainer().resume(folder)
+    assert noted(result) == [
+        "Resumed after an interruption: the training begins with the first epoch."
+    ]
+    assert not result.warnings
+
+
+def test_a_run_folder_without_its_hidden_folder_says_so_at_once(make_trainer):
+    expected = make_trainer(runs=None).run().test.accuracy
+    folder = begun(make_trainer)
+    shutil.rmtree(folder / CHECKPOINT)
+    result = make_trainer().resume(folder)
+    (warning,) = result.warnings
+    assert warning.startswith(f"{folder / CHECKPOINT} is missing")
+    assert "the training begins anew" in warning
+    assert noted(result)[1:] == [warning]
+    assert result.test.accuracy == expected
+
+
+@pytest.mark.parametrize("content", [None, b"{}"])
+def test_a_run_that_lost_what_it_began_with_keeps_its_training_and_says_so(make_trainer, content):
+    folder = begun(make_trainer)
+    if content is None:
+        (folder / CHECKPOINT / BEGUN).unlink()
+    else:
+        (folder / CHECKPOINT / BEGUN).write_bytes(content)
+    reporter, trainer = Epochs(), make_trainer()
+    trainer.listeners = [reporter]
+    result = trainer.resume(folder)
+    (warning,) = result.warnings
+    assert f"{BEGUN} is {'missing' if content is None else 'damaged'}: it cannot be" in warning
+    assert noted(result)[1:] == [warning]
+    assert reporter.seen[:3] == [(1, True), (2, True), (3, False)]
+
+
+def test_a_phase_whose_checkpoint_is_missing_is_named(make_trainer):
+    two = {"workflow": FreezeAndTrain(**FINE_TUNED)}
+    folder = begun(make_trainer, count=4, **two)
+    (folder / CHECKPOINT / "phase-1.npz").unlink()
+    result = make_trainer(**two).resume(folder)
+    assert result.warnings[0].endswith("phase-1.npz is missing: phase 1 begins anew.")
+
+
+def test_what_no_figure_depends_on_may_differ(make_trainer):
+    folder = begun(make_trainer)
+    trainer = make_trainer(name="other", save=["keras", "h5"], reporters=[Recorder()])
+    result = trainer.resume(folder)
+    assert (folder / "model.h5").exists()
+    assert not result.warnings
+    assert 'name = "other"' in (folder / "config.toml").read_text()
+
+
+def test_states_are_not_kept_after_each_short_epoch_but_at_an_interrupt(make_trainer, monkeypatch):
+    monkeypatch.setattr("tlkit.checkpoint.SECONDS_BETWEEN", 1e6)
+    writes = []
+    save = np.savez
+
+    def counting(file, **arrays):
+        writes.append(len(arrays))
+        save(file, **arrays)
+
+    monkeypatch.setattr("tlkit.checkpoint.np.savez", counting)
+    folder = begun(make_trainer, count=3)
+    assert len(writes) == 2  # the first epoch, and the last at the interrupt
+    reporter, trainer = Epochs(), make_trainer()
+    trainer.listeners = [reporter]
+    result = trainer.resume(folder)
+    assert [epoch for epoch, restored in reporter.seen if restored] == [1, 2, 3]
+    assert result.seconds["checkpoints"] > 0
+
+
+def test_tensorflow_is_started_as_it_was(make_trainer, monkeypatch):
+    folder = begun(make_trainer)
+    wanted = []
+    monkeypatch.setattr(
+        "tlkit.trainer.require_tensorflow_backend",
+        lambda *, one_thread_per_operation: wanted.append(one_thread_per_operation),
+    )
+    now = runs_one_thread_per_operation()
+    monkeypatch.setattr("tlkit.trainer.runs_one_thread_per_operation", lambda: not now)
+    trainer = make_trainer()
+    trainer.one_thread_per_operation = not now
+    (warning,) = trainer.resume(folder).warnings
+    assert set(wanted) == {now}
+    assert f"one_thread_per_operation = {not now}, and with {now} when the run began" in warning
+
+
+def test_a_relative_path_of_the_data_set_is_explained(make_trainer, tmp_path, monkeypatch):
+    images, labels = make_images(30, 1)
+    home = tmp_path / "home"
+    home.mkdir()
+    np.savez(home / "data.npz", x_train=images, y_train=labels, x_test=images, y_test=labels)
+    monkeypatch.chdir(home)
+    folder = begun(make_trainer, dataset=CIFAR10("data.npz"))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError) as error:
+        make_trainer(dataset=CIFAR10("data.npz")).resume(folder)
+    assert error.value.__notes__ == [
+        f"dataset.path = 'data.npz' is relative to the folder that the run was begun in, {home}; "
+        f"this is {tmp_path}. Resume it from there."
+    ]
 
 
 def test_a_flipped_byte_of_a_checkpoint_is_found(make_trainer):
@@ -294,7 +443,7 @@ class TwoHeads(Workflow):
 def test_a_workflow_that_was_changed_is_refused(make_trainer, monkeypatch):
     folder = begun(make_trainer, workflow=TwoHeads(), count=2)
     monkeypatch.setattr(TwoHeads, "epochs", 3)
-    with pytest.raises(RunFolderError, match="The checkpoint of phase 2 is of another one"):
+    with pytest.raises(RunFolderError, match=r"phase 2 is of another one: epochs was 2 and is 3\."):
         make_trainer(workflow=TwoHeads()).resume(folder)
 
 
@@ -322,11 +471,53 @@ def test_callbacks_of_keras_go_on_as_they_were(make_trainer):
         np.testing.assert_array_equal(left, right)
 
 
+class Remembering(keras.callbacks.Callback):
+    """Sums up what it saw in containers, and holds what no file can."""
+
+    def __init__(self):
+        super().__init__()
+        self.losses, self.seen = [], {}
+        self.generator = np.random.default_rng(0)
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.losses.append(logs["loss"])
+        self.seen[epoch] = (logs["val_loss"],)
+
+
+class WithCallbacks(Workflow):
+    name = "with_callbacks"
+
+    def __init__(self, *callbacks):
+        self.callbacks = callbacks
+
+    def run(self, session):
+        optimizer = keras.optimizers.Adam(1e-2)
+        session.train_head(epochs=4, optimizer=optimizer, callbacks=self.callbacks)
+
+
+def test_containers_of_a_callback_are_kept_and_what_is_lost_is_named(make_trainer):
+    folder = begun(make_trainer, workflow=WithCallbacks(Remembering()))
+    callback = Remembering()
+    result = make_trainer(workflow=WithCallbacks(callback)).resume(folder)
+    history = result.phases[0].history
+    assert callback.losses == history["loss"]
+    assert callback.seen == {n: (loss,) for n, loss in enumerate(history["val_loss"])}
+    (warning,) = result.warnings
+    assert "callback Remembering begins anew with generator (Generator)" in warning
+    assert noted(result)[1:] == [warning]
+
+
+def test_other_callbacks_than_at_the_beginning_are_named(make_trainer):
+    folder = begun(make_trainer, workflow=WithCallbacks(Remembering()))
+    result = make_trainer(workflow=WithCallbacks()).resume(folder)
+    assert "which begin anew: none instead of Remembering" in result.warnings[-1]
+
+
 def test_an_edited_config_is_refused(make_trainer):
     folder = begun(make_trainer)
     path = folder / "config.toml"
     text = path.read_text().replace("learning_rate = 0.01", "learning_rate = 0.1")
     path.write_text(text)
     changed = FreezeAndTrain(epochs=4, learning_rate=0.1)
-    with pytest.raises(RunFolderError, match="these were changed: settings"):
+    with pytest.raises(RunFolderError, match=r"workflow\.learning_rate was 0\.01 and is 0\.1"):
         make_trainer(workflow=changed).resume(folder)

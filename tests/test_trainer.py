@@ -50,7 +50,8 @@ def test_a_run_learns_saves_and_reads_back(make_trainer):
     assert result.accuracy > 0.9
     assert result.test.confusion_matrix.sum() == 30
     assert set(result.seconds) == {
-        "start", "data", "model", "features", "training", "evaluation", "saving", "reports", "total"
+        "start", "data", "model", "features", "training", "checkpoints", "evaluation", "saving",
+        "reports", "total"
     }  # fmt: skip
     assert {item.name for item in result.folder.iterdir()} == {
         "config.toml", "run.json", "predictions.npz", "model.keras", "test_images.zip"

@@ -1,8 +1,11 @@
-"""Checkpoints: the state of training after each epoch, kept in the run folder until a run ends."""
+"""Checkpoints: the state of training after epochs, kept in the run folder until a run ends."""
 
 from __future__ import annotations
 
 import json
+import re
+import time
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
@@ -14,6 +17,8 @@ import numpy as np
 from pydantic import TypeAdapter
 
 from tlkit.atomic import atomic_path
+from tlkit.callback_state import CallbackState
+from tlkit.changed_values import changed_settings
 from tlkit.checked_json import read_checked_json, write_checked_json
 from tlkit.errors import RunFolderError
 from tlkit.model_file import load_model_file
@@ -23,10 +28,17 @@ if TYPE_CHECKING:
     import keras
 
 CHECKPOINT, BEGUN = ".checkpoint", "begun.json"
+# A state is kept at most so often, and not before so many times the seconds that the last one took.
+SECONDS_BETWEEN, _REST = 1.0, 10
 _RECORD = "record"
-# What Keras sets on every callback, and what is as large as the model. Beside that, Keras turns the
-# sign of min_delta when a callback first looks at a metric, in each process.
-_NOT_OF_THE_CALLBACK = ("params", "model", "min_delta")
+_PHASE = re.compile(r"phase-(\d{1,4})\.(?:npz|keras)").fullmatch
+_NAMES = {
+    "train": "the training images",
+    "validation": "the validation images",
+    "test": "the test images",
+    "labels": "the labels or class names",
+    "weights": "the backbone's pretrained weights",
+}
 
 
 @dataclass(frozen=True)
@@ -51,7 +63,7 @@ class TrainingState:
             trains. Another phase cannot go on from here.
         epochs: Those that are over.
         variables: The values of the model, of the optimizer, and of the random generators.
-        callbacks: For each Keras callback its numbers, texts, arrays and lists of arrays.
+        callbacks: What each Keras callback remembers.
         stop: Whether a callback asked for the end.
         finished: What the phase left behind, if it is over.
     """
@@ -59,7 +71,7 @@ class TrainingState:
     phase: dict[str, Any]
     epochs: tuple[Epoch, ...] = ()
     variables: tuple[Any, ...] = ()
-    callbacks: tuple[dict[str, Any], ...] = ()
+    callbacks: tuple[CallbackState, ...] = ()
     stop: bool = False
     finished: PhaseResult | None = None
 
@@ -75,18 +87,41 @@ class _Record:
 
 
 @dataclass
+class _Facts:
+    """What a run notes of itself when it begins."""
+
+    began: str
+    config: str
+    fingerprints: dict[str, str]
+    versions: dict[str, str]
+    one_thread_per_operation: bool | None = None
+    working_folder: str = ""
+
+
+_FACTS = TypeAdapter(_Facts)
+
+
+@dataclass
 class Checkpoints:
-    """The states of a run's phases, each in a file that is replaced after each epoch.
+    """The states of a run's phases, each in a file that is replaced after epochs.
 
     Attributes:
         folder: Where they are kept; None to keep none.
         warnings: Where it is noted that a state could not be kept or read.
+        resumed: Whether an earlier process began the run.
+        missing: Whether the folder was not there when the run was resumed.
         restored_seconds: Wall-clock seconds of training that earlier processes have done.
+        seconds: Wall-clock seconds that this process spent on keeping states.
     """
 
     folder: Path | None = None
     warnings: list[str] = field(default_factory=list)
+    resumed: bool = False
+    missing: bool = False
     restored_seconds: float = 0.0
+    seconds: float = 0.0
+    _pending: tuple[int, TrainingState] | None = None
+    _due: float = 0.0
 
     def save(self, number: int, state: TrainingState) -> None:
         """Keep the state of a phase; where the disk does not take it, say so.
@@ -97,6 +132,7 @@ class Checkpoints:
         """
         if self.folder is None:
             return
+        begin = time.monotonic()
         try:
             self.folder.mkdir(exist_ok=True)
             with atomic_path(self._file(number)) as temporary, temporary.open("wb") as file:
@@ -106,28 +142,42 @@ class Checkpoints:
                 f"Epochs are not kept, so that an interrupted run would begin them again: cannot "
                 f"write into {self.folder}: {err.strerror or err}."
             )
+        self._pending = None
+        now = time.monotonic()
+        self.seconds += now - begin
+        self._due = now + max(SECONDS_BETWEEN, _REST * (now - begin))
+
+    def offer(self, number: int, state: TrainingState) -> None:
+        """Keep the state of a phase after an epoch, unless one was kept a moment ago.
+
+        The flush to the disk takes longer than a short epoch. ``flush()`` keeps the last state that
+        was offered.
+        """
+        self._pending = number, state
+        if time.monotonic() >= self._due:
+            self.flush()
+
+    def flush(self) -> None:
+        """Keep what was offered and not kept yet."""
+        if self._pending is not None:
+            self.save(*self._pending)
 
     def load(self, number: int) -> TrainingState | None:
         """Return the last state of a phase; None if there is none, or what is kept is damaged."""
-        if self.folder is None or not self._file(number).exists():
-            return None
-        try:
-            with np.load(self._file(number), allow_pickle=False) as arrays:
-                state = _from_arrays({name: arrays[name] for name in arrays.files})
+        state = self._read(number)
+        if state is not None:
             epochs = sum(epoch.seconds for epoch in state.epochs)
             self.restored_seconds += state.finished.seconds if state.finished else epochs
-        except Exception as err:  # whatever a damaged file makes the parsers raise
-            self._warn(
-                f"The checkpoint {self._file(number)} is damaged ({type(err).__name__}): the phase "
-                f"begins again."
-            )
-            return None
         return state
 
     @cached_property
     def _before(self) -> dict[str, Any] | None:
         """What ``begin()`` noted in an earlier process."""
-        return None if self.folder is None else read_checked_json(self.folder / BEGUN)
+        before = None if self.folder is None else read_checked_json(self.folder / BEGUN)
+        try:
+            return None if before is None else vars(_FACTS.validate_python(before))
+        except ValueError:
+            return None
 
     def began(self, now: str) -> str:
         """Return when the run began: now, unless it is resumed.
@@ -135,20 +185,69 @@ class Checkpoints:
         Args:
             now: The time in ISO 8601.
         """
-        return now if self._before is None else str(self._before["began"])
+        began: str = now if self._before is None else self._before["began"]
+        return began
 
-    def notes(self) -> tuple[str, ...]:
-        """Return a line for the report of a run that is resumed."""
-        if self._before is None:
+    def review(self) -> tuple[str, ...]:
+        """Read what is kept of a run that is resumed, and say where it goes on.
+
+        What is damaged or missing, and so begins anew, is among the warnings too.
+
+        Returns:
+            Lines for the notes of the run; none if it is not resumed.
+        """
+        if self.folder is None or not self.resumed:
             return ()
-        return ("Resumed after an interruption; what was done before it is kept.",)
+        files = {int(name[1]) for path in self.folder.iterdir() if (name := _PHASE(path.name))}
+        problems = list(self._problems_of_the_folder(bool(files)))
+        for problem in problems:
+            self._warn(problem)
+        last, place = "", "the training begins with the first epoch"
+        for number in range(max(files, default=0)):
+            known = len(self.warnings)
+            state = self._read(number)
+            if state is None and not self._file(number).exists():
+                self._warn(f"{self._file(number)} is missing: phase {number + 1} begins anew.")
+            elif state is not None and state.finished and not self._head_is_whole(number, state):
+                self._warn(
+                    f"The solved head {self._head(number)} is damaged or missing: phase "
+                    f"{number + 1} begins anew."
+                )
+                state = None
+            problems += self.warnings[known:]
+            if state is not None:
+                last = str(state.phase.get("name"))
+                place = _place(state)
+                problems += [self._loss(last, callback) for callback in state.callbacks]
+            else:
+                place = f"phase {number + 1} begins anew"
+        begins = "Resumed after an interruption"
+        return (f"{begins}: {place}.", *filter(None, problems))
+
+    def _problems_of_the_folder(self, any_states: bool) -> Iterator[str]:
+        if self.missing:
+            yield (
+                f"{self.folder} is missing, which holds the state of the training: the training "
+                f"begins anew. Its name begins with a dot; where a run folder is moved or copied, "
+                f"it must come along."
+            )
+        elif self._before is None:
+            assert self.folder is not None
+            there = (self.folder / BEGUN).exists()
+            if there or any_states:
+                yield (
+                    f"{self.folder / BEGUN} is {'damaged' if there else 'missing'}: it cannot be "
+                    f"checked that data, weights and settings are those that the run began with. "
+                    f"What was trained is kept."
+                )
 
     def begin(self, facts: Mapping[str, Any]) -> None:
         """Note what the run is made of, or check that a resumed one is made of the same.
 
         Args:
-            facts: When it began, its config, the fingerprints of the data and the weights, and the
-                versions; JSON values.
+            facts: When it began, its config, the fingerprints of the data and the weights, the
+                versions, whether TensorFlow has one thread for each operation, and the working
+                folder; JSON values.
 
         Raises:
             RunFolderError: If the config, the data or the weights are other ones.
@@ -160,14 +259,19 @@ class Checkpoints:
             with suppress(OSError):  # save() says it
                 write_checked_json(self.folder / BEGUN, facts)
             return
-        now = {**facts["fingerprints"], "settings": facts["config"]}
-        then = {**before["fingerprints"], "settings": before.get("config")}
-        changed = sorted(name for name in {*now, *then} if now.get(name) != then.get(name))
+        changed = [
+            f"{_NAMES.get(name, name)} (SHA-256 {str(then)[:12]}, now {str(now)[:12]})"
+            for name in sorted({*before["fingerprints"], *facts["fingerprints"]})
+            if (then := before["fingerprints"].get(name))
+            != (now := facts["fingerprints"].get(name))
+        ]
+        changed += changed_settings(before["config"], facts["config"])
         if changed:
             run = self.folder.parent
             raise RunFolderError(
                 f"Cannot resume the run in {run}: since it began, these were changed: "
-                f"{', '.join(changed)}. Start it again: tlkit run {run / 'config.toml'}"
+                f"{'; '.join(changed)}. Put that back as it was and resume, or begin a new run: "
+                f"tlkit run {run / 'config.toml'}"
             )
         versions = [
             f"{name} {before['versions'].get(name, '(none)')} is now {value}"
@@ -176,6 +280,13 @@ class Checkpoints:
         ]
         if versions:
             self._warn(f"Since the run began, {'; '.join(versions)}: its figures may differ.")
+        threads = facts.get("one_thread_per_operation")
+        if before["one_thread_per_operation"] not in (None, threads):
+            self._warn(
+                f"TensorFlow was started with one_thread_per_operation = {threads}, and with "
+                f"{not threads} when the run began: sums are added in another order, and figures "
+                f"may differ a little. Resume in a new process, before anything imports TensorFlow."
+            )
 
     def save_solved(self, number: int, network: keras.Model, result: PhaseResult) -> None:
         """Keep a head that was solved."""
@@ -192,14 +303,49 @@ class Checkpoints:
         """Return a head that was solved and the result of its phase; None if they are not kept."""
         if self.folder is None or not self._head(number).exists():
             return None
-        state = self.load(number)
+        state = self._read(number)
         try:
             # The folder may come from elsewhere: safe mode alone lets too much in.
             network = load_model_file(self._head(number))
         except Exception as err:  # whatever a damaged file makes Keras raise
             self._warn(f"The head in {self._head(number)} is solved again: {err}")
             return None
-        return None if state is None or state.finished is None else (network, state.finished)
+        if state is None or state.finished is None:
+            return None
+        self.restored_seconds += state.finished.seconds
+        return network, state.finished
+
+    def _read(self, number: int) -> TrainingState | None:
+        if self.folder is None or not self._file(number).exists():
+            return None
+        try:
+            with np.load(self._file(number), allow_pickle=False) as arrays:
+                return _from_arrays({name: arrays[name] for name in arrays.files})
+        except Exception as err:  # whatever a damaged file makes the parsers raise
+            self._warn(
+                f"The checkpoint {self._file(number)} is damaged ({type(err).__name__}): phase "
+                f"{number + 1} begins anew."
+            )
+            return None
+
+    def _head_is_whole(self, number: int, state: TrainingState) -> bool:
+        """Return whether a solved head can be read; a phase of another kind has none."""
+        if not _is_solved(state):
+            return True
+        try:
+            with zipfile.ZipFile(self._head(number)) as archive:
+                return archive.testzip() is None
+        except Exception:  # whatever a damaged file makes the parser raise
+            return False
+
+    def _loss(self, phase: str, callback: CallbackState) -> str:
+        if not callback.lost:
+            return ""
+        self._warn(
+            message := f"In phase {phase} the callback {callback.callback} begins anew with "
+            f"{', '.join(callback.lost)}: this cannot be kept."
+        )
+        return message
 
     def _file(self, number: int) -> Path:
         assert self.folder is not None
@@ -213,22 +359,16 @@ class Checkpoints:
             self.warnings.append(message)
 
 
-def callback_state(callback: Any) -> dict[str, Any]:
-    """Return what a Keras callback remembers: numbers, texts, arrays and lists of arrays."""
-    found: dict[str, Any] = {}
-    for name, value in vars(callback).items():
-        if name.lstrip("_") in _NOT_OF_THE_CALLBACK:
-            continue
-        if isinstance(value, np.generic):
-            value = value.item()
-        arrays = isinstance(value, list | tuple) and all(
-            isinstance(item, np.ndarray) for item in value
-        )
-        if value is None or isinstance(value, bool | int | float | str | np.ndarray):
-            found[name] = value
-        elif arrays:
-            found[name] = [item.copy() for item in value]
-    return found
+def _is_solved(state: TrainingState) -> bool:
+    return set(state.phase) == {"name"}
+
+
+def _place(state: TrainingState) -> str:
+    """Say how far a phase is, and so where the run goes on."""
+    name, done = state.phase.get("name"), len(state.epochs)
+    if state.finished is not None:
+        return f"phase {name} is over, and what comes after it follows"
+    return f"phase {name} goes on after epoch {done} of {state.phase.get('epochs')}"
 
 
 def assign(variables: Sequence[Any], values: Sequence[Any]) -> None:
@@ -251,25 +391,18 @@ def assign(variables: Sequence[Any], values: Sequence[Any]) -> None:
 
 
 def _to_arrays(state: TrainingState) -> Iterator[tuple[str, Any]]:
-    callbacks = []
-    for number, values in enumerate(state.callbacks):
-        plain: dict[str, Any] = {}
-        for name, value in values.items():
-            items = [value] if isinstance(value, np.ndarray) else value
-            if isinstance(items, list):
-                plain[name] = {"arrays": len(items), "list": items is value}
-                for place, item in enumerate(items):
-                    yield f"callback {number} {name} {place}", item
-            else:
-                plain[name] = value
-        callbacks.append(plain)
     for number, value in enumerate(state.variables):
         yield f"variable {number}", value
+    for number, callback in enumerate(state.callbacks):
+        for place, value in enumerate(callback.arrays):
+            yield f"callback {number} {place}", value
     record = {
         "phase": state.phase,
         "epochs": [asdict(epoch) for epoch in state.epochs],
         "variables": len(state.variables),
-        "callbacks": callbacks,
+        "callbacks": [
+            {**vars(callback), "arrays": len(callback.arrays)} for callback in state.callbacks
+        ],
         "stop": state.stop,
         "finished": state.finished and asdict(state.finished),
     }
@@ -278,24 +411,23 @@ def _to_arrays(state: TrainingState) -> Iterator[tuple[str, Any]]:
 
 def _from_arrays(arrays: Mapping[str, Any]) -> TrainingState:
     record = json.loads(arrays[_RECORD].tobytes())
-    callbacks = []
-    for number, values in enumerate(record["callbacks"]):
-        found = {}
-        for name, value in values.items():
-            if isinstance(value, dict):
-                items = [
-                    arrays[f"callback {number} {name} {place}"] for place in range(value["arrays"])
-                ]
-                found[name] = items if value["list"] else items[0]
-            else:
-                found[name] = value
-        callbacks.append(found)
     checked = TypeAdapter(_Record).validate_python(record)
+    callbacks = tuple(
+        CallbackState(
+            str(item["callback"]),
+            dict(item["values"]),
+            tuple(arrays[f"callback {number} {place}"] for place in range(item["arrays"])),
+            tuple(map(str, item["lost"])),
+        )
+        for number, item in enumerate(record["callbacks"])
+    )
+    for callback in callbacks:
+        callback.decoded()  # raises where it is damaged
     return TrainingState(
         phase=checked.phase,
         epochs=tuple(checked.epochs),
         variables=tuple(arrays[f"variable {number}"] for number in range(record["variables"])),
-        callbacks=tuple(callbacks),
+        callbacks=callbacks,
         stop=checked.stop,
         finished=checked.finished,
     )

@@ -83,11 +83,10 @@ def resume(
     json_: JsonOption = False,
 ) -> documents.Run:
     """Go on with a run that was interrupted or killed, from its last epoch."""
-    from tlkit.config import build_trainer
+    from tlkit.config import build_resumed
     from tlkit.documents import Run
-    from tlkit.run_folder import find_unfinished
 
-    trainer = build_trainer(str(find_unfinished(folder)), runs=folder.parent)
+    trainer = build_resumed(folder)
     trainer.one_thread_per_operation = not trainer.workflow.fine_tunes
     with Watch(command_line(context.obj)) as watch:
         trainer.listeners = [watch]

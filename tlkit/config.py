@@ -16,13 +16,14 @@ from pydantic.fields import FieldInfo
 from tlkit.augmentation import Augmentation
 from tlkit.backbone import Backbone
 from tlkit.dataset import DatasetSource
-from tlkit.errors import ConfigError, did_you_mean
+from tlkit.errors import ConfigError, UnknownPluginError, did_you_mean
 from tlkit.features import FeatureStore
 from tlkit.head import Head
 from tlkit.options import accepts, describe_type
 from tlkit.paths import expand_home
 from tlkit.registry import Registry
 from tlkit.reporter import Reporter
+from tlkit.run_folder import find_unfinished
 from tlkit.test_time_augmentation import TestTimeAugmentation
 from tlkit.trainer import Trainer
 from tlkit.workflow import Workflow
@@ -278,6 +279,39 @@ def build_trainer(
         raise ConfigError(f"{err}\n(received: {where})") from err
     trainer.notes += notes
     return trainer
+
+
+def build_resumed(folder: Path | str) -> Trainer:
+    """Make the Trainer of a run that was begun and not finished, from the config in its folder.
+
+    Args:
+        folder: The run folder.
+
+    Raises:
+        RunFolderError: If it holds no such run; runs in it are named.
+        ConfigError: If its config is not valid, or names objects that only Python code can make.
+        UnknownPluginError: If a plugin is not registered.
+    """
+    folder = expand_home(folder)
+    path = find_unfinished(folder)
+    try:
+        return build_trainer(str(path), runs=folder.parent)
+    except (ConfigError, UnknownPluginError) as err:
+        of_python = isinstance(err, UnknownPluginError) or _names_objects(path)
+        if of_python:
+            err.add_note(
+                f"Was the run begun in Python, with plugins or objects of its own? Then resume it "
+                f"there, with a Trainer of the same: Trainer(...).resume({str(folder)!r})"
+            )
+        raise
+
+
+def _names_objects(path: Path) -> bool:
+    """Return whether a config describes objects that TOML cannot hold, as ``<array ...>``."""
+    try:
+        return '= "<' in path.read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return False
 
 
 def read_config(source: str, overrides: Sequence[str] = ()) -> Config:

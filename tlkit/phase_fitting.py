@@ -12,7 +12,9 @@ import numpy as np
 
 from tlkit.averaging import averaged_weights
 from tlkit.block_rates import BlockRates
-from tlkit.checkpoint import Checkpoints, Epoch, TrainingState, assign, callback_state
+from tlkit.callback_state import CallbackState
+from tlkit.changed_values import changed_values
+from tlkit.checkpoint import Checkpoints, Epoch, TrainingState, assign
 from tlkit.errors import ConfigError, RunFolderError, TrainingError
 from tlkit.events import Events
 from tlkit.fitting import Examples, Fitter, Prepare
@@ -44,7 +46,7 @@ class PhaseFitting:
         prepare: Makes a batch of images ready for the model.
         rates: The learning rates of the blocks.
         callbacks: Keras callbacks.
-        checkpoints: Where the state is kept after each epoch, and found by a run that is resumed.
+        checkpoints: Where the state is kept after epochs, and found by a run that is resumed.
         number: The number of the phase among those of the run, from 0.
         random_state: The ``keras.Variable`` objects of random generators outside the model.
     """
@@ -71,7 +73,8 @@ class PhaseFitting:
     def run(self) -> PhaseResult:
         """Train, and return what the phase left behind.
 
-        After each epoch the state is kept. A run that is resumed goes on from there; its reporters
+        After an epoch the state is kept, unless that was done a moment ago; after an error or an
+        interrupt that of the last epoch is. A run that is resumed goes on from there; its reporters
         are told of the epochs that are over too, with ``restored=True``. Where the loss stops being
         finite, the phase ends with the weights of its last good epoch.
 
@@ -103,7 +106,6 @@ class PhaseFitting:
             *self.random_state,
         ]
         model.stop_training, model.optimizer = False, optimizer
-        part = self.batch_size
         state = self._restored(phase)
         if state.finished is not None:
             return state.finished
@@ -111,27 +113,12 @@ class PhaseFitting:
             list(self.callbacks), model=model, epochs=self.epochs, steps=phase.steps, verbose=0
         )
         followers.on_train_begin()
-        for callback, values in zip(self.callbacks, state.callbacks, strict=False):
-            vars(callback).update(values)
-        while len(state.epochs) < self.epochs and not state.stop:
-            begin = time.monotonic()
-            try:
-                metrics = self._epoch(fitter, phase, len(state.epochs) + 1, followers)
-            except TrainingError as err:
-                state = self._last_good(state, err)
-                break
-            except Exception as err:
-                if not is_out_of_memory(err) or part == 1:
-                    raise
-                # Some steps of this epoch may have been taken.
-                assign(self._variables, state.variables)
-                part = -(-part // 2)
-                fitter.cut_batches(part)
-                continue
-            epoch = Epoch(metrics, time.monotonic() - begin)
-            state = self._capture(state, (*state.epochs, epoch))
-            self.checkpoints.save(self.number, state)
-            self.events.emit("on_epoch_end", phase, len(state.epochs), metrics, epoch.seconds)
+        self._restore_callbacks(state)
+        try:
+            state, part = self._epochs(fitter, phase, state, followers)
+        except BaseException:
+            self.checkpoints.flush()
+            raise
         if part < self.batch_size:
             self.events.warnings.append(
                 f"Memory ran out in the phase {self.name}: batches of {self.batch_size} images "
@@ -151,6 +138,45 @@ class PhaseFitting:
         self.checkpoints.save(self.number, replace(state, finished=result))
         return result
 
+    def _epochs(
+        self, fitter: Fitter, phase: Phase, state: TrainingState, followers: Any
+    ) -> tuple[TrainingState, int]:
+        """Train what is left; return the last state, and how many images memory held at once."""
+        part = self.batch_size
+        while len(state.epochs) < self.epochs and not state.stop:
+            begin = time.monotonic()
+            try:
+                metrics = self._epoch(fitter, phase, len(state.epochs) + 1, followers)
+            except TrainingError as err:
+                state = self._last_good(state, err)
+                break
+            except Exception as err:
+                if not is_out_of_memory(err) or part == 1:
+                    raise
+                # Some steps of this epoch may have been taken.
+                assign(self._variables, state.variables)
+                part = -(-part // 2)
+                fitter.cut_batches(part)
+                continue
+            epoch = Epoch(metrics, time.monotonic() - begin)
+            state = self._capture(state, (*state.epochs, epoch))
+            self.checkpoints.offer(self.number, state)
+            self.events.emit("on_epoch_end", phase, len(state.epochs), metrics, epoch.seconds)
+        return state, part
+
+    def _restore_callbacks(self, state: TrainingState) -> None:
+        """Give the callbacks what they remembered; those of a new phase have begun already."""
+        before = [kept.callback for kept in state.callbacks]
+        now = [type(callback).__name__ for callback in self.callbacks]
+        if before != now:
+            self.events.warnings.append(
+                f"The phase {self.name} goes on with other callbacks than it began with, which "
+                f"begin anew: {', '.join(now) or 'none'} instead of {', '.join(before) or 'none'}."
+            )
+            return
+        for callback, kept in zip(self.callbacks, state.callbacks, strict=True):
+            kept.restore(callback)
+
     def _restored(self, phase: Phase) -> TrainingState:
         """Return the state to begin from: the model as it is, or what a checkpoint holds."""
         described = {
@@ -163,8 +189,9 @@ class PhaseFitting:
             return self._capture(TrainingState(described), ())
         if state.phase != described:
             raise RunFolderError(
-                f"The checkpoint of phase {self.number + 1} is of another one: {state.phase} "
-                f"instead of {described}. Start the run again."
+                f"The checkpoint of phase {self.number + 1} is of another one: "
+                f"{'; '.join(changed_values(state.phase, described))}. Was the workflow's code "
+                f"changed? Put it back as it was and resume, or begin a new run."
             )
         assign(self._variables, state.variables)
         for number, epoch in enumerate(state.epochs, 1):
@@ -176,16 +203,19 @@ class PhaseFitting:
     def _capture(self, state: TrainingState, epochs: tuple[Epoch, ...]) -> TrainingState:
         import keras
 
-        return replace(
+        begin = time.monotonic()
+        captured = replace(
             state,
             epochs=epochs,
             # Copies: on a CPU the arrays may share the variables' memory.
             variables=tuple(
                 np.array(keras.ops.convert_to_numpy(variable)) for variable in self._variables
             ),
-            callbacks=tuple(callback_state(callback) for callback in self.callbacks),
+            callbacks=tuple(map(CallbackState.of, self.callbacks)),
             stop=bool(self.model.stop_training),
         )
+        self.checkpoints.seconds += time.monotonic() - begin
+        return captured
 
     def _last_good(self, state: TrainingState, err: TrainingError) -> TrainingState:
         """Put back the weights of the last epoch, or of the phase before.

@@ -546,8 +546,9 @@ class RunResult:
         phases: What each phase left behind, in order.
         test: The test figures.
         seconds: Wall-clock seconds by part: ``start`` (importing TensorFlow), ``data``, ``model``,
-            ``features``, ``training``, ``evaluation``, ``saving``, ``reports`` (what reporters did
-            in ``on_run_end``, which is not told to them), and ``total``.
+            ``features``, ``training``, ``checkpoints`` (keeping the state after epochs),
+            ``evaluation``, ``saving``, ``reports`` (what reporters did in ``on_run_end``, which is
+            not told to them), and ``total``.
         fingerprints: SHA-256 digests: of the images, ``train``, ``test`` and, where the data set
             brings its own, ``validation``; of the class names and all labels, ``labels``; of the
             backbone's pretrained weights, ``weights``. Older runs have no ``labels``.

@@ -17,8 +17,11 @@ from pydantic import TypeAdapter
 
 from tlkit.archives import check_zip
 from tlkit.atomic import atomic_path, atomic_write_text
+from tlkit.changed_values import changed_settings
+from tlkit.checked_json import read_checked_json
 from tlkit.checkpoint import BEGUN, CHECKPOINT
 from tlkit.errors import RunFolderError, UnsafeFileError
+from tlkit.interruption import command_line
 from tlkit.model_file import load_model_file
 from tlkit.paths import expand_home
 from tlkit.records import (
@@ -33,11 +36,14 @@ from tlkit.records import (
     RunResult,
 )
 from tlkit.run_record import check_record, read_record
+from tlkit.screen import GO_ON
+from tlkit.wording import plural
 
 if TYPE_CHECKING:
     import keras
 
 SCHEMA_VERSION = 1
+_MOST_NAMED = 10
 _STAMP = re.compile(r"(\d{8})-(\d{6})(?:-|$)")
 CONFIG, RUN, PREDICTIONS, MODEL = "config.toml", "run.json", "predictions.npz", "model.keras"
 
@@ -95,18 +101,21 @@ def own(folder: Path) -> Iterator[Path]:
 def check_unfinished(folder: Path, config: Mapping[str, Any]) -> None:
     """Check that a folder holds a run of this config that was begun and not finished.
 
+    Settings that no figure depends on may differ; see ``tlkit.changed_values``.
+
     Raises:
         RunFolderError: If it does not.
     """
     where = find_unfinished(folder)
     try:
-        same = where.read_text(encoding="utf-8") == config_text(config)
-    except (OSError, ValueError) as err:
+        changed = changed_settings(where.read_text(encoding="utf-8"), config_text(config))
+    except (OSError, ValueError, RecursionError) as err:
         reason = getattr(err, "strerror", None) or err
         raise RunFolderError(f"Cannot read {where}: {reason}.") from err
-    if not same:
+    if changed:
         raise RunFolderError(
-            f"The run in {folder} was begun with other settings; they are in {where}."
+            f"The run in {folder} was begun with other settings; they are in {where}: "
+            f"{'; '.join(changed)}. Resume it with those, or begin a new run with these."
         )
 
 
@@ -121,10 +130,74 @@ def find_unfinished(folder: Path) -> Path:
             f"The run in {folder} is finished; there is nothing to resume. See it with `tlkit "
             f"report {folder}`."
         )
-    if not (folder / CONFIG).is_file():
-        what = "is no run folder" if folder.is_dir() else "does not exist"
-        raise RunFolderError(f"{folder} {what}: a run that can be resumed has a {CONFIG}.")
-    return folder / CONFIG
+    if (folder / CONFIG).is_file():
+        return folder / CONFIG
+    wanted = "Allowed: the folder of a run that did not finish, such as runs/TIME-NAME"
+    if folder.is_file() or folder.is_symlink():
+        holds = (folder.parent / CONFIG).is_file()
+        hint = f"\n{_resume_line(folder.parent)}" if holds else ""
+        raise RunFolderError(f"Cannot resume {folder}: it is a file. {wanted}.{hint}")
+    if not folder.is_dir():
+        raise RunFolderError(f"Cannot resume {folder}: it does not exist. {wanted}.")
+    found = unfinished_runs(folder)
+    if found:
+        raise RunFolderError(
+            f"Cannot resume {folder}: it is a folder of runs. {name_unfinished(found)}"
+        )
+    raise RunFolderError(
+        f"Cannot resume {folder}: it is no run folder, as it has no {CONFIG}, and holds no run "
+        f"that did not finish. {wanted}."
+    )
+
+
+def unfinished_runs(runs: Path) -> list[Path]:
+    """Return the folders among others that hold a run that was begun and not finished."""
+    found = (path.parent for path in runs.glob(f"*/{CONFIG}"))
+    return sorted(path for path in found if not (path / RUN).is_file())
+
+
+def name_unfinished(found: Sequence[Path]) -> str:
+    """Return what a user is told of unfinished runs: their number, and a command for each."""
+    shown = found[-_MOST_NAMED:]
+    older = f" (the last {len(shown)})" if len(shown) < len(found) else ""
+    lines = [f"{plural(len(found), 'run')} there did not finish{older}:", *map(_resume_line, shown)]
+    return "\n".join(lines)
+
+
+def _resume_line(folder: Path) -> str:
+    return f"{GO_ON}{command_line(['resume', str(folder)])}"
+
+
+def has_checkpoints(folder: Path) -> bool:
+    """Return whether the hidden folder of a run's checkpoints is there."""
+    return (folder / CHECKPOINT).is_dir()
+
+
+def begun_facts(folder: Path) -> dict[str, Any]:
+    """Return what a run noted of itself when it began; nothing where that is missing."""
+    return read_checked_json(folder / CHECKPOINT / BEGUN) or {}
+
+
+def note_relative_paths(err: Exception, folder: Path, options: Mapping[str, Any]) -> None:
+    """Add to an error of a resumed run's data set which paths of it depend on the working folder.
+
+    Args:
+        err: What the data set raised.
+        folder: The run folder.
+        options: Those of the data set.
+    """
+    before, now = begun_facts(folder).get("working_folder"), str(Path.cwd())
+    for name, value in options.items():
+        if not isinstance(value, str) or not value or before == now:
+            continue
+        path = expand_home(value)
+        if path.is_absolute() or path.exists() or value not in str(err):
+            continue
+        where = f", {before}" if before else ""
+        err.add_note(
+            f"dataset.{name} = {value!r} is relative to the folder that the run was begun in"
+            f"{where}; this is {now}. Resume it from there."
+        )
 
 
 def unfinished_run(runs: Path, config: Mapping[str, Any]) -> Path | None:

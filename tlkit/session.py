@@ -160,8 +160,12 @@ class Session:
 
     @property
     def seconds(self) -> dict[str, float]:
-        """Wall-clock seconds spent on ``features`` and ``training``."""
-        return {"features": self.log.seconds, "training": self.training_seconds}
+        """Wall-clock seconds spent on ``features``, ``training`` and ``checkpoints``."""
+        return {
+            "features": self.log.seconds,
+            "training": self.training_seconds,
+            "checkpoints": self.checkpoints.seconds,
+        }
 
     def train_head(
         self,

@@ -54,6 +54,7 @@ from tlkit.runtime import (
     no_talk_of_retracing,
     number_of_cores,
     require_tensorflow_backend,
+    runs_one_thread_per_operation,
 )
 from tlkit.screen import GO_ON
 from tlkit.session import Session
@@ -182,6 +183,7 @@ class Trainer:
         self.store = store if store is not None else FeatureStore()
         self.notes: list[str] = []
         self.one_thread_per_operation = False
+        self._threads_as_begun: bool | None = None
         self.listeners: list[Reporter] = []
         self.digests: KnownDigests | None = None
         self.comparison: Path | None = None
@@ -237,7 +239,9 @@ class Trainer:
         run that was never interrupted.
 
         Args:
-            folder: The run folder. It must be that of a run with the config of this Trainer.
+            folder: The run folder. It must be that of a run with the config of this Trainer;
+                reporters, ``name``, ``save`` and ``test_images`` may differ. TensorFlow is started
+                with ``one_thread_per_operation`` as it was then, if nothing has started it yet.
 
         Returns:
             The result, with the trained model in ``result.model``.
@@ -249,6 +253,7 @@ class Trainer:
         """
         folder = expand_home(folder)
         run_folder.check_unfinished(folder, self.config)
+        self._threads_as_begun = run_folder.begun_facts(folder).get("one_thread_per_operation")
         return self._watched(folder)
 
     def _watched(self, resumed: Path | None) -> RunResult:
@@ -272,6 +277,8 @@ class Trainer:
         """Import TensorFlow as this run wants it; ``run()`` does so too."""
         # Beyond that many cores the threads of the extraction alone would not use all of them.
         single = self.one_thread_per_operation and number_of_cores() <= MAX_WORKERS
+        if self._threads_as_begun is not None:
+            single = self._threads_as_begun
         require_tensorflow_backend(one_thread_per_operation=single)
 
     def _run(self, events: Events, engines: EngineChooser, resumed: Path | None) -> RunResult:
@@ -281,9 +288,13 @@ class Trainer:
             self.start_tensorflow()
             self._import_modules()
         with _stage(events, seconds, "data"):
-            loaded = self._load()
-        with self._folder(resumed) as (folder, checkpoints):
-            kept = Checkpoints(checkpoints, events.warnings)
+            try:
+                loaded = self._load()
+            except TlkitError as err:
+                if resumed is not None:
+                    run_folder.note_relative_paths(err, resumed, self.dataset.options)
+                raise
+        with self._folder(resumed, events) as (folder, kept):
             began = kept.began(now.isoformat(timespec="seconds"))
             session, result = self._train(loaded, events, engines, seconds, folder, kept, began)
             return self._finish(result, loaded.data, session, begin - kept.restored_seconds)
@@ -314,8 +325,10 @@ class Trainer:
         return _Loaded(data, subsets, leakage, labels_digest, on_test, tuple(notes))
 
     @contextmanager
-    def _folder(self, resumed: Path | None) -> Iterator[tuple[Path | None, Path | None]]:
-        """Yield the run folder and that of its checkpoints.
+    def _folder(
+        self, resumed: Path | None, events: Events
+    ) -> Iterator[tuple[Path | None, Checkpoints]]:
+        """Yield the run folder and its checkpoints.
 
         A run that is refused leaves none; one that the machine stopped, as by a full disk, can be
         resumed as one that was interrupted.
@@ -324,15 +337,19 @@ class Trainer:
         if folder is None and self.runs is not None:
             folder = run_folder.create(self.runs, self.name)
         if folder is None:
-            yield None, None
+            yield None, Checkpoints()
             return
+        missing = resumed is not None and not run_folder.has_checkpoints(folder)
         with run_folder.own(folder) as checkpoints:
-            if resumed is None:
-                run_folder.write_config(folder, self.config)
-            else:
+            if resumed is not None:
                 remove_unfinished(folder)
+            # Also where it is resumed with other reporters: the config is that of the result.
+            run_folder.write_config(folder, self.config)
             try:
-                yield folder, checkpoints
+                yield (
+                    folder,
+                    Checkpoints(checkpoints, events.warnings, resumed is not None, missing),
+                )
             except TlkitError as err:
                 if run_folder.has_begun(folder) and _came_from_the_machine(err):
                     err.add_note(f"{GO_ON}{command_line(['resume', str(folder)])}")
@@ -360,7 +377,7 @@ class Trainer:
             num_train=len(subsets["train"].rows),
             num_validation=len(subsets["validation"].rows),
             num_test=len(subsets["test"].rows),
-            notes=(*self.notes, *data.notes, *loaded.notes, *checkpoints.notes()),
+            notes=(*self.notes, *data.notes, *loaded.notes, *checkpoints.review()),
             idle_options={
                 plugin.kind: plugin.idle_options()
                 for plugin in (self.dataset, self.backbone, self.head)
@@ -397,6 +414,8 @@ class Trainer:
                     "config": run_folder.config_text(self.config),
                     "fingerprints": fingerprints,
                     "versions": versions,
+                    "one_thread_per_operation": runs_one_thread_per_operation(),
+                    "working_folder": str(Path.cwd()),
                 }
             )
         with plugin_call(self.workflow, "run()"):

@@ -22,6 +22,7 @@ from tests.fuzz.mutations import (
 )
 from tests.report.conftest import make_pictures, save_run
 from tlkit import Registry, TlkitError, run_folder, thumbnails
+from tlkit.callback_state import CallbackState
 from tlkit.card import card_text
 from tlkit.checked_json import read_checked_json, write_checked_json
 from tlkit.checkpoint import Checkpoints, Epoch, TrainingState
@@ -223,7 +224,14 @@ def checkpoint(tmp_path_factory) -> bytes:
         {"name": "frozen", "epochs": 5},
         (Epoch({"loss": 1.0, "val_loss": 2.0}, 0.5),),
         (np.zeros((2, 3), np.float32), np.arange(4)),
-        ({"wait": 1, "best": 0.5, "best_weights": [np.zeros(2)]}, {}),
+        (
+            CallbackState(
+                "EarlyStopping",
+                {"wait": 1, "best": 0.5, "best_weights": {"list": [{"array": 0}]}},
+                (np.zeros(2),),
+                (),
+            ),
+        ),
         finished=phase,
     )
     Checkpoints(folder).save(0, state)
@@ -246,7 +254,7 @@ def test_a_checkpoint_is_a_state_or_none(fuzz, tmp_path, checkpoint):
         if state is not None:
             assert isinstance(state.phase, dict)
             assert all(isinstance(item, np.ndarray) for item in state.variables)
-            assert all(isinstance(item, dict) for item in state.callbacks)
+            assert all(isinstance(item.decoded(), dict) for item in state.callbacks)
             assert all(float(epoch.seconds) >= 0 for epoch in state.epochs)
 
     inputs = st.one_of(

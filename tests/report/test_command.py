@@ -37,11 +37,22 @@ def test_bad_input_exits_2_with_one_error(call, saved_run, tmp_path):
         (tmp_path / "empty", "neither the folder of a run nor a folder of runs"),
         (unfinished, "did not finish"),
         (tmp_path / "runs", "only 1 that did not finish"),
+        (tmp_path / "runs", f" resume {unfinished}"),
     ):
         code, out, err = call(given)
         assert (code, out) == (2, ""), given
         assert message in err
         assert "Traceback" not in err
+
+
+def test_unfinished_runs_of_an_index_are_named_with_their_command(call, saved_run, tmp_path):
+    saved_run("good")
+    unfinished = saved_run("stopped").folder
+    (unfinished / "run.json").unlink()
+    code, _, err = call(tmp_path / "runs")
+    assert code == 0
+    assert "1 run there did not finish:" in err
+    assert f" resume {unfinished}" in err
 
 
 def test_a_missing_extra_says_how_to_install_it(call, saved_run, monkeypatch):

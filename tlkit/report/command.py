@@ -11,7 +11,7 @@ from tlkit.paths import expand_home
 from tlkit.report.index import run_folders, write_index
 from tlkit.report.page import write_report
 from tlkit.report.rendering import require_extra
-from tlkit.run_folder import CONFIG, RUN, load_run
+from tlkit.run_folder import CONFIG, RUN, load_run, name_unfinished, unfinished_runs
 from tlkit.screen import say
 
 
@@ -38,6 +38,9 @@ def write(folder: Path, show: bool) -> tuple[Path, Literal["run", "index"]]:
         )
     index = folder.is_dir() and not is_run
     path = write_index(folder) if index else write_report(load_run(folder))
+    unfinished = unfinished_runs(folder) if index else []
+    if unfinished:
+        say(name_unfinished(unfinished))
     if show and not webbrowser.open(path.resolve().as_uri()):
         say("No browser was found; open the file by hand.")
     return path, "index" if index else "run"

@@ -25,6 +25,7 @@ _PARTS = {
     "model": "Building the model",
     "features": "Extracting features",
     "training": "Training",
+    "checkpoints": "Keeping epochs",
     "evaluation": "Testing",
     "saving": "Saving",
     "reports": "Reports",

@@ -17,7 +17,7 @@ from tlkit.report.charts import accuracy_of_runs
 from tlkit.report.content import duration, model_bytes, size_text, text
 from tlkit.report.page import PAGE
 from tlkit.report.rendering import render
-from tlkit.run_folder import CONFIG, RUN, load_run
+from tlkit.run_folder import CONFIG, RUN, load_run, name_unfinished, unfinished_runs
 from tlkit.wording import date
 
 INDEX = "index.html"
@@ -62,11 +62,14 @@ def write_index(folder: Path | str) -> Path:
             results.append(load_run(path))
         except RunFolderError as err:
             unfinished = not (path / RUN).is_file()
-            reason = "did not finish" if unfinished else text(err, 300)
+            go_on = f"did not finish; go on with `tlkit resume {path}`"
+            reason = text(go_on if unfinished else err, 300)
             problems.append(Problem(text(path.name), reason))
     if not results:
-        named = f", only {len(problems)} that did not finish" if problems else ""
-        raise RunFolderError(f"{folder} holds no finished run{named}.")
+        others = unfinished_runs(folder)
+        named = f", only {len(others)} that did not finish" if others else ""
+        more = f"\n{name_unfinished(others)}" if others else ""
+        raise RunFolderError(f"{folder} holds no finished run{named}.{more}")
     path = folder / INDEX
     try:
         atomic_write_text(path, _render(folder, results, problems))

@@ -210,3 +210,19 @@ def test_a_config_that_is_no_text_cannot_be_resumed(tmp_path):
     (tmp_path / "config.toml").write_bytes(b"\x80")
     with pytest.raises(RunFolderError, match="Cannot read"):
         run_folder.check_unfinished(tmp_path, {})
+
+
+@pytest.mark.parametrize(
+    "change", [{"temperature": None}, {"temperature": 0.0}, {"calibrated": None}]
+)
+def test_a_calibration_without_its_temperature_is_damaged(folder, change):
+    record = json.loads((folder / "run.json").read_text())
+    share = {"expected_calibration_error": 0.1, "error_by_chance": 0.1, "loss": 0.5, "bins": []}
+    calibration = {"uncalibrated": share, "calibrated": share, "temperature": 1.2}
+    record["test"]["calibration"] = calibration
+    (folder / "run.json").write_text(json.dumps(record))
+    assert load_run(folder).test.calibration.temperature == 1.2
+    record["test"]["calibration"] = {**calibration, **change}
+    (folder / "run.json").write_text(json.dumps(record))
+    with pytest.raises(RunFolderError, match="temperature"):
+        load_run(folder)

@@ -132,7 +132,18 @@ def check_record(record: dict[str, Any], labels: Any, probabilities: Any) -> Non
     for name, value in _shares(found):
         if not 0 <= value <= 1:
             raise ValueError(f"{name} is {value}")
+    _check_calibration(test.calibration)
     _check_predictions(labels, probabilities, number)
+
+
+def _check_calibration(found: Calibration | None) -> None:
+    if found is None:
+        return
+    temperature = found.temperature
+    if (temperature is None) != (found.calibrated is None):
+        raise ValueError("its calibration has one of temperature and calibrated figures alone")
+    if temperature is not None and not 0 < temperature < float("inf"):
+        raise ValueError(f"its temperature is {temperature}")
 
 
 def _check_predictions(labels: Any, probabilities: Any, classes: int) -> None:

@@ -137,16 +137,21 @@ def make_cases(folder: Path) -> list[Case]:
 def soak_predictions(count: int, run: Path, cases: list[Case], step: int) -> list[int]:
     """Call ``predict()`` again and again on a few of the files; return the memory now and then.
 
+    Most calls share one open classifier, as a service would; every fiftieth loads the model anew.
+
     Raises:
         AssertionError: If a file has another answer than it should.
     """
+    from tlkit import Classifier
     from tlkit.predictor import predict
 
+    classifier = Classifier.open(run, images=len(cases))
     generator, sizes = np.random.default_rng(0), []
     known: dict[Path, object] = {}
     for number in range(count):
         chosen = [cases[i] for i in generator.integers(0, len(cases), 1 + number % 4)]
-        found = list(predict(run, [case.path for case in chosen], top=3))
+        opened = run if number % 50 == 0 else classifier
+        found = list(predict(opened, [case.path for case in chosen], top=3))
         assert [item.path for item in found] == [str(case.path) for case in chosen]
         for case, item in zip(chosen, found, strict=True):
             if case.error is not None:
@@ -156,7 +161,7 @@ def soak_predictions(count: int, run: Path, cases: list[Case], step: int) -> lis
             assert item.error is None, item
             assert len(item.classes) == 3
             assert 1 >= item.confidences[0] >= item.confidences[2] >= 0
-            # The same file has the same answer whatever stands beside it.
+            # The same file has the same answer whatever stands beside it, and whoever answers.
             assert known.setdefault(case.path, item.classes[0]) == item.classes[0], case
         if (number + 1) % step == 0:
             sizes.append(resident_bytes())

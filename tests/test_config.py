@@ -1,15 +1,20 @@
+from pathlib import Path
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.tiny import make_tiny_trainer
 from tlkit import (
     ConfigError,
     Registry,
+    RunFolderError,
     TestTimeAugmentation,
     TlkitError,
     UnknownPluginError,
     config,
 )
+from tlkit.config import build_trainer
 from tlkit.run_folder import config_text
 
 
@@ -58,6 +63,30 @@ def test_calibrate_is_a_key_of_run(registry, write):
     assert config.build_trainer("classic", ["run.calibrate=true"], registry=registry).calibrate
     with pytest.raises(ConfigError, match=r"Wrong value for 'run.calibrate'"):
         config.build_trainer("cifar10", ["run.calibrate=1"], registry=registry)
+
+
+def test_start_from_and_old_classes_are_keys_of_run(registry, write, tmp_path):
+    text = '[run]\nstart_from = "runs/a"\nold_classes = "drop"\n[dataset]\nname = "digits"\n'
+    trainer = build_trainer(write(text), registry=registry)
+    # Whole, so that the saved config means the same run from any folder.
+    assert trainer.config["run"]["start_from"] == str(Path("runs/a").absolute())
+    assert trainer.config["run"]["old_classes"] == "drop"
+    other = build_trainer(write(text), start_from=tmp_path, registry=registry)
+    assert other.start_from == tmp_path
+
+
+def test_without_a_recipe_the_config_is_that_of_the_run_to_start_from(registry, tmp_path):
+    folder = make_tiny_trainer(tmp_path).run().folder
+    text = config_text(build_trainer("quickstart", registry=registry).config)
+    (folder / "config.toml").write_text(text)
+    trainer = build_trainer(None, ["workflow.epochs=3"], start_from=folder, registry=registry)
+    assert (trainer.workflow.epochs, trainer.start_from) == (3, folder)
+    assert trainer.backbone.options["alpha"] == 0.35
+    with pytest.raises(ConfigError, match=r"Give a recipe \(.*tlkit run --from RUN"):
+        build_trainer(None, registry=registry)
+    (folder / "run.json").unlink()
+    with pytest.raises(RunFolderError, match="tlkit resume"):
+        build_trainer(None, start_from=folder, registry=registry)
 
 
 def test_test_images_is_a_key_of_run(registry):

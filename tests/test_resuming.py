@@ -58,6 +58,10 @@ CASES = {
         "workflow": FreezeAndTrain(**FINE_TUNED | {"epochs": 6}, early_stopping=1),
         "test_time_augmentation": TestTimeAugmentation(mirror=True),
     },
+    "started from a finished run": {
+        "start_from": "parent",
+        "workflow": FreezeAndTrain(**FINE_TUNED),
+    },
 }
 
 
@@ -96,35 +100,39 @@ def figures(folder: Path):
     record = json.loads((folder / "run.json").read_text())
     phases = [{**phase, "seconds": None} for phase in record["phases"]]
     weights = [weight.numpy() for weight in load_model(folder).weights]
-    return {"test": record["test"], "phases": phases}, weights
+    lineage = record["info"].get("lineage")
+    return {"test": record["test"], "phases": phases, "lineage": lineage}, weights
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
-def test_a_resumed_run_ends_as_if_it_had_not_been_interrupted(make_trainer, case):
-    whole = make_trainer(**CASES[case]).run()
+def test_a_resumed_run_ends_as_if_it_had_not_been_interrupted(make_trainer, case, tmp_path):
+    settings = dict(CASES[case])
+    if "start_from" in settings:
+        settings["start_from"] = make_trainer(runs=tmp_path / "parents").run().folder
+    whole = make_trainer(**settings).run()
     expected, weights = figures(whole.folder)
     watch = StopAt(0)
-    trainer = make_trainer(**CASES[case])
+    trainer = make_trainer(**settings)
     trainer.listeners = [watch]
     trainer.run()
     # Two interruptions of one run, anywhere after its folder was made.
     first = watch.seen.index("on_run_begin") + 1
     places = np.random.default_rng(0).integers(first, len(watch.seen), (4, 2))
     for before, again in places:
-        trainer = make_trainer(**CASES[case])
+        trainer = make_trainer(**settings)
         trainer.listeners = [StopAt(int(before))]
         with pytest.raises(Stop):
             trainer.run()
         folder = max((trainer.runs).iterdir(), key=lambda path: path.stat().st_mtime_ns)
         with pytest.raises(RunFolderError, match="tlkit resume"):
             load_run(folder)
-        trainer = make_trainer(**CASES[case])
+        trainer = make_trainer(**settings)
         trainer.listeners = [StopAt(int(again))]
         try:
             trainer.resume(folder)
         except Stop:
-            make_trainer(**CASES[case]).resume(folder)
+            make_trainer(**settings).resume(folder)
         found, now = figures(folder)
         assert found == expected, (before, again)
         for left, right in zip(weights, now, strict=True):
@@ -212,6 +220,15 @@ def test_changed_data_and_changed_weights_are_named(make_trainer, monkeypatch):
     monkeypatch.setattr(TinyBackbone, "build", other)
     with pytest.raises(RunFolderError, match="were changed: the backbone's pretrained weights"):
         make_trainer().resume(folder)
+
+
+def test_a_changed_parent_is_named(make_trainer, tmp_path):
+    parent = make_trainer(runs=tmp_path / "parents").run().folder
+    folder = begun(make_trainer, start_from=parent)
+    other = make_trainer(runs=tmp_path / "others", seed=1).run().folder
+    (parent / "model.keras").write_bytes((other / "model.keras").read_bytes())
+    with pytest.raises(RunFolderError, match="these were changed: parent, weights"):
+        make_trainer(start_from=parent).resume(folder)
 
 
 def test_another_version_is_told(make_trainer, monkeypatch):

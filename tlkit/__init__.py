@@ -28,6 +28,7 @@ from tlkit.hookspecs import hookimpl
 from tlkit.paths import expand_home
 from tlkit.plugin import Plugin
 from tlkit.records import (
+    Ancestor,
     Calibration,
     ClassReport,
     Duplicate,
@@ -37,6 +38,7 @@ from tlkit.records import (
     ImageData,
     ImageSequence,
     LabelledFeatures,
+    Lineage,
     Phase,
     PhaseResult,
     PictureNote,
@@ -82,6 +84,7 @@ __version__ = _version("tlkit")
 __all__ = [
     "PICTURE_SUFFIXES",
     "SKIP_HINT",
+    "Ancestor",
     "Answers",
     "Augmentation",
     "Backbone",
@@ -105,6 +108,7 @@ __all__ = [
     "ImageData",
     "ImageSequence",
     "LabelledFeatures",
+    "Lineage",
     "Phase",
     "PhaseResult",
     "PictureCheck",

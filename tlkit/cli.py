@@ -52,12 +52,21 @@ def _options(
 @answers
 def run(
     context: typer.Context,
-    recipe: Annotated[str, typer.Argument(help="Name of a recipe, or path of a TOML file.")],
+    recipe: Annotated[
+        str | None,
+        typer.Argument(
+            help="Name of a recipe, or path of a TOML file; with --from by default its config."
+        ),
+    ] = None,
     set_: Annotated[
         list[str] | None,
         typer.Option(
             "--set", metavar="TABLE.KEY=VALUE", help="Change one setting; may be given again."
         ),
+    ] = None,
+    from_: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="RUN", help="Start from the weights of a finished run."),
     ] = None,
     runs: Annotated[Path, typer.Option(help="Folder to make the run folder in.")] = Path("runs"),
     json_: JsonOption = False,
@@ -66,7 +75,7 @@ def run(
     from tlkit.config import build_trainer
     from tlkit.documents import Run
 
-    trainer = build_trainer(recipe, set_ or [], runs=runs)
+    trainer = build_trainer(recipe, set_ or [], start_from=from_, runs=runs)
     trainer.one_thread_per_operation = not trainer.workflow.fine_tunes
     with Watch(command_line(context.obj)) as watch:
         trainer.listeners = [watch]

@@ -23,7 +23,7 @@ from tlkit.options import accepts, describe_type
 from tlkit.paths import expand_home
 from tlkit.registry import Registry
 from tlkit.reporter import Reporter
-from tlkit.run_folder import find_unfinished
+from tlkit.run_folder import CONFIG, find_unfinished, load_run
 from tlkit.test_time_augmentation import TestTimeAugmentation
 from tlkit.trainer import Trainer
 from tlkit.workflow import Workflow
@@ -53,6 +53,12 @@ class RunTable(BaseModel):
     )
     test_images: bool = Field(
         default=True, description="Keep small pictures of test images for reports."
+    )
+    start_from: str | None = Field(
+        default=None, description="Folder of a finished run to start from."
+    )
+    old_classes: Literal["error", "drop", "replay"] = Field(
+        default="error", description="What to do about classes of that run which the data lacks."
     )
 
 
@@ -210,9 +216,10 @@ def override(tables: dict[str, Any], assignment: str) -> None:
 
 
 def build_trainer(
-    source: str,
+    source: str | None,
     overrides: Sequence[str] = (),
     *,
+    start_from: Path | str | None = None,
     runs: Path | str | None = "runs",
     store: FeatureStore | None = None,
     registry: Registry | None = None,
@@ -220,8 +227,11 @@ def build_trainer(
     """Make the Trainer that a recipe or config file describes.
 
     Args:
-        source: The name of a recipe, or the path of a TOML file.
+        source: The name of a recipe, or the path of a TOML file; None for the config of the run
+            that this one starts from.
         overrides: ``TABLE.KEY=VALUE`` each, applied in order.
+        start_from: The folder of a finished run to start from; it takes the place of ``[run]
+            start_from``.
         runs: Where run folders are made; None to save nothing.
         store: Where features are kept.
         registry: Where plugin names are looked up.
@@ -229,8 +239,13 @@ def build_trainer(
     Raises:
         ConfigError: If the config is not valid; the error names the file and the key.
         UnknownPluginError: If a plugin is not registered.
+        RunFolderError: If there is no such finished run.
     """
+    if source is None:
+        source = _config_of(start_from)
     original, tables, where = _read_and_override(source, overrides)
+    if start_from is not None and isinstance(tables.setdefault("run", {}), dict):
+        tables["run"]["start_from"] = str(start_from)
     registry = registry if registry is not None else Registry()
     notes = _drop_keys_of_old_plugins(original, tables, registry)
     if overrides:
@@ -263,6 +278,8 @@ def build_trainer(
             calibrate=config.run.calibrate,
             few_shot=config.run.few_shot,
             test_images=config.run.test_images,
+            start_from=config.run.start_from,
+            old_classes=config.run.old_classes,
             feature_type=config.features.dtype,
             views=config.features.views,
             augmentation=Augmentation(**config.features.model_dump(exclude={"dtype", "views"})),
@@ -312,6 +329,23 @@ def _names_objects(path: Path) -> bool:
         return '= "<' in path.read_text(encoding="utf-8")
     except (OSError, ValueError):
         return False
+
+
+def _config_of(run: Path | str | None) -> str:
+    """Return the path of a finished run's config.
+
+    Raises:
+        ConfigError: If no run is given.
+        RunFolderError: If it is not finished.
+    """
+    if run is None:
+        raise ConfigError(
+            f"Nothing says what to run. Give a recipe ({', '.join(recipes())}), the path of a TOML "
+            f"file, or a finished run: tlkit run --from RUN."
+        )
+    folder = expand_home(run)
+    load_run(folder)
+    return str(folder / CONFIG)
 
 
 def read_config(source: str, overrides: Sequence[str] = ()) -> Config:

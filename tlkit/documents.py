@@ -209,6 +209,50 @@ class ImageCounts(Part):
     test: int = Field(description="To test on.")
 
 
+class AncestorFigures(Part):
+    """A finished run that another one started from."""
+
+    name: str = Field(description="Name of the run.")
+    folder: str = Field(description="Where it was kept; it may be gone by now.")
+    began: str = Field(description="When it began: ISO 8601 with the offset from UTC.")
+    model: str = Field(description="SHA-256 of its model's file.")
+    accuracy: Share = Field(description="Its own test accuracy, 0 to 1.")
+    num_test: int = Field(description="Number of its test images.")
+    backbone: str = Field(description="Name of its backbone.")
+    head: str = Field(description="Name of its head.")
+    num_classes: int = Field(description="Number of classes that it knew.")
+    epochs: int = Field(description="Number of epochs that it trained.")
+
+
+class LineageFigures(Part):
+    """What a run started from and took over: the weights of the backbone always."""
+
+    ancestors: list[AncestorFigures] = Field(description="The parent first, then its parent, ...")
+    head: Literal["kept", "grown", "new"] = Field(
+        description='"kept"; "grown": kept, with new classes beside the old ones; or "new".'
+    )
+    reason: str = Field(description="Why the head is new; empty if it is not.")
+    new_classes: list[str] = Field(description="Classes that the parent does not know.")
+    dropped_classes: list[str] = Field(description="Classes that only the parent knows.")
+    replayed_classes: list[str] = Field(
+        description="Classes whose images come from the parent's data."
+    )
+    known_test_images: int = Field(
+        description="Number of test images of classes that the parent knows."
+    )
+    accuracy_before: Share | None = Field(
+        description="Accuracy on these before the first step, the answer being one of the parent's "
+        "classes, 0 to 1; null if the head is new."
+    )
+    accuracy_after: Share | None = Field(
+        description="Accuracy on these in the end, the answer being any class, 0 to 1."
+    )
+    seen_test_images: int | None = Field(
+        description="Number of test images that an ancestor was trained on; null if not known."
+    )
+    seen_validation_images: int | None = Field(description="The same of the validation images.")
+
+
 class Run(Document):
     """``tlkit run``: a finished run."""
 
@@ -229,6 +273,9 @@ class Run(Document):
         '"train, view 2" or "train, scale 1.25, mirrored".'
     )
     fingerprints: dict[str, str] = Field(description="SHA-256 of images, labels and weights.")
+    lineage: LineageFigures | None = Field(
+        description="The run that it started from; null if it began from pretrained weights."
+    )
     environment: dict[str, str] = Field(description="Versions and the machine.")
     notes: list[str] = Field(description="What the reader should know.")
     warnings: list[str] = Field(description="What went wrong without ending the run.")
@@ -276,6 +323,7 @@ class Run(Document):
             seconds=dict(result.seconds),
             feature_cache=dict(result.feature_cache),
             fingerprints=dict(result.fingerprints),
+            lineage=None if info.lineage is None else LineageFigures.model_validate(info.lineage),
             environment=dict(result.environment),
             notes=list(info.notes),
             warnings=list(result.warnings),

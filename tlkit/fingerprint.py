@@ -117,7 +117,7 @@ def digest_model(model: AssembledModel, backbone: Backbone, head: Head) -> str:
         "options": {key: repr(value) for key, value in sorted(backbone.options.items())},
         "image_size": backbone.image_size,
         "interpolation": backbone.interpolation,
-        "layers": _describe_layers(model.backbone),
+        "layers": describe_layers(model.backbone),
         "weights": digest_weights(model.backbone),
         "preprocess": hashlib.sha256(probe_preprocessing(backbone).tobytes()).hexdigest(),
         "pooling": head.pooling,
@@ -197,13 +197,14 @@ def _distributions_of_packages() -> Mapping[str, list[str]]:
     return packages_distributions()
 
 
-def _describe_layers(network: Any) -> list[Any]:
+def describe_layers(network: Any) -> list[list[Any]]:
+    """Return the class, the settings and the inner layers of each layer of a network, in order."""
     return [_describe(layer) for layer in network.layers]
 
 
 def _describe(layer: Any) -> list[Any]:
     if getattr(layer, "layers", None) and is_built_of_named_layers(layer):
-        return [type(layer).__name__, {}, _describe_layers(layer)]
+        return [type(layer).__name__, {}, describe_layers(layer)]
     # Names and seeds are counted up within a process and change no feature.
     config = layer.get_config().items()
     kept = {key: value for key, value in config if key not in ("name", "seed", "trainable")}

@@ -119,6 +119,25 @@ def find_leakage(
     )
 
 
+def count_copies(part: Subset, others: Sequence[Subset], kept: KnownDigests | None = None) -> int:
+    """Return how many images of a subset are also images of one of others, byte for byte.
+
+    Args:
+        part: The subset.
+        others: The others.
+        kept: Digests of splits that are known already; what is missing is added.
+    """
+    splits = [part.split, *(other.split for other in others)]
+    digests: Mapping[int, list[bytes]] = kept.each if kept is not None else {}
+    one_kind = len({type(split.images) for split in splits}) == 1
+    if not one_kind or any(id(split) not in digests for split in splits):
+        found = _digests(splits)
+        digests = {**digests, **found} if one_kind else found
+    taken = set().union(*(_taken(digests[id(other.split)], other.rows) for other in others))
+    own = digests[id(part.split)]
+    return sum(own[row] in taken for row in part.rows.tolist())
+
+
 def settle(
     leakage: Leakage,
     subsets: Mapping[SplitName, Subset],

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, overload, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, overload, runtime_checkable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -148,6 +148,74 @@ class LabelledFeatures:
 
 
 @dataclass(frozen=True)
+class Ancestor:
+    """A finished run that another one started from.
+
+    Attributes:
+        name: The name of the run.
+        folder: Where it was kept; it may be gone by now.
+        began: When it began, as ``RunInfo.began``.
+        model: The SHA-256 of its model's file.
+        accuracy: Its own test accuracy, 0 to 1, on its own test images.
+        num_test: Number of these.
+        backbone: The name of its backbone.
+        head: The name of its head.
+        num_classes: Number of classes that it knew.
+        epochs: Number of epochs that it trained.
+    """
+
+    name: str
+    folder: str
+    began: str
+    model: str
+    accuracy: float
+    num_test: int
+    backbone: str
+    head: str
+    num_classes: int
+    epochs: int = 0
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """What a run started from, and what it took over; the backbone's weights always.
+
+    Attributes:
+        ancestors: The run that this one started from, then the one that that started from, ...
+        head: ``"kept"`` with its weights; ``"grown"``: kept, with new classes beside the old ones;
+            or ``"new"``.
+        reason: Why the head is new; empty if it is not.
+        new_classes: The classes that the parent does not know.
+        dropped_classes: The classes of the parent that this run does not know.
+        replayed_classes: The classes whose images come from the parent's data.
+        known_test_images: Number of test images of classes that the parent knows.
+        accuracy_before: Share of these that are right before the first step, when the answer is one
+            of the parent's classes, 0 to 1; None if the head is new, or there are none.
+        accuracy_after: Share of these that are right in the end, when the answer is any class.
+        seen_test_images: Number of test images that an ancestor was trained on; None if that could
+            not be found out.
+        seen_validation_images: The same of the validation images.
+    """
+
+    ancestors: tuple[Ancestor, ...]
+    head: Literal["kept", "grown", "new"]
+    reason: str = ""
+    new_classes: tuple[str, ...] = ()
+    dropped_classes: tuple[str, ...] = ()
+    replayed_classes: tuple[str, ...] = ()
+    known_test_images: int = 0
+    accuracy_before: float | None = None
+    accuracy_after: float | None = None
+    seen_test_images: int | None = None
+    seen_validation_images: int | None = None
+
+    @property
+    def parent(self) -> Ancestor:
+        """The run that this one started from."""
+        return self.ancestors[0]
+
+
+@dataclass(frozen=True)
 class RunInfo:
     """What is known when a run begins; reporters receive it in ``on_run_begin``.
 
@@ -171,6 +239,7 @@ class RunInfo:
         began: When the run began, as ISO 8601 with the offset from UTC, such as
             ``"2026-11-24T12:08:16+01:00"``. Of a run that did not record it: what its folder's name
             says, without an offset; empty if that says nothing.
+        lineage: The run that this one started from; None if it began from pretrained weights.
     """
 
     name: str
@@ -186,6 +255,7 @@ class RunInfo:
     duplicates: Mapping[str, int] = field(default_factory=dict)
     validates_on_test: bool = False
     began: str = ""
+    lineage: Lineage | None = None
 
     @property
     def keeps_test_images(self) -> bool:
@@ -551,7 +621,8 @@ class RunResult:
             not told to them), and ``total``.
         fingerprints: SHA-256 digests: of the images, ``train``, ``test`` and, where the data set
             brings its own, ``validation``; of the class names and all labels, ``labels``; of the
-            backbone's pretrained weights, ``weights``. Older runs have no ``labels``.
+            backbone's weights before training, ``weights``; of the model's file of the run that
+            this one started from, ``parent``. Older runs have no ``labels``.
         environment: Versions of Python, tlkit and the libraries, and the machine.
         feature_cache: For each split, ``"stored"`` if its features were already on disk,
             ``"extracted"`` if this run computed them, or those that were missing or damaged.

@@ -30,6 +30,7 @@ from tlkit.records import (
     EngineTrial,
     Evaluation,
     Extraction,
+    Lineage,
     Phase,
     PhaseResult,
     RunInfo,
@@ -422,6 +423,7 @@ def _from_json(folder: Path, record: dict[str, Any], labels: Any, probabilities:
                     kind: tuple(names) for kind, names in info.get("idle_options", {}).items()
                 },
                 "class_counts": tuple(info.get("class_counts", ())),
+                "lineage": TypeAdapter(Lineage | None).validate_python(info.get("lineage")),
             }
         ),
         phases=tuple(

@@ -122,6 +122,8 @@ def check_record(record: dict[str, Any], labels: Any, probabilities: Any) -> Non
         raise ValueError(f"its figures are not those of {number} classes")
     if any(len(row) != number for row in test.confusion_matrix):
         raise ValueError("its confusion matrix is not square")
+    if info.lineage is not None and not info.lineage.ancestors:
+        raise ValueError("its lineage names no run")
     if len(info.class_counts) not in (0, number):
         raise ValueError(f"it counts the images of {len(info.class_counts)} classes")
     if not all(0.1 <= scale <= 10 for scale in config.test_time_augmentation.scales):
@@ -176,6 +178,14 @@ def _numbers(record: RunRecord) -> Iterator[tuple[str, float]]:
         yield name, getattr(info, name)
     for count in (*info.class_counts, *info.duplicates.values()):
         yield "a number of images", count
+    if info.lineage is not None:
+        lineage = info.lineage
+        yield "lineage.known_test_images", lineage.known_test_images
+        yield "lineage.seen_test_images", lineage.seen_test_images or 0
+        yield "lineage.seen_validation_images", lineage.seen_validation_images or 0
+        for ancestor in lineage.ancestors:
+            for name in ("num_test", "num_classes", "epochs"):
+                yield f"lineage.{name}", getattr(ancestor, name)
     for item in record.phases:
         yield "phases.seconds", item.seconds
         for name, value in vars(item.phase).items():
@@ -196,7 +206,12 @@ def _numbers(record: RunRecord) -> Iterator[tuple[str, float]]:
 
 
 def _shares(record: RunRecord) -> Iterator[tuple[str, float]]:
-    test = record.test
+    test, lineage = record.test, record.info.lineage
+    if lineage is not None:
+        yield "lineage.accuracy_before", lineage.accuracy_before or 0
+        yield "lineage.accuracy_after", lineage.accuracy_after or 0
+        for ancestor in lineage.ancestors:
+            yield "lineage.accuracy", ancestor.accuracy
     for report in (*test.classes, *test.averages):
         for name in ("precision", "recall", "f1"):
             yield name, getattr(report, name)

@@ -83,6 +83,8 @@ class Session:
         fine_tuned: Whether the backbone has changed, so that stored features no longer fit it.
         digests: Those of the images that are known already.
         checkpoints: Where the state of the training is kept.
+        epochs_before: Epochs of the runs that this one starts from; the order of the images goes on
+            after theirs.
     """
 
     model: AssembledModel
@@ -104,6 +106,7 @@ class Session:
     fine_tuned: bool = False
     digests: KnownDigests = field(default_factory=KnownDigests)
     checkpoints: Checkpoints = field(default_factory=Checkpoints)
+    epochs_before: int = 0
     _source: FeatureSource | None = None
     _resizer: Resizer | None = None
 
@@ -587,7 +590,7 @@ class Session:
             examples,
             events=self.events,
             seed=self.seed,
-            epochs_before=sum(result.phase.epochs for result in self.phases),
+            epochs_before=self.epochs_before + sum(result.phase.epochs for result in self.phases),
             parameters=sum(count_parameters(self.model.model)),
             checkpoints=self.checkpoints,
             number=len(self.phases),

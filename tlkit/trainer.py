@@ -8,7 +8,7 @@ import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -27,28 +27,29 @@ from tlkit.calibration import (
     softmax,
 )
 from tlkit.checkpoint import Checkpoints
-from tlkit.dataset import DatasetSource, load_data
+from tlkit.dataset import DatasetSource
 from tlkit.engine import Engine
 from tlkit.engine_choice import EngineChooser, engines_folder
-from tlkit.errors import ConfigError, DataError, PluginError, RunFolderError, TlkitError
+from tlkit.errors import ConfigError, PluginError, RunFolderError, TlkitError
 from tlkit.evaluation import evaluate
 from tlkit.events import Events
 from tlkit.extraction import MAX_WORKERS
 from tlkit.features import FeatureStore, FeatureType
-from tlkit.few_shot import take_few
-from tlkit.fingerprint import KnownDigests, digest_labels, digest_splits, digest_weights
+from tlkit.fingerprint import KnownDigests, digest_splits, digest_weights
 from tlkit.head import Head
+from tlkit.heritage import Heritage
 from tlkit.images import without_warnings
 from tlkit.interruption import command_line
-from tlkit.leakage import DuplicatesChoice, Leakage, find_leakage, settle
+from tlkit.leakage import DuplicatesChoice
 from tlkit.model import build_backbone, with_temperature
+from tlkit.parent import OldClasses, check_backbone, read_parent
 from tlkit.paths import expand_home
-from tlkit.picture_check import summarize_pictures
 from tlkit.plugin import Plugin
 from tlkit.plugin_calls import describe_plugin, plugin_call, plugin_warnings
-from tlkit.records import Evaluation, ImageData, RunInfo, RunResult, Split
+from tlkit.records import Evaluation, ImageData, RunInfo, RunResult
 from tlkit.registry import Registry
 from tlkit.reporter import Reporter
+from tlkit.run_data import DataSettings, RunData, load_run_data
 from tlkit.runtime import (
     environment,
     no_talk_of_retracing,
@@ -58,25 +59,12 @@ from tlkit.runtime import (
 )
 from tlkit.screen import GO_ON
 from tlkit.session import Session
-from tlkit.splitting import draw_rows
 from tlkit.subsets import Subset
 from tlkit.test_time_augmentation import TestTimeAugmentation
 from tlkit.workflow import Workflow
 
 Format = Literal["keras", "h5"]
 NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-
-
-@dataclass(frozen=True)
-class _Loaded:
-    """The data of a run, split and checked."""
-
-    data: ImageData
-    subsets: Mapping[Any, Subset]
-    leakage: Leakage
-    labels_digest: str
-    on_test: bool
-    notes: tuple[str, ...]
 
 
 class Trainer:
@@ -114,6 +102,8 @@ class Trainer:
         calibrate: bool = False,
         few_shot: int = 0,
         test_images: bool = True,
+        start_from: Path | str | None = None,
+        old_classes: OldClasses = "error",
         feature_type: FeatureType = "float32",
         views: int = 0,
         augmentation: Augmentation | None = None,
@@ -148,6 +138,10 @@ class Trainer:
                 seed; 0 for all.
             test_images: Whether the run folder keeps small pictures of up to 800 test images, at
                 most 1.5 MB, so that reports can show them.
+            start_from: The folder of a finished run: its backbone's weights, and those of its head
+                if it is the same one, are what this run begins with; None for the backbone's own.
+            old_classes: What to do about classes of that run which the data lacks: end with an
+                ``"error"``, ``"drop"`` them, or ``"replay"`` their images from that run's own data.
             feature_type: Number type of stored features; ``"float16"`` takes half the space.
             views: Augmented views of each training image that are stored beside the plain one, 0
                 or more; an epoch takes one of them at random.
@@ -179,6 +173,9 @@ class Trainer:
         self.calibrate = calibrate
         self.few_shot = few_shot
         self.test_images = test_images
+        # Whole, so that the saved config means the same run from any folder.
+        self.start_from = None if start_from is None else expand_home(start_from).absolute()
+        self.old_classes: OldClasses = old_classes
         self.runs = None if runs is None else expand_home(runs)
         self.store = store if store is not None else FeatureStore()
         self.notes: list[str] = []
@@ -202,6 +199,7 @@ class Trainer:
                 "calibrate": self.calibrate,
                 "few_shot": self.few_shot,
                 "test_images": self.test_images,
+                **self._origin(),
             },
             "dataset": _table(self.dataset),
             "backbone": _table(self.backbone),
@@ -219,6 +217,12 @@ class Trainer:
             },
             "reporters": [_table(reporter) for reporter in self.reporters],
         }
+
+    def _origin(self) -> dict[str, str]:
+        """Return the keys that only a run has that starts from another."""
+        if self.start_from is None:
+            return {}
+        return {"start_from": str(self.start_from), "old_classes": self.old_classes}
 
     def run(self) -> RunResult:
         """Load, train, test, save and report.
@@ -288,41 +292,47 @@ class Trainer:
             self.start_tensorflow()
             self._import_modules()
         with _stage(events, seconds, "data"):
+            heritage = self._heritage()
             try:
-                loaded = self._load()
+                loaded = self._load(heritage)
             except TlkitError as err:
                 if resumed is not None:
                     run_folder.note_relative_paths(err, resumed, self.dataset.options)
                 raise
+            if heritage is not None:
+                _, notes = heritage.begin(loaded, self.head, self.duplicates)
+                loaded = replace(loaded, notes=(*loaded.notes, *notes))
         with self._folder(resumed, events) as (folder, kept):
             began = kept.began(now.isoformat(timespec="seconds"))
-            session, result = self._train(loaded, events, engines, seconds, folder, kept, began)
+            session, result = self._train(
+                loaded, heritage, events, engines, seconds, folder, kept, began
+            )
             return self._finish(result, loaded.data, session, begin - kept.restored_seconds)
 
-    def _load(self) -> _Loaded:
-        data = load_data(self.dataset, self.seed)
-        _check_data(data, self.dataset)
-        # Now, as a workflow may change labels.
-        labels_digest = digest_labels(data)
-        subsets, notes = self._split(data)
-        on_test = subsets["validation"].split is subsets["test"].split
-        if self.calibrate and on_test:
+    def _heritage(self) -> Heritage | None:
+        if self.start_from is None:
+            return None
+        parent = read_parent(self.start_from)
+        check_backbone(parent, _table(self.backbone))
+        if self._registry is None:
+            self._registry = Registry()
+        return Heritage(parent, self.old_classes, self._registry, self.digests)
+
+    def _load(self, heritage: Heritage | None) -> RunData:
+        settings = DataSettings(self.seed, self.validation, self.duplicates, self.few_shot)
+        loaded = load_run_data(
+            self.dataset,
+            settings,
+            self.digests if heritage is None else heritage.digests,
+            None if heritage is None else heritage.replay_for,
+        )
+        if self.calibrate and loaded.on_test:
             raise ConfigError(
                 "[run] calibrate = true is not allowed with validation = 'test': a temperature "
                 "fitted on the test images would flatter the test figures. Set validation to a "
                 "share of the training images, such as 0.1."
             )
-        leakage = find_leakage(
-            subsets["train"], subsets["validation"], subsets["test"], self.digests
-        )
-        subsets, more = settle(
-            leakage, subsets, self.duplicates, data.class_names, few_shot=self.few_shot > 0
-        )
-        notes += [*summarize_pictures(data.pictures), *more]
-        if self.few_shot:
-            subsets, more = take_few(subsets, self.few_shot, self.seed, data.class_names)
-            notes += more
-        return _Loaded(data, subsets, leakage, labels_digest, on_test, tuple(notes))
+        return loaded
 
     @contextmanager
     def _folder(
@@ -359,7 +369,8 @@ class Trainer:
 
     def _train(
         self,
-        loaded: _Loaded,
+        loaded: RunData,
+        heritage: Heritage | None,
         events: Events,
         engines: EngineChooser,
         seconds: dict[str, float],
@@ -369,6 +380,8 @@ class Trainer:
     ) -> tuple[Session, RunResult]:
         data, subsets = loaded.data, loaded.subsets
         digests = self.digests if self.digests is not None else KnownDigests()
+        if heritage is not None:
+            digests = heritage.digests
         info = RunInfo(
             name=self.name,
             folder=folder,
@@ -390,6 +403,7 @@ class Trainer:
             duplicates=loaded.leakage.counts,
             validates_on_test=loaded.on_test,
             began=began,
+            lineage=None if heritage is None else heritage.lineage,
         )
         events.emit(
             "on_run_begin",
@@ -402,11 +416,15 @@ class Trainer:
             session = self._session(
                 data.class_names, subsets, events, engines, digests, checkpoints
             )
+            if heritage is not None:
+                heritage.take_over(session)
             fingerprints = {
                 **digest_splits(data, digests),
                 "labels": loaded.labels_digest,
                 "weights": digest_weights(session.model.backbone),
             }
+            if heritage is not None:
+                fingerprints["parent"] = heritage.parent.digest
             versions = environment(self._modules())
             checkpoints.begin(
                 {
@@ -430,6 +448,8 @@ class Trainer:
                 session.features("test", fixed=view)
         with _stage(events, seconds, "evaluation"):
             test, model = self._test(session, data.class_names)
+        if heritage is not None:
+            info = replace(info, lineage=heritage.end(test, data.class_names))
         return session, RunResult(
             info=info,
             phases=tuple(session.phases),
@@ -580,31 +600,6 @@ class Trainer:
         self.notes += left_out
         return EngineChooser(self.engine, candidates, engines_folder(self.store.folder))
 
-    def _split(self, data: ImageData) -> tuple[dict[Any, Subset], list[str]]:
-        everything = np.arange(len(data.train))
-        test = Subset(data.test, np.arange(len(data.test)))
-        if data.validation is not None:
-            rows = np.arange(len(data.validation))
-            validation = Subset(data.validation, rows)
-            return {
-                "train": Subset(data.train, everything),
-                "validation": validation,
-                "test": test,
-            }, []
-        if self.validation == "test":
-            note = "Validated on the test set, as the original exercise does: choose nothing by it."
-            return {
-                "train": Subset(data.train, everything),
-                "validation": test,
-                "test": test,
-            }, [note]
-        train_rows, validation_rows = _stratified(data.train.labels, self.validation, self.seed)
-        return {
-            "train": Subset(data.train, train_rows),
-            "validation": Subset(data.train, validation_rows),
-            "test": test,
-        }, []
-
     def _plugin(self, base: type[Plugin], given: Any) -> Any:
         if isinstance(given, base):
             return given
@@ -639,6 +634,16 @@ class Trainer:
         if self.duplicates not in ("report", "error", "drop"):
             raise ConfigError(
                 f"duplicates = {self.duplicates!r} is not allowed: 'report', 'error', 'drop'."
+            )
+        if self.old_classes not in ("error", "drop", "replay"):
+            raise ConfigError(
+                f"[run] old_classes = {self.old_classes!r} is not allowed: 'error', 'drop', "
+                f"'replay'."
+            )
+        if self.old_classes != "error" and self.start_from is None:
+            raise ConfigError(
+                f"[run] old_classes = {self.old_classes!r} is about a run that this one starts "
+                f"from; name it: [run] start_from, or tlkit run --from RUN."
             )
         if self.feature_type not in ("float32", "float16"):
             raise ConfigError(
@@ -687,56 +692,9 @@ def _fit_temperature(session: Session) -> tuple[float | None, str]:
     return temperature, reason if temperature is None else ""
 
 
-def _check_data(data: ImageData, source: DatasetSource) -> None:
-    problems = []
-    num_classes = len(data.class_names)
-    if num_classes < 2:
-        problems.append(f"{num_classes} classes; at least 2 are needed")
-    splits = {"train": data.train, "test": data.test, "validation": data.validation}
-    for name, split in splits.items():
-        if split is None:
-            continue
-        problems += [f"{name}: {text}" for text in _split_problems(split, num_classes)]
-    if problems:
-        raise DataError(f"{describe_plugin(source)} is not usable: {'; '.join(problems)}.")
-
-
-def _split_problems(split: Split, num_classes: int) -> list[str]:
-    problems = []
-    images, labels = split.images, np.asarray(split.labels)
-    if len(images) == 0 or len(images) != len(labels):
-        return [f"{len(images)} images and {len(labels)} labels; equal and above 0 are needed"]
-    if isinstance(images, np.ndarray) and (
-        images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3
-    ):
-        problems.append(
-            f"images are {images.dtype} of shape {images.shape}; needed: uint8 (N, height, "
-            f"width, 3), values 0 to 255"
-        )
-    if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
-        problems.append(f"labels are {labels.dtype} of shape {labels.shape}; needed: int64 (N,)")
-    elif labels.min() < 0 or labels.max() >= num_classes:
-        problems.append(
-            f"labels go from {labels.min()} to {labels.max()}; allowed: 0 to {num_classes - 1}"
-        )
-    return problems
-
-
 def _class_counts(train: Subset, num_classes: int) -> tuple[int, ...]:
     counts = np.bincount(np.asarray(train.split.labels)[train.rows], minlength=num_classes)
     return tuple(int(count) for count in counts)
-
-
-def _stratified(labels: Any, share: float, seed: int) -> tuple[Any, Any]:
-    counts = np.bincount(labels)
-    stratify = labels if counts[counts > 0].min() > 1 else None
-    try:
-        return draw_rows(labels, share, seed, stratify)
-    except ValueError as err:
-        raise DataError(
-            f"Cannot take {share:.0%} of {len(labels)} training images in {len(counts)} classes "
-            f"for validation: {err} Set [run] validation to a larger share, or add images."
-        ) from err
 
 
 @contextmanager

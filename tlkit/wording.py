@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tlkit.records import Evaluation
+    from tlkit.records import Ancestor, Evaluation, Lineage
+
+_MOST_NAMES = 10
 
 
 def percent(share: float) -> str:
@@ -31,6 +35,48 @@ def share_rows(test: Evaluation) -> list[tuple[str, str]]:
         ("Top-5 accuracy", test.top_5),
     )
     return [(name, percent(share)) for name, share in shares if share is not None]
+
+
+def lineage_rows(lineage: Lineage) -> list[tuple[str, str]]:
+    """Return what a run started from and what it took over, as names and values."""
+    parent, *before = lineage.ancestors
+    origin = f"{_ancestor(parent)}, test accuracy {percent(parent.accuracy)}"
+    if before:
+        origin += f"; before it {', '.join(_ancestor(item) for item in before)}"
+    taken = {
+        "kept": "the backbone and the head",
+        "grown": "the backbone and the head, with new classes beside the old ones",
+        "new": f"the backbone; the head is new: {lineage.reason}",
+    }
+    parts = [taken[lineage.head]]
+    for what, names in (
+        ("new classes", lineage.new_classes),
+        ("dropped classes", lineage.dropped_classes),
+        ("replayed classes", lineage.replayed_classes),
+    ):
+        if names:
+            parts.append(f"{what}: {_some(names)}")
+    return [("Starts from", origin), ("Taken over", "; ".join(parts))]
+
+
+def old_classes_text(lineage: Lineage) -> str:
+    """Return how far the parent's classes are known before and after; empty if not measured."""
+    if lineage.accuracy_before is None or lineage.accuracy_after is None:
+        return ""
+    return (
+        f"of {lineage.known_test_images:,} test images of the parent's classes "
+        f"{percent(lineage.accuracy_before)} were right before the first step, "
+        f"{percent(lineage.accuracy_after)} are now"
+    )
+
+
+def _ancestor(item: Ancestor) -> str:
+    return PurePath(item.folder).name or item.name
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _MOST_NAMES:,} more" if len(names) > _MOST_NAMES else ""
+    return ", ".join(names[:_MOST_NAMES]) + more
 
 
 def plural(count: int, noun: str) -> str:

@@ -13,7 +13,7 @@ from tlkit.errors import UnknownPluginError
 from tlkit.paths import expand_home
 from tlkit.records import ClassReport, PhaseResult, RunResult
 from tlkit.registry import Registry
-from tlkit.wording import accuracy_text, percent, plural
+from tlkit.wording import accuracy_text, lineage_rows, old_classes_text, percent, plural
 
 # Data sets that tlkit reads under a name of its own: title, identifier on the Hugging Face Hub, and
 # number of images in the published test split.
@@ -75,6 +75,9 @@ class Facts:
     def weights(self) -> str:
         """What the backbone's weights were, as Markdown."""
         backbone = self.options("backbone")
+        lineage = self.result.info.lineage
+        if lineage is not None:
+            return f"the weights of the finished run {code(PurePath(lineage.parent.folder).name)}"
         weights = str(backbone.get("weights", ""))
         if weights == "random":
             return "random weights"
@@ -194,6 +197,22 @@ class Facts:
         """How many views of each training picture the head learnt from on the frozen backbone."""
         stored = 1 + int(self.options("features").get("views", 0))
         return stored * (self.result.info.num_looks if self.fine_tuned is None else 1)
+
+    def lineage(self) -> str:
+        """Say what the run started from, and how far the old classes are known; may be empty."""
+        lineage = self.result.info.lineage
+        if lineage is None:
+            return ""
+        origin = "; ".join(escape(value) for _, value in lineage_rows(lineage))
+        change = old_classes_text(lineage)
+        seen, total = lineage.seen_test_images, self.result.info.num_test
+        known = (
+            "whether it was trained on test images of this one is not known"
+            if seen is None
+            else f"{seen:,} of the {total:,} test images were trained on before this run"
+        )
+        parts = [f"It started from the finished run {origin}", change, known]
+        return " ".join(f"{part[0].upper()}{part[1:]}." for part in parts if part)
 
     def looks(self) -> str:
         """Say which views of a picture the model averages over; empty if it sees it once."""

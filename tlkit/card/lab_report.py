@@ -70,6 +70,8 @@ def _steps(facts: Facts) -> list[str]:
     found.append(
         f"Build {facts.backbone} with {facts.weights}, without its classifier, and freeze it."
     )
+    if facts.lineage():
+        found.append(facts.lineage())
     views = facts.training_views
     for item in result.phases:
         phase = item.phase

@@ -129,7 +129,7 @@ def _data(facts: Facts) -> list[str]:
     digests = [
         (escape(key), code(value))
         for key, value in facts.result.fingerprints.items()
-        if key != "weights"
+        if key not in ("weights", "parent")
     ]
     if digests:
         lines += ["SHA-256 of the images, and of the labels:", ""]
@@ -152,7 +152,8 @@ def _training(facts: Facts) -> list[str]:
         }
         if options:
             tables[kind] = options
-    lines = [*parts.phases(facts), *block(config_text(tables), "toml")]
+    lineage = [facts.lineage(), ""] if facts.lineage() else []
+    lines = [*lineage, *parts.phases(facts), *block(config_text(tables), "toml")]
     weights = facts.result.fingerprints.get("weights")
     if weights:
         lines += [f"SHA-256 of the backbone's weights before training: {code(weights)}.", ""]

@@ -11,7 +11,7 @@ from tlkit.card.facts import Facts
 _PLUGINS = ("backbone", "head", "dataset", "workflow", "engine")
 _RUN_KEYS = (
     *("name", "seed", "validation", "duplicates", "save", "calibrate", "few_shot"),
-    "test_images",
+    *("test_images", "start_from", "old_classes"),
 )
 _WIDTH = 92
 _VIEW_KEYS = ("flip", "crop", "colour", "seed")
@@ -95,6 +95,7 @@ def plain_keras_program(facts: Facts) -> str | None:
         and _has(workflow, name="freeze_and_train", early_stopping=0, class_weight="none")
         and facts.fine_tuned is None
         and facts.result.info.validates_on_test
+        and facts.result.info.lineage is None
         and not features.get("views")
         and not facts.result.info.looks
         and not run.get("few_shot")

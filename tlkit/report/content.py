@@ -14,7 +14,16 @@ from tlkit.records import PhaseResult, RunInfo, RunResult
 from tlkit.report import charts
 from tlkit.run_folder import CONFIG, MODEL, config_text
 from tlkit.text import printable
-from tlkit.wording import clock, date, percent, plural, rate, share_rows
+from tlkit.wording import (
+    clock,
+    date,
+    lineage_rows,
+    old_classes_text,
+    percent,
+    plural,
+    rate,
+    share_rows,
+)
 
 TEXT_LIMIT, LONG_TEXT_LIMIT = 80, 2000
 MAX_LINES, MAX_EPOCHS, MAX_CLASS_ROWS = 100, 600, 1000
@@ -206,6 +215,10 @@ def setup(result: RunResult) -> list[dict[str, Any]]:
             rows.append(_setup_row(kind.capitalize(), text(table.get("name", "")), options))
     if info.looks:
         rows.append(_setup_row("Test time", f"mean over {info.looks}"))
+    if info.lineage is not None:
+        rows += [_setup_row(key, text(value, 500)) for key, value in lineage_rows(info.lineage)]
+        change = old_classes_text(info.lineage)
+        rows += [_setup_row("Old classes", change)] if change else []
     return rows
 
 

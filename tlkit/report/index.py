@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 from urllib.parse import quote
 
@@ -138,7 +138,10 @@ def _differing(results: list[RunResult]) -> list[str]:
 
 def _settings(info: RunInfo) -> dict[str, bool | int | float | str]:
     idle = {f"{kind}.{name}" for kind, names in info.idle_options.items() for name in names}
-    return {key: value for key, value in info.settings.items() if key not in idle}
+    found = {key: value for key, value in info.settings.items() if key not in idle}
+    if "run.start_from" in found:
+        found["run.start_from"] = PurePath(str(found["run.start_from"])).name
+    return found
 
 
 def _row(result: RunResult) -> dict[str, Any]:

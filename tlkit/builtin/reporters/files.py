@@ -93,6 +93,7 @@ def metrics(result: RunResult) -> dict[str, Any]:
         "schema_version": SCHEMA_VERSION,
         "run": result.info.name,
         "train": _train(result.info),
+        "lineage": result.info.lineage and dataclasses.asdict(result.info.lineage),
         "test": {
             "images": len(test.labels),
             "accuracy": test.accuracy,

@@ -16,7 +16,7 @@ from tlkit.builtin.reporters.terminal_colours import Palette
 from tlkit.builtin.reporters.terminal_matrix import MatrixViews
 from tlkit.builtin.reporters.terminal_text import ConsoleText, describe, duration
 from tlkit.builtin.reporters.terminal_training import TrainingViews
-from tlkit.wording import accuracy_text, percent, plural
+from tlkit.wording import accuracy_text, lineage_rows, old_classes_text, percent, plural
 
 MAX_REPORT_CLASSES = 100
 MAX_WEAKEST = 15
@@ -60,6 +60,8 @@ class Views:
             if key in run.config:
                 idle = run.idle_options.get(key, ())
                 rows.append((key.capitalize(), describe(run.config[key], idle)))
+        if run.lineage is not None:
+            rows += lineage_rows(run.lineage)
         engine = run.config.get("engine", {})
         if engine.get("name", "auto") != "auto":
             rows.append(("Engine", f"{describe(engine)}, as asked for"))
@@ -172,6 +174,9 @@ class Views:
     def _summary(self, result: RunResult) -> list[tuple[str, str]]:
         seconds = ", ".join(f"{part} {value:.1f}" for part, value in result.seconds.items())
         rows = [("Training", _phase(item)) for item in result.phases]
+        if result.info.lineage is not None:
+            change = old_classes_text(result.info.lineage)
+            rows += [("Old classes", change)] if change else []
         rows.append(("Seconds", seconds))
         rows += [("Extraction", _extraction(item)) for item in result.extractions]
         stored = [split for split, state in result.feature_cache.items() if state == "stored"]

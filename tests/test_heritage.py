@@ -22,6 +22,7 @@ from tlkit.builtin.heads.dense import Dense
 from tlkit.builtin.heads.linear import Linear
 from tlkit.builtin.heads.logistic import Logistic
 from tlkit.builtin.workflows.freeze_and_train import FreezeAndTrain
+from tlkit.explain.test_set import load_test_images
 from tlkit.model_parts import find_parts
 from tlkit.run_folder import load_model
 from tlkit.splitting import split_rows
@@ -215,7 +216,9 @@ def test_classes_in_another_order_are_the_same_classes(make_trainer, parent):
     assert child.info.lineage.head == "kept"
 
 
-def test_classes_that_the_data_lacks_are_refused_dropped_or_replayed(make_trainer, parent_of_two):
+def test_classes_that_the_data_lacks_are_refused_dropped_or_replayed(
+    make_trainer, parent_of_two, monkeypatch
+):
     parent = parent_of_two
     data = Paints(["green", "blue"])
     with pytest.raises(ConfigError, match="no class 'red', which the run") as error:
@@ -234,6 +237,9 @@ def test_classes_that_the_data_lacks_are_refused_dropped_or_replayed(make_traine
     assert replayed.info.class_counts == (27, 27, 27)
     assert (replayed.info.num_test, lineage.known_test_images) == (30, 20)
     assert (lineage.seen_test_images, lineage.seen_validation_images) == (0, 0)
+    monkeypatch.setattr("tlkit.explain.test_set.Registry", lambda: make_trainer()._registry)
+    shown = load_test_images(load_run(replayed.folder))
+    np.testing.assert_array_equal(shown.labels, replayed.test.labels)
     # A run of a run: the data is put together again.
     again = make_trainer(
         dataset=Paints(["green"]), start_from=replayed.folder, old_classes="replay"

@@ -1,6 +1,9 @@
+from dataclasses import replace
+
 import pytest
 
-from tlkit.wording import date
+from tests.builtin.reporters.conftest import LINEAGE
+from tlkit.wording import date, lineage_rows, old_classes_text
 
 
 @pytest.mark.parametrize(
@@ -15,3 +18,23 @@ from tlkit.wording import date
 )
 def test_dates_are_said_with_their_offset_where_that_is_known(when, said):
     assert date(when) == said
+
+
+def test_a_lineage_is_said_by_the_names_of_the_folders():
+    origin, taken = lineage_rows(LINEAGE)
+    before = "before it 20261120-101010-[bold]first"
+    assert origin == (
+        "Starts from",
+        f"20261124-120816-animals, test accuracy 87.5 %; {before}",
+    )
+    assert taken == (
+        "Taken over",
+        "the backbone and the head, with new classes beside the old ones; new classes: truck; "
+        "replayed classes: cat, dog",
+    )
+    many = replace(LINEAGE, dropped_classes=tuple(map(str, range(12))))
+    assert lineage_rows(many)[1][1].count("8, 9 and 2 more") == 1
+    assert "87.5 % were right before the first step, 75.0 % are now" in old_classes_text(LINEAGE)
+    new = replace(LINEAGE, head="new", reason="units = 4, the parent's 8", accuracy_before=None)
+    assert lineage_rows(new)[1][1].startswith("the backbone; the head is new: units = 4")
+    assert old_classes_text(new) == ""

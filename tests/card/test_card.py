@@ -12,7 +12,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from tests.builtin.reporters.conftest import NASTY, as_recorded_before, make_result
+from tests.builtin.reporters.conftest import LINEAGE, NASTY, as_recorded_before, make_result
 from tlkit import (
     Calibration,
     Reliability,
@@ -464,6 +464,22 @@ def test_the_steps_say_how_often_a_picture_runs_through_the_backbone(
     facts, tmp_path, epochs, tables, said
 ):
     assert said in section(lab_report(facts(epochs=epochs, tables=tables), tmp_path), "Steps")
+
+
+@pytest.mark.parametrize("write", [model_card, lab_report])
+def test_cards_say_what_the_run_started_from(facts, tmp_path, write):
+    path = "/home/somebody/runs/20261124-120816-animals"
+    tables = {"run": {"name": "x", "start_from": path, "old_classes": "replay"}}
+    text = write(facts(lineage=LINEAGE, tables=tables), tmp_path)
+    assert "the weights of the finished run `20261124-120816-animals`" in text
+    text = text.replace("\\", "")
+    assert "It started from the finished run 20261124-120816-animals, test accuracy 87.5 %" in text
+    assert "3 of the 500 test images were trained on before this run" in text.lower()
+    assert "before it 20261120-101010-[bold]first. It took over the backbone and the head" in text
+    if write is lab_report:
+        assert 'old_classes="replay"' in text
+    else:
+        assert "/home/somebody" not in text
 
 
 def test_the_gap_to_training_is_explained_by_what_the_run_did(facts, tmp_path):

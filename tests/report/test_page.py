@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.builtin.reporters.conftest import as_recorded_before, make_result
+from tests.builtin.reporters.conftest import LINEAGE, as_recorded_before, make_result
 from tests.report.conftest import HOSTILE, make_pictures
 from tlkit import Extraction, RunFolderError, load_run, thumbnails, write_report
 from tlkit.report.page import render_report
@@ -49,6 +49,13 @@ def test_the_setup_says_which_views_the_model_averages_over(saved_run, read_page
     words = read_page(write_report(with_views)).words()
     assert "Test time mean over 2 views: the image and its mirror image" in words
     assert "Test time mean" not in read_page(write_report(saved_run("other"))).words()
+
+
+def test_the_setup_says_what_the_run_started_from(saved_run, read_page):
+    words = read_page(write_report(saved_run(lineage=LINEAGE))).words()
+    assert "Starts from 20261124-120816-animals, test accuracy 87.5 %" in words
+    assert "Old classes of 450 test images" in words
+    assert "/home/somebody" not in words
 
 
 def test_the_matrix_and_the_images_are_those_of_the_run(saved_run, read_page):

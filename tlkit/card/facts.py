@@ -203,7 +203,7 @@ class Facts:
         lineage = self.result.info.lineage
         if lineage is None:
             return ""
-        origin = "; ".join(escape(value) for _, value in lineage_rows(lineage))
+        (_, origin), (_, taken) = lineage_rows(lineage)
         change = old_classes_text(lineage)
         seen, total = lineage.seen_test_images, self.result.info.num_test
         known = (
@@ -211,7 +211,12 @@ class Facts:
             if seen is None
             else f"{seen:,} of the {total:,} test images were trained on before this run"
         )
-        parts = [f"It started from the finished run {origin}", change, known]
+        parts = [
+            f"It started from the finished run {escape(origin)}",
+            f"it took over {escape(taken)}",
+            change,
+            known,
+        ]
         return " ".join(f"{part[0].upper()}{part[1:]}." for part in parts if part)
 
     def looks(self) -> str:

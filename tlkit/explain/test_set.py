@@ -13,6 +13,7 @@ from tlkit.errors import DataError, TlkitError
 from tlkit.fingerprint import digest_images
 from tlkit.records import Int64Array, RunResult, Split
 from tlkit.registry import Registry
+from tlkit.run_data import data_of_run
 
 
 def load_test_images(run: RunResult, dataset: DatasetSource | None = None) -> Split:
@@ -33,6 +34,9 @@ def load_test_images(run: RunResult, dataset: DatasetSource | None = None) -> Sp
         # What does not depend on the dataset, such as an engine that is not installed here, is not
         # made.
         config = read_config(f"{folder}/{run_folder.CONFIG}")
+        lineage = run.info.lineage
+        if dataset is None and lineage is not None and lineage.replayed_classes:
+            return data_of_run(run, Registry()).data.test
         if dataset is None:
             options = config.dataset.model_extra or {}
             where = f"[dataset] in {folder}/{run_folder.CONFIG}"

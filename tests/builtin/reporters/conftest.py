@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tlkit import Evaluation, Phase, PhaseResult, RunInfo, RunResult
+from tlkit import Ancestor, Evaluation, Lineage, Phase, PhaseResult, RunInfo, RunResult
 from tlkit.calibration import measure_calibration, softmax
 from tlkit.evaluation import evaluate
 
@@ -27,6 +27,33 @@ NASTY = (
     "😀🚀",
     "猫と犬と鳥と魚と馬と鹿と蛙と船",
     "two\nlines\ttab",
+)
+
+_ANCESTORS = tuple(
+    Ancestor(
+        name="animals",
+        folder=f"/home/somebody/runs/{name}",
+        began="2026-11-24T12:08:16+01:00",
+        model="0" * 64,
+        accuracy=0.875,
+        num_test=40,
+        backbone="mobilenet_v2",
+        head="dense",
+        num_classes=9,
+        epochs=5,
+    )
+    for name in ("20261124-120816-animals", "20261120-101010-[bold]first")
+)
+LINEAGE = Lineage(
+    ancestors=_ANCESTORS,
+    head="grown",
+    new_classes=("truck",),
+    replayed_classes=("cat", "dog"),
+    known_test_images=450,
+    accuracy_before=0.875,
+    accuracy_after=0.75,
+    seen_test_images=3,
+    seen_validation_images=None,
 )
 
 

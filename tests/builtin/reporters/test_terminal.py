@@ -9,6 +9,7 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import Progress
 
+from tests.builtin.reporters.conftest import LINEAGE
 from tlkit import ConfigError, Phase, PhaseResult
 from tlkit.builtin.reporters.terminal import RichReporter
 from tlkit.options import validate_options
@@ -518,3 +519,9 @@ def test_options_are_those_that_can_be_written_down():
         validate_options(RichReporter, {"console": "x"}, where="a file")
     with pytest.raises(ConfigError, match="40 or more"):
         RichReporter(width=39)
+
+
+def test_what_a_run_started_from_is_shown_at_both_ends(fake_result):
+    text = " ".join(shown(fake_result(lineage=LINEAGE)).split())
+    assert "Starts from 20261124-120816-animals, test accuracy 87.5 %; before it" in text
+    assert "Old classes of 450 test images of the parent's classes 87.5 %" in text

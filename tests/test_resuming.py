@@ -227,7 +227,7 @@ def test_a_changed_parent_is_named(make_trainer, tmp_path):
     folder = begun(make_trainer, start_from=parent)
     other = make_trainer(runs=tmp_path / "others", seed=1).run().folder
     (parent / "model.keras").write_bytes((other / "model.keras").read_bytes())
-    with pytest.raises(RunFolderError, match="these were changed: parent, weights"):
+    with pytest.raises(RunFolderError, match="were changed: the model that the run starts from"):
         make_trainer(start_from=parent).resume(folder)
 
 

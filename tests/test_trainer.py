@@ -928,7 +928,7 @@ def test_a_file_that_is_cut_short_ends_the_run_with_its_name_and_what_to_do(make
     short = tmp_path / "data" / "dog" / "3.jpg"
     short.write_bytes(short.read_bytes()[:900])
     folder = {"name": "folder", "path": str(tmp_path / "data")}
-    with pytest.raises(DataError, match=r"dog/3\.jpg: .*truncated.*broken = 'skip'"):
+    with pytest.raises(DataError, match=r"dog/3\.jpg: it is cut short.*broken = 'skip'"):
         make_trainer(dataset=folder).run()
     result = make_trainer(dataset=folder | {"broken": "skip"}, reporters=["files"]).run()
     assert result.info.notes[0].startswith("Broken pictures left out: 1 (dog/3.jpg)")

@@ -38,6 +38,7 @@ _NAMES = {
     "test": "the test images",
     "labels": "the labels or class names",
     "weights": "the backbone's pretrained weights",
+    "parent": "the model that the run starts from",
 }
 
 

@@ -150,3 +150,15 @@ def test_hostile_files_are_each_answered_and_the_good_ones_too(classifier, pictu
     assert "allowed are 1,000 a side. The environment variable TLKIT_MAX_SIDE" in errors["long.png"]
     assert "no picture of a kind that is read" in errors["script.png"]
     assert "no picture of a kind that is read" in errors["post.jpg"]
+
+
+def test_below_the_threshold_no_class_is_given(classifier, pictures):
+    sure = [item.confidences[0] for item in predict(classifier, [pictures])]
+    threshold = float(np.median(sure))
+    (pictures / "broken.png").write_text("broken")
+    found = list(predict(classifier, [pictures], threshold=threshold))
+    assert [item.abstained for item in found if not item.error] == [
+        share < threshold for share in sure
+    ]
+    assert all(bool(item.classes) != bool(item.abstained or item.error) for item in found)
+    assert [item.abstained for item in found if item.error] == [None]

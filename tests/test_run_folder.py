@@ -226,3 +226,24 @@ def test_a_calibration_without_its_temperature_is_damaged(folder, change):
     (folder / "run.json").write_text(json.dumps(record))
     with pytest.raises(RunFolderError, match="temperature"):
         load_run(folder)
+
+
+def test_what_the_model_says_of_validation_images_reads_back(tmp_path):
+    result = Trainer(
+        TinyBackbone(), "linear", Colours(), FreezeAndTrain(1), [], runs=tmp_path, calibrate=True
+    ).run()
+    labels, probabilities = run_folder.load_validation(load_run(result.folder))
+    assert len(labels) == result.info.num_validation
+    np.testing.assert_array_equal(labels, result.validation[0])
+    np.testing.assert_array_equal(probabilities, result.validation[1])
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
+
+
+def test_validation_answers_that_are_missing_or_damaged_are_named(folder):
+    path = folder / run_folder.VALIDATION
+    np.savez(path, labels=np.array([7]), probabilities=np.full((1, 3), 0.5, np.float32))
+    with pytest.raises(RunFolderError, match=r"validation.npz is damaged: .*labels are 7 to 7"):
+        run_folder.load_validation(load_run(folder))
+    path.unlink()
+    with pytest.raises(RunFolderError, match=r"an earlier version made it.*tlkit run"):
+        run_folder.load_validation(load_run(folder))

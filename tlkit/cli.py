@@ -361,6 +361,13 @@ def predict(
     batch_size: Annotated[
         int, typer.Option(min=0, help="Pictures in a batch; 0 for the fastest.")
     ] = 0,
+    target_accuracy: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE",
+            help="Give no class where the model is so unsure that fewer would be right: 0.95.",
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -382,6 +389,7 @@ def predict(
         top=top,
         engine=engine,
         batch_size=batch_size,
+        target_accuracy=target_accuracy,
         out=out,
         quiet=json_,
         command=command_line(context.obj),

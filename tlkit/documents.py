@@ -334,9 +334,30 @@ class PredictedPicture(Part):
     """What the model says of one picture."""
 
     path: AbsolutePath = Field(description="The file.")
-    classes: list[str] = Field(description="The most probable classes, the most probable first.")
+    classes: list[str] = Field(
+        description="The most probable classes, the most probable first; none where the model "
+        "abstained."
+    )
     confidences: list[Number] = Field(description="Their probabilities, 0 to 1.")
     error: str | None = Field(description="Why the file could not be read; null if it could.")
+    abstained: bool | None = Field(
+        description="Whether it was too unsure to give a class; null without --target-accuracy."
+    )
+
+
+class AbstentionFigures(Part):
+    """The threshold below which no class is given, and what it gave."""
+
+    target_accuracy: Share = Field(description="What was asked of given answers, 0 to 1.")
+    threshold: Share = Field(description="Confidences below it are no answer.")
+    guaranteed_accuracy: Share = Field(
+        description="What the accuracy of given answers is at least, with a probability of 95 %, "
+        "for images such as those of the validation."
+    )
+    validation_coverage: Share = Field(description="Share of validation images with an answer.")
+    validation_accuracy: Share = Field(description="Of these answers.")
+    test_coverage: Share = Field(description="Share of test images with an answer.")
+    test_accuracy: Number = Field(description="Of these answers; null if there are none.")
 
 
 class Predictions(Document):
@@ -352,6 +373,12 @@ class Predictions(Document):
     engine: str = Field(description="The engine that ran the model.")
     seconds: Number = Field(description="Wall-clock seconds, without loading the model.")
     file: AbsolutePath | None = Field(description="Where the answers are; null without --out.")
+    abstained: int | None = Field(
+        default=None, description="How many got no class; null without --target-accuracy."
+    )
+    abstention: AbstentionFigures | None = Field(
+        default=None, description="null without --target-accuracy."
+    )
 
 
 class Report(Document):

@@ -32,12 +32,15 @@ class Prediction:
         classes: The most probable class names, the most probable first.
         confidences: Their probabilities, 0 to 1.
         error: Why the file could not be read; None if it could.
+        abstained: Whether the largest confidence is below the threshold, so that no class is given;
+            None where no threshold was asked for.
     """
 
     path: str
     classes: tuple[str, ...] = ()
     confidences: tuple[float, ...] = ()
     error: str | None = None
+    abstained: bool | None = None
 
 
 def predict(
@@ -47,6 +50,7 @@ def predict(
     *,
     engine: Engine | str | Mapping[str, Any] = "auto",
     batch_size: int = 0,
+    threshold: float | None = None,
 ) -> Generator[Prediction]:
     """Classify picture files with the model of a finished run.
 
@@ -59,6 +63,8 @@ def predict(
         top: How many classes to give for each picture, 1 or more.
         engine: What runs the model of a run folder; see ``Classifier.open()``.
         batch_size: Pictures in a batch, 1 or more; 0 for the fastest.
+        threshold: Where no class is as probable as this, 0 to 1, none is given; see
+            ``tlkit.abstention``.
 
     Yields:
         One prediction for each picture, in the order of the inputs. What is missing, or cannot be
@@ -73,7 +79,7 @@ def predict(
     found = find_pictures(inputs)
     if not isinstance(run, Classifier):
         run = Classifier.open(run, engine, images=len(found))
-    yield from classify(run, found, top, batch_size=batch_size)
+    yield from classify(run, found, top, batch_size=batch_size, threshold=threshold)
 
 
 def check_numbers(top: int, batch_size: int) -> None:
@@ -89,7 +95,12 @@ def check_numbers(top: int, batch_size: int) -> None:
 
 
 def classify(
-    classifier: Classifier, found: Sequence[PictureInput], top: int = 1, *, batch_size: int = 0
+    classifier: Classifier,
+    found: Sequence[PictureInput],
+    top: int = 1,
+    *,
+    batch_size: int = 0,
+    threshold: float | None = None,
 ) -> Generator[Prediction]:
     """Classify pictures that were found.
 
@@ -98,6 +109,7 @@ def classify(
         found: What ``find_pictures()`` returned.
         top: How many classes to give for each picture, 1 or more.
         batch_size: Pictures in a batch; 0 for the fastest.
+        threshold: Where no class is as probable as this, none is given.
 
     Yields:
         One prediction for each picture, in order.
@@ -119,8 +131,12 @@ def classify(
             confidences = np.take_along_axis(rows, order, axis=1)
             for best, shares in zip(order.tolist(), confidences.tolist(), strict=True):
                 yield from failed()
+                abstained = None if threshold is None else shares[0] < threshold
                 yield Prediction(
-                    str(found[position].path), tuple(names[i] for i in best), tuple(shares)
+                    str(found[position].path),
+                    () if abstained else tuple(names[i] for i in best),
+                    tuple(shares),
+                    abstained=abstained,
                 )
                 position += 1
             yield from failed()

@@ -632,6 +632,9 @@ class RunResult:
         model: The trained ``keras.Model``: pixels 0 to 255 in, probabilities out. None when the
             result was read back from a folder; ``load_model()`` loads it then.
         test_images: The test images, so that reporters can show them; None when read back.
+        validation: The labels (N,) and the model's probabilities (N, number of classes) of the
+            validation images; None where these are the test images, and when read back
+            (``tlkit.run_folder.load_validation()``).
     """
 
     info: RunInfo
@@ -646,6 +649,9 @@ class RunResult:
     warnings: tuple[str, ...] = ()
     model: Any = field(default=None, repr=False, compare=False)
     test_images: ImageSequence | None = field(default=None, repr=False, compare=False)
+    validation: tuple[Int64Array, Float32Array] | None = field(
+        default=None, repr=False, compare=False
+    )
 
     def __repr__(self) -> str:
         """Return the name, the accuracy, the phases and the folder."""

@@ -30,13 +30,15 @@ from tlkit.records import (
     EngineTrial,
     Evaluation,
     Extraction,
+    Float32Array,
+    Int64Array,
     Lineage,
     Phase,
     PhaseResult,
     RunInfo,
     RunResult,
 )
-from tlkit.run_record import check_record, read_record
+from tlkit.run_record import check_answers, check_record, read_record
 from tlkit.screen import GO_ON
 from tlkit.wording import plural
 
@@ -47,6 +49,7 @@ SCHEMA_VERSION = 1
 _MOST_NAMED = 10
 _STAMP = re.compile(r"(\d{8})-(\d{6})(?:-|$)")
 CONFIG, RUN, PREDICTIONS, MODEL = "config.toml", "run.json", "predictions.npz", "model.keras"
+VALIDATION = "validation.npz"
 
 
 def create(runs: Path, name: str) -> Path:
@@ -266,8 +269,9 @@ def save(folder: Path, result: RunResult, formats: Sequence[str]) -> None:
         for suffix in formats:
             with atomic_path(folder / f"model.{suffix}") as temporary:
                 _save_model(result.model, temporary)
-        with atomic_path(folder / PREDICTIONS) as temporary, temporary.open("wb") as file:
-            np.savez(file, labels=result.test.labels, probabilities=result.test.probabilities)
+        _save_answers(folder / PREDICTIONS, result.test.labels, result.test.probabilities)
+        if result.validation is not None:
+            _save_answers(folder / VALIDATION, *result.validation)
     except OSError as err:
         raise _cannot_write(folder, err) from err
 
@@ -318,14 +322,43 @@ def load_run(folder: Path | str) -> RunResult:
         raise RunFolderError(f"{folder} {state}: it has no {RUN}.{hint}")
     try:
         record = read_record((folder / RUN).read_text(encoding="utf-8"))
-        with np.load(folder / PREDICTIONS, allow_pickle=False) as arrays:
-            check_zip(arrays.zip, ("labels.npy", "probabilities.npy"))
-            labels, probabilities = arrays["labels"], arrays["probabilities"]
+        labels, probabilities = _load_answers(folder / PREDICTIONS)
         return _from_json(folder, record, labels, probabilities)
     except Exception as err:  # whatever a damaged file makes the parsers raise
         raise RunFolderError(
             f"The run folder {folder} is damaged: {type(err).__name__}: {err}"
         ) from err
+
+
+def load_validation(run: RunResult) -> tuple[Int64Array, Float32Array]:
+    """Read what a finished run's model says of its validation images.
+
+    Args:
+        run: What ``load_run()`` returned.
+
+    Returns:
+        The labels (N,), N of 1 or more, and the probabilities (N, number of classes).
+
+    Raises:
+        RunFolderError: If there are none, or the file is damaged.
+    """
+    folder, info = run.folder, run.info
+    assert folder is not None
+    path = folder / VALIDATION
+    if not path.is_file():
+        if info.validates_on_test:
+            why = "it validated on its test images, by which nothing may be chosen"
+            then = f"tlkit run {folder / CONFIG} --set run.validation=0.1"
+        else:
+            why = "an earlier version made it"
+            then = f"tlkit run {folder / CONFIG}"
+        raise RunFolderError(f"The run {folder} has no {VALIDATION}: {why}. Run again: {then}")
+    try:
+        labels, probabilities = _load_answers(path)
+        check_answers(labels, probabilities, len(info.class_names))
+    except Exception as err:  # whatever a damaged file makes the parsers raise
+        raise RunFolderError(f"{path} is damaged: {type(err).__name__}: {err}") from err
+    return labels, probabilities
 
 
 def load_model(folder: Path | str) -> keras.Model:
@@ -371,6 +404,17 @@ def model_path(folder: Path | str) -> Path:
     if not found:
         raise RunFolderError(f"{folder} has no {MODEL}. Was the run saved?")
     return found[0]
+
+
+def _save_answers(path: Path, labels: Any, probabilities: Any) -> None:
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, labels=labels, probabilities=probabilities)
+
+
+def _load_answers(path: Path) -> tuple[Any, Any]:
+    with np.load(path, allow_pickle=False) as arrays:
+        check_zip(arrays.zip, ("labels.npy", "probabilities.npy"))
+        return arrays["labels"], arrays["probabilities"]
 
 
 def _cannot_write(folder: Path, err: OSError) -> RunFolderError:

@@ -135,7 +135,7 @@ def check_record(record: dict[str, Any], labels: Any, probabilities: Any) -> Non
         if not 0 <= value <= 1:
             raise ValueError(f"{name} is {value}")
     _check_calibration(test.calibration)
-    _check_predictions(labels, probabilities, number)
+    check_answers(labels, probabilities, number)
 
 
 def _check_calibration(found: Calibration | None) -> None:
@@ -148,7 +148,17 @@ def _check_calibration(found: Calibration | None) -> None:
         raise ValueError(f"its temperature is {temperature}")
 
 
-def _check_predictions(labels: Any, probabilities: Any, classes: int) -> None:
+def check_answers(labels: Any, probabilities: Any, classes: int) -> None:
+    """Check what a model said of labelled images.
+
+    Args:
+        labels: Values 0 to classes - 1, (N,).
+        probabilities: Values 0 to 1, (N, classes).
+        classes: The number of classes.
+
+    Raises:
+        ValueError: If they are none.
+    """
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer) or not len(labels):
         raise ValueError(f"its labels are {labels.dtype} of shape {labels.shape}")
     if labels.min() < 0 or labels.max() >= classes:

@@ -46,7 +46,14 @@ from tlkit.parent import OldClasses, check_backbone, read_parent
 from tlkit.paths import expand_home
 from tlkit.plugin import Plugin
 from tlkit.plugin_calls import describe_plugin, plugin_call, plugin_warnings
-from tlkit.records import Evaluation, ImageData, RunInfo, RunResult
+from tlkit.records import (
+    Evaluation,
+    Float32Array,
+    ImageData,
+    Int64Array,
+    RunInfo,
+    RunResult,
+)
 from tlkit.registry import Registry
 from tlkit.reporter import Reporter
 from tlkit.run_data import DataSettings, RunData, load_run_data
@@ -447,7 +454,7 @@ class Trainer:
                     session.features("validation", fixed=view)
                 session.features("test", fixed=view)
         with _stage(events, seconds, "evaluation"):
-            test, model = self._test(session, data.class_names)
+            test, model, validation = self._test(session, data.class_names)
         if heritage is not None:
             info = replace(info, lineage=heritage.end(test, data.class_names))
         return session, RunResult(
@@ -463,11 +470,15 @@ class Trainer:
             warnings=tuple(events.warnings),
             model=model,
             test_images=data.test.images,
+            validation=validation,
         )
 
-    def _test(self, session: Session, class_names: Sequence[str]) -> tuple[Evaluation, Any]:
-        """Return the test figures, and the model that they are of."""
-        temperature, reason = _fit_temperature(session)
+    def _test(
+        self, session: Session, class_names: Sequence[str]
+    ) -> tuple[Evaluation, Any, tuple[Int64Array, Float32Array] | None]:
+        """Return the test figures, the model that they are of, and its validation answers."""
+        answered = None if session.validates_on_test else session.logits("validation")
+        temperature, reason = _fit_temperature(answered)
         applied = temperature if self.calibrate else None
         if self.calibrate and applied is None:
             session.events.warnings.append(f"The model is not calibrated: {reason}.")
@@ -476,7 +487,11 @@ class Trainer:
             labels, logits, temperature, reason=reason, applied=applied is not None
         )
         test = evaluate(labels, softmax(logits, applied or 1.0), class_names, calibration)
-        return test, with_temperature(session.model, applied) if applied else session.model.model
+        validation = None
+        if answered is not None:
+            validation = answered[1], softmax(answered[0], applied or 1.0)
+        model = with_temperature(session.model, applied) if applied else session.model.model
+        return test, model, validation
 
     def _idle_features(self) -> tuple[str, ...]:
         """Return the settings of random views where there are none."""
@@ -681,11 +696,13 @@ def _table(plugin: Plugin) -> dict[str, Any]:
     return {"name": name, **plugin.options}
 
 
-def _fit_temperature(session: Session) -> tuple[float | None, str]:
+def _fit_temperature(
+    answered: tuple[Float32Array, Int64Array] | None,
+) -> tuple[float | None, str]:
     """Return the temperature of the validation images, or None and why there is none."""
-    if session.validates_on_test:
+    if answered is None:
         return None, "validation is the test set"
-    logits, labels = session.logits("validation")
+    logits, labels = answered
     temperature = fit_temperature(labels, logits)
     allowed = f"{LEAST_TEMPERATURE:g} to {MOST_TEMPERATURE:g}"
     reason = f"the validation images set none within {allowed}"

@@ -93,3 +93,29 @@ def test_an_engine_that_is_not_there_is_named(tlkit_command, run, pictures):
     code, out, err = tlkit_command("predict", run.folder, pictures, "--engine", "opnvino")
     assert (code, out) == (2, "")
     assert "Did you mean 'openvino'?" in err
+
+
+def test_answers_that_are_too_unsure_are_left_out(tlkit_command, run, pictures):
+    arguments = (run, pictures, "--target-accuracy", "0.3")
+    code, out, err = call_predict(tlkit_command, *arguments, "--json")
+    assert (code, err) == (0, "")
+    document = json.loads(out)
+    figures = document["abstention"]
+    assert figures["guaranteed_accuracy"] >= 0.3
+    missing = [item for item in document["predictions"] if not item["classes"]]
+    assert len(missing) == document["abstained"]
+    assert all(item["confidences"][0] < figures["threshold"] for item in missing)
+    code, out, err = call_predict(tlkit_command, *arguments)
+    assert code == 0
+    assert out.count("no answer (") == document["abstained"]
+    assert f"{100 * figures['threshold']:.1f} %" in err
+    code, out, err = call_predict(tlkit_command, run, pictures, "--target-accuracy", "0.999")
+    assert (code, out) == (2, "")
+    assert "no more than" in err
+
+
+def test_a_run_without_validation_answers_says_what_to_do(tlkit_command, tmp_path, pictures):
+    run = make_tiny_trainer(tmp_path, validation="test").run()
+    code, _, err = call_predict(tlkit_command, run, pictures, "--target-accuracy", "0.5")
+    assert code == 2
+    assert "--set run.validation=0.1" in err

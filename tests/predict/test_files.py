@@ -92,10 +92,27 @@ def test_cells_of_a_csv_are_no_formulas_and_move_no_cursor(tmp_path):
     path = tmp_path / "answers.csv"
     write(path)
     header, first, second, third = csv.reader(path.read_text(encoding="utf-8").splitlines())
-    assert header == ["path", "class", "confidence", "class_2", "confidence_2", "error"]
-    assert first == ["a.png", "cat", "0.750000", "dog", "0.250000", ""]
+    assert header == [
+        "path",
+        "class",
+        "confidence",
+        "class_2",
+        "confidence_2",
+        "abstained",
+        "error",
+    ]
+    assert first == ["a.png", "cat", "0.750000", "dog", "0.250000", "", ""]
     assert second[:2] == ["'=cmd()|'x'.png", "'@dog\\x1b[2J"]
-    assert third == ["c\\udcff.png", "", "", "", "", 'Cannot read, "c"\\x0ait is empty']
+    assert third == ["c\\udcff.png", "", "", "", "", "", 'Cannot read, "c"\\x0ait is empty']
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_an_abstention_has_a_confidence_and_no_class(tmp_path, suffix):
+    path = tmp_path / f"answers{suffix}"
+    write(path, [Prediction("a.png", (), (0.5, 0.25), abstained=True)])
+    assert read(path) == [("a.png", None, 0.5, False)]
+    if suffix == ".csv":
+        assert path.read_text(encoding="utf-8").splitlines()[1] == "a.png,,0.500000,,0.250000,true,"
 
 
 def test_the_json_file_is_the_document(tmp_path):

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tlkit import run_folder
+from tlkit.abstention import Abstention, fit_abstention
 from tlkit.classifier import Classifier
-from tlkit.documents import PredictedPicture, Predictions
+from tlkit.documents import AbstentionFigures, PredictedPicture, Predictions
 from tlkit.extraction import MAX_WORKERS
 from tlkit.interruption import Interrupted
 from tlkit.paths import expand_home
@@ -37,6 +38,7 @@ class Wanted:
         top: How many classes to give for each picture.
         engine: The name of an engine, or ``"auto"``.
         batch_size: Pictures in a batch; 0 for the fastest.
+        target_accuracy: What the accuracy of given answers must reach; None to answer always.
         out: The file to write the answers to; None to show them.
         quiet: Whether nothing is printed, since a document will be.
         command: What was called, as a shell takes it.
@@ -47,6 +49,7 @@ class Wanted:
     top: int
     engine: str
     batch_size: int
+    target_accuracy: float | None
     out: Path | None
     quiet: bool
     command: str
@@ -58,10 +61,12 @@ class _Tally:
 
     pictures: int = 0
     unreadable: int = 0
+    abstained: int = 0
     errors: list[str] = field(default_factory=list)
 
     def count(self, item: Prediction) -> None:
         self.pictures += 1
+        self.abstained += bool(item.abstained)
         if item.error is not None:
             self.unreadable += 1
             if len(self.errors) < ERRORS_SHOWN:
@@ -86,11 +91,15 @@ def predict(wanted: Wanted) -> Predictions:
         if out is not None:
             check_answer_path(out)
         # Before a large folder is read, and before TensorFlow is started.
-        run_folder.load_run(wanted.run)
+        run = run_folder.load_run(wanted.run)
+        abstention = None
+        if wanted.target_accuracy is not None:
+            validation = run_folder.load_validation(run)
+            abstention = fit_abstention(validation, run.test, wanted.target_accuracy)
         found += find_pictures(wanted.inputs)
         require_tensorflow_backend(one_thread_per_operation=number_of_cores() <= MAX_WORKERS)
         classifier = Classifier.open(wanted.run, wanted.engine, images=len(found))
-        return _classified(wanted, classifier, found, out, tally)
+        return _classified(wanted, classifier, found, out, tally, abstention)
     except KeyboardInterrupt:
         raise _interrupted(wanted, tally, len(found)) from None
 
@@ -101,15 +110,23 @@ def _classified(
     found: Sequence[PictureInput],
     out: Path | None,
     tally: _Tally,
+    abstention: Abstention | None,
 ) -> Predictions:
     top = min(wanted.top, len(classifier.class_names))
     kept: list[PredictedPicture] = []
     begin = time.monotonic()
+    answers = classify(
+        classifier,
+        found,
+        top,
+        batch_size=wanted.batch_size,
+        threshold=None if abstention is None else abstention.threshold,
+    )
     with (
         nullcontext() if out is None else answer_file(out, top) as file,
         progress(len(found), shown=_has_room(wanted)) as advance,
     ):
-        for item in classify(classifier, found, top, batch_size=wanted.batch_size):
+        for item in answers:
             _take(item, wanted, file, kept)
             tally.count(item)
             advance()
@@ -123,6 +140,8 @@ def _classified(
             engine=classifier.engine,
             seconds=seconds,
             file=out,
+            abstained=None if abstention is None else tally.abstained,
+            abstention=None if abstention is None else AbstentionFigures.model_validate(abstention),
         )
         if file is not None:
             file.close(document)
@@ -137,6 +156,8 @@ def _take(
         file.write(item)
     elif wanted.quiet:
         kept.append(PredictedPicture.model_validate(item))
+    elif item.abstained:
+        print(f"{printable(item.path)}  no answer ({percent(item.confidences[0])})")
     elif item.error is None:
         answer = zip(item.classes, item.confidences, strict=True)
         text = "  ".join(f"{printable(name)} {percent(share)}" for name, share in answer)
@@ -146,6 +167,8 @@ def _take(
 def _sum_up(wanted: Wanted, document: Predictions, tally: _Tally) -> None:
     if wanted.quiet:
         return
+    if document.abstention is not None:
+        say(_abstention_text(document.abstention, tally))
     for error in tally.errors:
         say(f"error: {error}")
     more = tally.unreadable - len(tally.errors)
@@ -160,6 +183,19 @@ def _sum_up(wanted: Wanted, document: Predictions, tally: _Tally) -> None:
             f"{plural(tally.pictures, 'picture')}{unreadable}, {clock(seconds)}, {speed}, "
             f"{document.engine}: {wanted.out}"
         )
+
+
+def _abstention_text(found: AbstentionFigures, tally: _Tally) -> str:
+    def share(coverage: float, accuracy: float | None) -> str:
+        right = f", {percent(accuracy)} of them right" if accuracy is not None else ""
+        return f"{percent(coverage)} answered{right}"
+
+    return (
+        f"No answer to {plural(tally.abstained, 'picture')}: the confidence is below "
+        f"{percent(found.threshold)}. "
+        f"Validation: {share(found.validation_coverage, found.validation_accuracy)}; "
+        f"test: {share(found.test_coverage, found.test_accuracy)}."
+    )
 
 
 def _has_room(wanted: Wanted) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -63,10 +63,13 @@ class AnswerFile(ABC):
         row: dict[str, Any] = {"path": item.path}
         for number in range(self._top):
             name = "" if number == 0 else f"_{number + 1}"
-            there = number < len(item.classes)
-            row[f"class{name}"] = item.classes[number] if there else None
-            row[f"confidence{name}"] = item.confidences[number] if there else None
-        return row | {"error": item.error}
+            row[f"class{name}"] = _nth(item.classes, number)
+            row[f"confidence{name}"] = _nth(item.confidences, number)
+        return row | {"abstained": item.abstained, "error": item.error}
+
+
+def _nth(items: Sequence[Any], number: int) -> Any:
+    return items[number] if number < len(items) else None
 
 
 class _Csv(AnswerFile):
@@ -88,6 +91,8 @@ class _Csv(AnswerFile):
 def _cell(value: Any) -> str:
     if value is None:
         return ""
+    if isinstance(value, bool):
+        return str(value).lower()
     return f"{value:.6f}" if isinstance(value, float) else safe_cell(str(value))
 
 
@@ -135,8 +140,9 @@ class _Parquet(AnswerFile):
 
         from tlkit.predictor import Prediction
 
+        known = {"confidence": pyarrow.float32(), "abstained": pyarrow.bool_()}
         types = {
-            name: pyarrow.float32() if name.startswith("confidence") else pyarrow.string()
+            name: known.get(name.partition("_")[0], pyarrow.string())
             for name in self._row(Prediction(""))
         }
         self._schema = pyarrow.schema(types)

@@ -54,7 +54,8 @@ def test_a_run_learns_saves_and_reads_back(make_trainer):
         "reports", "total"
     }  # fmt: skip
     assert {item.name for item in result.folder.iterdir()} == {
-        "config.toml", "run.json", "predictions.npz", "model.keras", "test_images.zip"
+        "config.toml", "run.json", "predictions.npz", "validation.npz", "model.keras",
+        "test_images.zip",
     }  # fmt: skip
     loaded = load_run(result.folder)
     assert loaded.phases == result.phases

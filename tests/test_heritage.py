@@ -1,8 +1,10 @@
 """Runs that start from finished ones: what they take over, what they say of it."""
 
+import hashlib
 import json
 import shutil
 
+import jsonschema
 import numpy as np
 import pytest
 
@@ -22,6 +24,7 @@ from tlkit.builtin.heads.dense import Dense
 from tlkit.builtin.heads.linear import Linear
 from tlkit.builtin.heads.logistic import Logistic
 from tlkit.builtin.workflows.freeze_and_train import FreezeAndTrain
+from tlkit.documents import Run
 from tlkit.explain.test_set import load_test_images
 from tlkit.model_parts import find_parts
 from tlkit.run_folder import load_model
@@ -394,3 +397,16 @@ def test_only_a_run_with_a_parent_has_its_keys(make_trainer, parent, child):
     assert parent.info.lineage is None
     assert child.info.config["run"]["start_from"] == str(parent.folder)
     assert child.info.config["run"]["old_classes"] == "error"
+
+
+def test_the_document_of_a_run_has_its_lineage(parent, child):
+    assert Run.of(parent).lineage is None
+    document = json.loads(Run.of(child).text())
+    jsonschema.Draft202012Validator(Run.json_schema()).validate(document)
+    lineage = document["lineage"]
+    assert lineage["head"] == "kept"
+    assert lineage["accuracy_before"] == pytest.approx(parent.accuracy)
+    (ancestor,) = lineage["ancestors"]
+    assert (ancestor["folder"], ancestor["epochs"]) == (str(parent.folder), 2)
+    with (parent.folder / "model.keras").open("rb") as file:
+        assert ancestor["model"] == hashlib.file_digest(file, "sha256").hexdigest()

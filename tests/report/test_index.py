@@ -40,6 +40,17 @@ def test_the_index_names_the_settings_that_differ(saved_run, read_page, tmp_path
     assert names == {first.folder.name, second.folder.name}
 
 
+def test_the_index_says_what_a_run_started_from(saved_run, read_page, tmp_path):
+    saved_run("20261124-125124-same")
+    config = saved_run("20261125-090000-same").folder / "run.json"
+    record = json.loads(config.read_text())
+    record["info"]["config"]["run"] = {"start_from": "/home/somebody/runs/20261124-125124-same"}
+    config.write_text(json.dumps(record))
+    words = read_page(write_index(tmp_path / "runs")).words()
+    assert "start_from 20261124-125124-same" in words
+    assert "/home/somebody" not in words
+
+
 def test_runs_that_cannot_be_read_are_named_and_left_out(saved_run, read_page, tmp_path):
     saved_run("good")
     bad = saved_run("<b>bad").folder

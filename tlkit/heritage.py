@@ -94,14 +94,10 @@ class Heritage:
         with plugin_call(head, "build()"):
             network = head.build(features, len(names))
         found = inheritance(parent, head, network, names)
-        notes = []
-        if found.head == "new":
-            notes.append(f"The head is new: {found.reason}. The backbone is that of the parent.")
-        seen, more = self._seen(loaded)
-        notes += more
+        seen, notes = self._seen(loaded)
         if seen["test"] and duplicates == "error":
             raise DataError(
-                f"{more[0]}\nGive the run the seed and the data of {parent.folder}, or set [run] "
+                f"{notes[0]}\nGive the run the seed and the data of {parent.folder}, or set [run] "
                 f"duplicates = 'report'."
             )
         replayed = self._missing if self._choice == "replay" else ()

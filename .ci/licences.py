@@ -35,7 +35,7 @@ READ = {
     "simple-parsing": "MIT",
     "skops": "MIT",
 }
-EXTRAS = ("html", "openvino", "tensorboard", "umap")
+EXTRAS = ("html", "openvino", "parquet", "serve", "tensorboard", "umap")
 PLUGINS = (
     "tlkit-efficientnet-lite", "tlkit-huggingface", "tlkit-kerashub", "tlkit-mlflow", "tlkit-tfds",
 )  # fmt: skip

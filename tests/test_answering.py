@@ -5,7 +5,7 @@ import sys
 import pytest
 import typer
 
-from tlkit.answering import JsonOption, answers, call
+from tlkit.answering import Continuing, JsonOption, answers, call
 from tlkit.documents import CacheCleared
 from tlkit.errors import TrainingError
 from tlkit.interruption import Interrupted
@@ -13,7 +13,7 @@ from tlkit.interruption import Interrupted
 SCRIPT = """
 import os, sys
 import typer
-from tlkit.answering import JsonOption, answers, call
+from tlkit.answering import Continuing, JsonOption, answers, call
 from tlkit.documents import CacheCleared
 
 app = typer.Typer()
@@ -124,3 +124,51 @@ def test_an_interrupt_within_a_command_is_told_once(capsys):
         call(app, ["--json"])
     assert caught.value.code == 130
     assert json.loads(capsys.readouterr().out)["message"] == "kept"
+
+
+GOES_ON = """
+import sys
+import typer
+from tlkit.answering import Continuing, JsonOption, answers, call
+from tlkit.documents import CacheCleared
+from tlkit.errors import TrainingError
+
+app = typer.Typer()
+
+@app.command()
+@answers
+def talk(json_: JsonOption = False) -> Continuing:
+    def action():
+        print("going on")
+        if len(sys.argv) > 2:
+            raise {"fail": TrainingError("it broke"), "stop": KeyboardInterrupt()}[sys.argv.pop()]
+    return Continuing(CacheCleared(folder=".", freed_bytes=3), action)
+
+call(app, sys.argv[1:2])
+"""
+
+
+@pytest.mark.parametrize(
+    ("how", "code", "text"),
+    [
+        ((), 0, "going on\n"),
+        (("fail",), 1, "going on\nerror: it broke\n"),
+        (("stop",), 130, "going on\nInterrupted.\n"),
+    ],
+)
+def test_what_comes_after_the_document_adds_no_other(how, code, text):
+    done = subprocess.run(
+        [sys.executable, "-c", GOES_ON, "--json", *how], capture_output=True, text=True
+    )
+    assert done.returncode == code
+    assert json.loads(done.stdout)["freed_bytes"] == 3
+    assert done.stderr == text
+
+
+def test_a_command_that_goes_on_does_so_without_json_too(capsys):
+    @answers
+    def command(json_: JsonOption = False) -> Continuing:
+        return Continuing(CacheCleared(folder=".", freed_bytes=3), lambda: print("going on"))
+
+    command()
+    assert capsys.readouterr().out == "going on\n"

@@ -36,6 +36,7 @@ CALLS = {
     "compare": (GRID, "tlkit.compare/1"),
     "plugins": ((), "tlkit.plugins/1"),
     "predict": (("{run}", "{picture}"), "tlkit.predict/1"),
+    "serve": (("{run}", "--port", "0"), "tlkit.serve/1"),
     "report": (("{run}",), "tlkit.report/1"),
     "explain": (("{run}", "{picture}", "--sample", "1"), "tlkit.explain/1"),
     "card": (("{run}",), "tlkit.card/1"),
@@ -73,6 +74,10 @@ def check(text, schema):
 def _here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("tlkit.runtime.keep_freed_memory", lambda: True)
+    # It would go on until a signal comes; tests/serve/test_command.py lets it.
+    monkeypatch.setattr(
+        "tlkit.serve.command.serve_until_told", lambda service, listening: listening.close()
+    )
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ParamSpec, TextIO
 
 import typer
@@ -27,25 +28,44 @@ JsonOption = Annotated[
 ]
 
 
+@dataclass(frozen=True)
+class Continuing:
+    """A document, and what the command goes on with when it is printed.
+
+    Attributes:
+        document: The document.
+        action: What it goes on with; with ``--json`` it prints to standard error, as its error
+            would be a second document.
+    """
+
+    document: Document
+    action: Callable[[], None]
+
+
 class _Told(int):
     """An exit code whose document is printed already."""
 
 
-def answers(command: Callable[P, Document | None]) -> Callable[P, None]:
+def answers(command: Callable[P, Document | Continuing | None]) -> Callable[P, None]:
     """Turn a function that returns a document into a command.
 
     It needs a parameter ``json_: JsonOption = False`` and prints for people where that is False.
     With it, the document alone goes to standard output: whatever else is printed goes to standard
     error, and an error becomes a document too. The exit code is that of the error, and 1 where the
-    document's status is "failed".
+    document's status is "failed". A command that goes on after its document returns ``Continuing``.
     """
 
     @functools.wraps(command)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
         as_json = bool(kwargs.get("json_"))
+        action = document = None
         with _only_the_document() if as_json else contextlib.nullcontext():
             try:
-                document, code = command(*args, **kwargs), 0
+                found, code = command(*args, **kwargs), 0
+                if isinstance(found, Continuing):
+                    document, action = found.document, found.action
+                else:
+                    document = found
                 if document is not None and document.status == "failed":
                     code = EXIT_FAILED
             except TlkitError as err:
@@ -64,6 +84,9 @@ def answers(command: Callable[P, Document | None]) -> Callable[P, None]:
                 document = _error(err, str(err), code, as_json)
         if as_json and document is not None:
             print(document.text(), flush=True)
+        if action is not None:
+            with _only_the_document() if as_json else contextlib.nullcontext():
+                code = _go_on(action)
         if code:
             raise typer.Exit(_Told(code))
 
@@ -98,6 +121,19 @@ def call(app: typer.Typer, arguments: list[str] | None) -> None:
         assert document is not None
         print(document.text(), flush=True)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _go_on(action: Callable[[], None]) -> int:
+    try:
+        action()
+    except TlkitError as err:
+        _error(err, str(err), err.exit_code, as_json=False)
+        return err.exit_code
+    except KeyboardInterrupt as err:
+        exit_on_next_interrupt()
+        _error(err, str(err) or "Interrupted.", EXIT_INTERRUPTED, as_json=False)
+        return EXIT_INTERRUPTED
+    return 0
 
 
 def _error(err: BaseException, message: str, code: int, as_json: bool) -> Document | None:

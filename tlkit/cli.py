@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from tlkit import __version__
-from tlkit.answering import JsonOption, answers, call
+from tlkit.answering import Continuing, JsonOption, answers, call
 from tlkit.errors import ConfigError
 from tlkit.interruption import Interrupted, Watch, command_line
 from tlkit.screen import say, show_groups, show_table
@@ -399,6 +399,59 @@ def predict(
 
 @app.command()
 @answers
+def serve(
+    run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run.")],
+    engine: Annotated[str, typer.Option(help="What runs the model; auto takes the fastest.")] = (
+        "auto"
+    ),
+    host: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 for any free one.")] = 8000,
+    name: Annotated[
+        str | None, typer.Option(help="Name of the model in addresses; by default the run's.")
+    ] = None,
+    token_file: Annotated[
+        Path | None,
+        typer.Option(help="File with the token that callers need; else TLKIT_TOKEN, if it is set."),
+    ] = None,
+    max_batch: Annotated[
+        int, typer.Option(min=1, max=1024, help="Most pictures that the model sees at once.")
+    ] = 32,
+    max_delay_ms: Annotated[
+        float, typer.Option(min=0, max=1000, help="How long a picture waits for others, in ms.")
+    ] = 5.0,
+    max_body_mb: Annotated[
+        float, typer.Option(min=0.001, max=1024, help="Largest body of a request, in MB.")
+    ] = 16.0,
+    timeout: Annotated[
+        float,
+        typer.Option(min=0.1, max=3600, help="Seconds to receive a request, and to answer it."),
+    ] = 30.0,
+    json_: JsonOption = False,
+) -> Continuing:
+    """Serve a finished run over HTTP: pictures in, classes out; and a page to drop pictures on."""
+    from tlkit.serve.command import how_to_call, prepare, warning
+
+    document, action = prepare(
+        run_folder,
+        engine=engine,
+        host=host,
+        port=port,
+        name=name,
+        token_file=token_file,
+        max_batch=max_batch,
+        max_delay_ms=max_delay_ms,
+        max_body_mb=max_body_mb,
+        timeout=timeout,
+    )
+    if not json_:
+        _echo_lines(how_to_call(document))
+    if text := warning(document):
+        say(text)
+    return Continuing(document, action)
+
+
+@app.command()
+@answers
 def explain(
     run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run.")],
     images: Annotated[
@@ -492,6 +545,12 @@ def schema(
     elif not json_:
         print(json.dumps(next(iter(document.schemas.values())), indent=2))
     return document
+
+
+def _echo_lines(text: str) -> None:
+    for line in text.splitlines():
+        _echo(line)
+    sys.stdout.flush()
 
 
 def _echo(text: str) -> None:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from tests.explain.squares import picture
-from tlkit.explain.heat_picture import draw_heat
+from tlkit.explain.heat_picture import draw_heat, overlay
 from tlkit.explain.records import ClassHeat
 
 
@@ -65,3 +65,13 @@ def test_images_of_any_size(tmp_path, shape):
     figure = draw_heat(image, [heat], "grad-cam", "x" * 200, "s")
     figure.savefig(tmp_path / "heat.png")
     assert max(figure.get_size_inches()) < 12
+
+
+def test_an_overlay_is_opaque_where_it_is_hot():
+    heat = _heat(0.5)
+    heat[6, 6] = 1
+    found = overlay(heat)
+    assert (found.shape, found.dtype) == ((32, 32, 4), np.uint8)
+    assert found[20, 20, 3] == 0
+    assert 0 < found[4, 4, 3] < found[6, 6, 3] < 255
+    assert found[6, 6, :3].tolist() != found[4, 4, :3].tolist()

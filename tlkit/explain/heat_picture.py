@@ -69,6 +69,20 @@ def draw_heat(
     return figure
 
 
+def overlay(heat: Any) -> Any:
+    """Return the heat's colours, the more opaque the hotter, to be laid over a picture.
+
+    Args:
+        heat: float32 array (height, width), 0 to 1.
+
+    Returns:
+        uint8 RGBA pixels (height, width, 4).
+    """
+    colours, opaque = _colours(heat)
+    rgba = np.concatenate([colours, opaque], axis=-1)
+    return np.round(255 * rgba).astype(np.uint8)
+
+
 def _add_bar(figure: Figure, panel: Axes, method: Method, top: float) -> None:
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import ListedColormap, Normalize
@@ -93,7 +107,6 @@ def _blend(image: Any, heat: Any) -> Any:
         image: uint8 RGB pixels (height, width, 3).
         heat: float32 array of any size, 0 to 1.
     """
-    from matplotlib import colormaps
     from PIL import Image
 
     height, width = image.shape[:2]
@@ -101,10 +114,17 @@ def _blend(image: Any, heat: Any) -> Any:
         enlarged = Image.fromarray(heat).resize((width, height), Image.Resampling.BILINEAR)
         heat = np.asarray(enlarged)
     grey = (image @ np.array((0.299, 0.587, 0.114)) / 255)[..., None]
+    colours, opaque = _colours(heat)
+    return grey * (1 - opaque) + colours * opaque
+
+
+def _colours(heat: Any) -> tuple[Any, Any]:
+    """Return RGB (height, width, 3) and opacity (height, width, 1), both 0 to 1."""
+    from matplotlib import colormaps
+
     share = np.clip(heat, 0, 1)
     colours = colormaps[_COLOUR_MAP](_FROM + (1 - _FROM) * share)[..., :3]
-    opaque = _MOST_OPAQUE * np.sqrt(share)[..., None]
-    return grey * (1 - opaque) + colours * opaque
+    return colours, _MOST_OPAQUE * np.sqrt(share)[..., None]
 
 
 def _write_inside(axes: Axes, text: str) -> None:

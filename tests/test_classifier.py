@@ -1,5 +1,6 @@
 from concurrent.futures import ThreadPoolExecutor
 
+import keras
 import numpy as np
 import pytest
 
@@ -76,8 +77,6 @@ def test_a_head_that_takes_maps_has_their_means_as_features(tmp_path):
         pooling = None
 
         def build(self, feature_shape, num_classes):
-            import keras
-
             flat = [keras.layers.Flatten(), keras.layers.Dense(num_classes)]
             return keras.Sequential([keras.Input(feature_shape), *flat])
 
@@ -86,6 +85,20 @@ def test_a_head_that_takes_maps_has_their_means_as_features(tmp_path):
     found = opened.answer(opened.stack(IMAGES))
     assert found.features.shape == (20, 16)
     np.testing.assert_allclose(found.probabilities, run.model.predict_on_batch(IMAGES), atol=1e-5)
+
+
+def test_features_of_inner_layers_are_the_means_of_their_maps(run, tmp_path):
+    names = ("relu_1", "norm_2")
+    opened = open_run(run, tmp_path, "tensorflow", features=names)
+    pixels = opened.stack(IMAGES)
+    found = opened.answer(pixels)
+    network = find_parts(opened.model).backbone
+    maps = keras.Model(network.inputs, [network.get_layer(name).output for name in names])
+    expected = [part.mean(axis=(1, 2)) for part in maps.predict_on_batch(pixels / np.float32(255))]
+    np.testing.assert_allclose(found.features, np.concatenate(expected, axis=1), atol=1e-5)
+    np.testing.assert_allclose(found.probabilities, run.model.predict_on_batch(IMAGES), atol=1e-5)
+    with pytest.raises(RunFolderError, match=r"is another one: .*nothing"):
+        open_run(run, tmp_path, "tensorflow", features=("nothing",))
 
 
 def test_pictures_of_its_size_stay_as_they_are(run, opened):
@@ -198,8 +211,6 @@ def test_what_cannot_be_opened_is_named(run, tmp_path):
 
 def test_a_model_of_other_origin_is_refused(run, tmp_path):
     import shutil
-
-    import keras
 
     copy = tmp_path / "copy"
     shutil.copytree(run.folder, copy)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,8 +45,9 @@ class Answers:
 
     Attributes:
         probabilities: float32 (N, number of classes), rows sum to 1.
-        features: What the head receives of each picture as it is, float32 (N, channels); feature
-            maps are averaged over their places. None if the classifier was opened without.
+        features: What the head, or the layers asked for, gave of each picture as it is, float32
+            (N, channels); feature maps are averaged over their places. None if the classifier was
+            opened without.
     """
 
     probabilities: Float32Array
@@ -105,7 +106,7 @@ class Classifier:
         folder: Path | str,
         engine: Engine | str | Mapping[str, Any] = "auto",
         *,
-        features: bool = False,
+        features: bool | Sequence[str] = False,
         images: int | None = None,
         registry: Registry | None = None,
         store: FeatureStore | None = None,
@@ -119,7 +120,8 @@ class Classifier:
             folder: The run folder.
             engine: ``"auto"``, for the fastest installed engine that answers as TensorFlow does; a
                 registered name; a mapping with ``name`` and options; or an engine.
-            features: Whether ``answer()`` gives features too.
+            features: Whether ``answer()`` gives what the head receives too; or names of layers of
+                the backbone, whose maps' means it gives, one after the other.
             images: How many pictures are to come: with few, ``"auto"`` takes TensorFlow without
                 trying another. None for no end.
             registry: Where engines are looked up; by default the built-in and installed ones.
@@ -148,6 +150,7 @@ class Classifier:
                 f"The run folder {folder} is damaged: its model tells {parts.logits.shape[-1]} "
                 f"classes apart, and the run has {number}."
             )
+        looks = _from_looks(folder, parts, features)
         chooser = EngineChooser(
             chosen,
             candidates,
@@ -156,7 +159,7 @@ class Classifier:
         )
         with no_talk_of_retracing():
             forward = chooser.choose(
-                _from_looks(parts, features),
+                looks,
                 _digest(run_folder.model_path(folder), features),
                 lambda: _probe(folder, parts),
                 NO_END if images is None else images * parts.number_of_views,
@@ -282,23 +285,32 @@ def _make_look(parts: ModelParts) -> Resizer:
     return lambda pixels: look(tf.cast(pixels, tf.float32)).numpy()
 
 
-def _from_looks(parts: ModelParts, features: bool) -> keras.Model:
+def _from_looks(folder: Path, parts: ModelParts, features: bool | Sequence[str]) -> keras.Model:
     """Return the model from views on: each one's logits, with features after them if asked."""
     import keras
 
-    outputs = parts.scores
-    if features:
-        found = parts.features
-        if len(found.shape) == 4:
-            found = keras.layers.GlobalAveragePooling2D()(found)
-        outputs = keras.layers.Concatenate()([outputs, found])
-    return keras.Model(parts.looks, outputs)
+    if not features:
+        return keras.Model(parts.looks, parts.scores)
+    scores, found = parts.scores, [parts.features]
+    if not isinstance(features, bool):
+        try:
+            maps = [parts.backbone.get_layer(name).output for name in features]
+        except ValueError as err:
+            raise RunFolderError(f"The model in {folder} is another one: {err}") from err
+        opened = keras.Model(parts.backbone.inputs, [parts.backbone.outputs[0], *maps])
+        last, *found = opened(parts.inputs)
+        scores = keras.Model(parts.maps, parts.scores)(last)
+    means = [
+        keras.layers.GlobalAveragePooling2D()(item) if len(item.shape) == 4 else item
+        for item in found
+    ]
+    return keras.Model(parts.looks, keras.layers.Concatenate()([scores, *means]))
 
 
-def _digest(path: Path, features: bool) -> str:
+def _digest(path: Path, features: bool | Sequence[str]) -> str:
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256")
-    digest.update(b"features" if features else b"answers")
+    digest.update(repr(features).encode())
     return digest.hexdigest()
 
 

@@ -368,6 +368,12 @@ def predict(
             help="Give no class where the model is so unsure that fewer would be right: 0.95.",
         ),
     ] = None,
+    flag_unfamiliar: Annotated[
+        bool,
+        typer.Option(
+            "--flag-unfamiliar", help="Mark pictures that are unlike the training images."
+        ),
+    ] = False,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -390,6 +396,7 @@ def predict(
         engine=engine,
         batch_size=batch_size,
         target_accuracy=target_accuracy,
+        flag_unfamiliar=flag_unfamiliar,
         out=out,
         quiet=json_,
         command=command_line(context.obj),

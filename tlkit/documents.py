@@ -343,6 +343,13 @@ class PredictedPicture(Part):
     abstained: bool | None = Field(
         description="Whether it was too unsure to give a class; null without --target-accuracy."
     )
+    distance: Number = Field(
+        description="How far it is from the training images: 1 is what 1 % of the validation "
+        "images exceed; null without --flag-unfamiliar."
+    )
+    unfamiliar: bool | None = Field(
+        description="Whether the distance is above 1; null without --flag-unfamiliar."
+    )
 
 
 class AbstentionFigures(Part):
@@ -378,6 +385,10 @@ class Predictions(Document):
     )
     abstention: AbstentionFigures | None = Field(
         default=None, description="null without --target-accuracy."
+    )
+    unfamiliar: int | None = Field(
+        default=None,
+        description="How many are far from the training images; null without --flag-unfamiliar.",
     )
 
 

@@ -27,6 +27,7 @@ class ModelParts:
             ``maps``.
         logits: What the softmax receives, (N, number of classes).
         resize: The layer that brings pixels (N, height, width, 3) to the backbone's size.
+        inputs: What the backbone receives in its first call: preprocessed images.
         looks: What is preprocessed: the resized images, or all views of them as one batch.
         number_of_views: How many views the model averages over; 1 for the images alone.
         temperature: What the logits are divided by; 1 for a model that is not calibrated.
@@ -39,6 +40,7 @@ class ModelParts:
     scores: Any
     logits: Any
     resize: keras.layers.Layer
+    inputs: Any
     looks: Any
     number_of_views: int
     temperature: float
@@ -81,6 +83,7 @@ def find_parts(model: keras.Model) -> ModelParts:
         scores=head.output_tensors[0],
         logits=logits,
         resize=resize,
+        inputs=backbone.input_tensors[0],
         looks=joined[-1].output_tensors[0] if joined else resize.output,
         number_of_views=len(joined[-1].input_tensors) if joined else 1,
         temperature=1 / names[TEMPERATURE_LAYER].scale if TEMPERATURE_LAYER in names else 1.0,
@@ -103,6 +106,45 @@ def _walk_back(tensor: Any) -> Iterator[Any]:
         seen.add(id(node))
         yield node
         waiting.extend(_node(item) for item in node.input_tensors)
+
+
+def inner_layers(network: keras.Model, most_channels: int = 512) -> tuple[str, ...]:
+    """Return the layers within a network whose maps say most of how an image is made.
+
+    Of each size of maps it is the last layer of those with the fewest channels, where blocks with a
+    bottleneck hand on what they made; the first layers of them, up to a number of channels.
+
+    Args:
+        network: The nested backbone.
+        most_channels: Of all these layers together; the first one may have more.
+
+    Returns:
+        Their names, from input to output; none where the network hides what is inside.
+    """
+    import keras
+
+    best: dict[tuple[int, ...], tuple[int, str]] = {}
+    for layer in getattr(network, "layers", ()):
+        try:
+            shape = layer.output.shape
+        except (AttributeError, ValueError):  # several outputs, or none that is known
+            continue
+        # Pixels, as they are or rescaled, are no maps, and padding makes no new ones.
+        if len(shape) != 4 or None in shape[1:] or shape[-1] <= 4:
+            continue
+        if isinstance(layer, keras.layers.ZeroPadding2D):
+            continue
+        size, channels = tuple(shape[1:3]), shape[-1]
+        if size not in best or channels <= best[size][0]:
+            best[size] = channels, layer.name
+    chosen: list[str] = []
+    total = 0
+    for channels, name in best.values():
+        total += channels
+        if chosen and total > most_channels:
+            break
+        chosen.append(name)
+    return tuple(chosen)
 
 
 def _joins_images(node: Any) -> bool:

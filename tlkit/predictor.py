@@ -13,6 +13,7 @@ from tlkit.classifier import Classifier
 from tlkit.engine import Engine
 from tlkit.errors import DataError
 from tlkit.extraction import Pipeline
+from tlkit.familiarity import Familiarity
 from tlkit.images import read_picture, scan_pictures, without_warnings
 from tlkit.paths import expand_home
 from tlkit.records import Float32Array, UInt8Array
@@ -34,6 +35,9 @@ class Prediction:
         error: Why the file could not be read; None if it could.
         abstained: Whether the largest confidence is below the threshold, so that no class is given;
             None where no threshold was asked for.
+        distance: How far the picture is from the training images; 1 is what 1 % of the validation
+            images exceed. None where it was not asked for.
+        unfamiliar: Whether the distance is above 1; None where it was not asked for.
     """
 
     path: str
@@ -41,6 +45,8 @@ class Prediction:
     confidences: tuple[float, ...] = ()
     error: str | None = None
     abstained: bool | None = None
+    distance: float | None = None
+    unfamiliar: bool | None = None
 
 
 def predict(
@@ -101,6 +107,7 @@ def classify(
     *,
     batch_size: int = 0,
     threshold: float | None = None,
+    familiarity: Familiarity | None = None,
 ) -> Generator[Prediction]:
     """Classify pictures that were found.
 
@@ -110,6 +117,8 @@ def classify(
         top: How many classes to give for each picture, 1 or more.
         batch_size: Pictures in a batch; 0 for the fastest.
         threshold: Where no class is as probable as this, none is given.
+        familiarity: Measures how far pictures are from the training images; the classifier must be
+            open with ``features`` of its layers.
 
     Yields:
         One prediction for each picture, in order.
@@ -124,12 +133,17 @@ def classify(
             yield Prediction(str(found[position].path), error=error)
             position += 1
 
-    pipeline = Pipeline(_answering(classifier), classifier.stack, classifier.image_size, batch_size)
+    pipeline = Pipeline(
+        _answering(classifier, familiarity), classifier.stack, classifier.image_size, batch_size
+    )
     with without_warnings(), no_talk_of_retracing():
-        for rows in pipeline.run(pictures):
+        for found_rows in pipeline.run(pictures):
+            rows, more = found_rows[:, : len(names)], found_rows[:, len(names) :]
             order = np.argsort(-rows, axis=1, kind="stable")[:, :top]
             confidences = np.take_along_axis(rows, order, axis=1)
-            for best, shares in zip(order.tolist(), confidences.tolist(), strict=True):
+            for best, shares, far in zip(
+                order.tolist(), confidences.tolist(), more.tolist(), strict=True
+            ):
                 yield from failed()
                 abstained = None if threshold is None else shares[0] < threshold
                 yield Prediction(
@@ -137,16 +151,26 @@ def classify(
                     () if abstained else tuple(names[i] for i in best),
                     tuple(shares),
                     abstained=abstained,
+                    distance=far[0] if far else None,
+                    unfamiliar=far[0] > 1 if far else None,
                 )
                 position += 1
             yield from failed()
 
 
-def _answering(classifier: Classifier) -> Any:
+def _answering(classifier: Classifier, familiarity: Familiarity | None) -> Any:
+    """Return what makes probabilities, and the distance after them, of resized pictures."""
+    columns = len(classifier.class_names) + (familiarity is not None)
+
     def answer(pixels: Any) -> Float32Array:
         if not len(pixels):
-            return np.empty((0, len(classifier.class_names)), np.float32)
-        return classifier.probabilities(pixels)
+            return np.empty((0, columns), np.float32)
+        found = classifier.answer(pixels)
+        if familiarity is None:
+            return found.probabilities
+        assert found.features is not None
+        far = familiarity.distances(found.features)
+        return np.concatenate([found.probabilities, far[:, None]], axis=1)
 
     return answer
 

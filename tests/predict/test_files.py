@@ -7,7 +7,7 @@ from pathlib import Path
 
 import jsonschema
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tlkit import ConfigError
@@ -99,11 +99,13 @@ def test_cells_of_a_csv_are_no_formulas_and_move_no_cursor(tmp_path):
         "class_2",
         "confidence_2",
         "abstained",
+        "distance",
+        "unfamiliar",
         "error",
     ]
-    assert first == ["a.png", "cat", "0.750000", "dog", "0.250000", "", ""]
+    assert first == ["a.png", "cat", "0.750000", "dog", "0.250000", "", "", "", ""]
     assert second[:2] == ["'=cmd()|'x'.png", "'@dog\\x1b[2J"]
-    assert third == ["c\\udcff.png", "", "", "", "", "", 'Cannot read, "c"\\x0ait is empty']
+    assert third == ["c\\udcff.png", "", "", "", "", "", "", "", 'Cannot read, "c"\\x0ait is empty']
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
@@ -112,7 +114,9 @@ def test_an_abstention_has_a_confidence_and_no_class(tmp_path, suffix):
     write(path, [Prediction("a.png", (), (0.5, 0.25), abstained=True)])
     assert read(path) == [("a.png", None, 0.5, False)]
     if suffix == ".csv":
-        assert path.read_text(encoding="utf-8").splitlines()[1] == "a.png,,0.500000,,0.250000,true,"
+        assert (
+            path.read_text(encoding="utf-8").splitlines()[1] == "a.png,,0.500000,,0.250000,true,,,"
+        )
 
 
 def test_the_json_file_is_the_document(tmp_path):
@@ -184,6 +188,7 @@ names = st.text(st.characters(exclude_characters="/\0"), max_size=20)
 shares = st.floats(0, 1, width=32) | st.just(math.nan)
 
 
+@settings(max_examples=25)
 @given(st.lists(st.tuples(names, names, shares, st.none() | names), max_size=5))
 def test_any_text_is_written_in_any_format(rows):
     answers = [

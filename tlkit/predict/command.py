@@ -14,11 +14,14 @@ from tlkit.abstention import Abstention, fit_abstention
 from tlkit.classifier import Classifier
 from tlkit.documents import AbstentionFigures, PredictedPicture, Predictions
 from tlkit.extraction import MAX_WORKERS
+from tlkit.familiarity import Familiarity
 from tlkit.interruption import Interrupted
 from tlkit.paths import expand_home
+from tlkit.predict.familiar import learn_familiarity, load_familiarity
 from tlkit.predict.files import AnswerFile, answer_file, check_answer_path, unfinished_path
 from tlkit.predict.progress import progress
 from tlkit.predictor import PictureInput, Prediction, check_numbers, classify, find_pictures
+from tlkit.records import RunResult
 from tlkit.runtime import number_of_cores, require_tensorflow_backend
 from tlkit.screen import RUN_AGAIN, say
 from tlkit.text import printable
@@ -39,6 +42,7 @@ class Wanted:
         engine: The name of an engine, or ``"auto"``.
         batch_size: Pictures in a batch; 0 for the fastest.
         target_accuracy: What the accuracy of given answers must reach; None to answer always.
+        flag_unfamiliar: Whether to measure how far pictures are from the training images.
         out: The file to write the answers to; None to show them.
         quiet: Whether nothing is printed, since a document will be.
         command: What was called, as a shell takes it.
@@ -50,6 +54,7 @@ class Wanted:
     engine: str
     batch_size: int
     target_accuracy: float | None
+    flag_unfamiliar: bool
     out: Path | None
     quiet: bool
     command: str
@@ -62,11 +67,13 @@ class _Tally:
     pictures: int = 0
     unreadable: int = 0
     abstained: int = 0
+    unfamiliar: int = 0
     errors: list[str] = field(default_factory=list)
 
     def count(self, item: Prediction) -> None:
         self.pictures += 1
         self.abstained += bool(item.abstained)
+        self.unfamiliar += bool(item.unfamiliar)
         if item.error is not None:
             self.unreadable += 1
             if len(self.errors) < ERRORS_SHOWN:
@@ -98,8 +105,14 @@ def predict(wanted: Wanted) -> Predictions:
             abstention = fit_abstention(validation, run.test, wanted.target_accuracy)
         found += find_pictures(wanted.inputs)
         require_tensorflow_backend(one_thread_per_operation=number_of_cores() <= MAX_WORKERS)
-        classifier = Classifier.open(wanted.run, wanted.engine, images=len(found))
-        return _classified(wanted, classifier, found, out, tally, abstention)
+        familiarity = _familiarity(run, wanted.quiet) if wanted.flag_unfamiliar else None
+        classifier = Classifier.open(
+            wanted.run,
+            wanted.engine,
+            features=False if familiarity is None else familiarity.layers,
+            images=len(found),
+        )
+        return _classified(wanted, classifier, found, out, tally, abstention, familiarity)
     except KeyboardInterrupt:
         raise _interrupted(wanted, tally, len(found)) from None
 
@@ -111,6 +124,7 @@ def _classified(
     out: Path | None,
     tally: _Tally,
     abstention: Abstention | None,
+    familiarity: Familiarity | None,
 ) -> Predictions:
     top = min(wanted.top, len(classifier.class_names))
     kept: list[PredictedPicture] = []
@@ -121,6 +135,7 @@ def _classified(
         top,
         batch_size=wanted.batch_size,
         threshold=None if abstention is None else abstention.threshold,
+        familiarity=familiarity,
     )
     with (
         nullcontext() if out is None else answer_file(out, top) as file,
@@ -141,6 +156,7 @@ def _classified(
             seconds=seconds,
             file=out,
             abstained=None if abstention is None else tally.abstained,
+            unfamiliar=None if familiarity is None else tally.unfamiliar,
             abstention=None if abstention is None else AbstentionFigures.model_validate(abstention),
         )
         if file is not None:
@@ -156,12 +172,23 @@ def _take(
         file.write(item)
     elif wanted.quiet:
         kept.append(PredictedPicture.model_validate(item))
-    elif item.abstained:
-        print(f"{printable(item.path)}  no answer ({percent(item.confidences[0])})")
     elif item.error is None:
-        answer = zip(item.classes, item.confidences, strict=True)
-        text = "  ".join(f"{printable(name)} {percent(share)}" for name, share in answer)
-        print(f"{printable(item.path)}  {text}")
+        answer = zip(item.classes, item.confidences, strict=False)
+        texts = [f"{printable(name)} {percent(share)}" for name, share in answer]
+        if item.abstained:
+            texts = [f"no answer ({percent(item.confidences[0])})"]
+        if item.unfamiliar:
+            texts.append(f"unfamiliar (distance {item.distance:.2f})")
+        print("  ".join([printable(item.path), *texts]))
+
+
+def _familiarity(run: RunResult, quiet: bool) -> Familiarity:
+    found = load_familiarity(run)
+    if found is None:
+        if not quiet:
+            say("Looking at training images, to know what is familiar; once for a run.")
+        found = learn_familiarity(run)
+    return found
 
 
 def _sum_up(wanted: Wanted, document: Predictions, tally: _Tally) -> None:
@@ -169,6 +196,11 @@ def _sum_up(wanted: Wanted, document: Predictions, tally: _Tally) -> None:
         return
     if document.abstention is not None:
         say(_abstention_text(document.abstention, tally))
+    if document.unfamiliar:
+        say(
+            f"Unlike the training images: {plural(document.unfamiliar, 'picture')}. Of the "
+            f"validation images 1 % are as far."
+        )
     for error in tally.errors:
         say(f"error: {error}")
     more = tally.unreadable - len(tally.errors)

@@ -65,7 +65,8 @@ class AnswerFile(ABC):
             name = "" if number == 0 else f"_{number + 1}"
             row[f"class{name}"] = _nth(item.classes, number)
             row[f"confidence{name}"] = _nth(item.confidences, number)
-        return row | {"abstained": item.abstained, "error": item.error}
+        names = ("abstained", "distance", "unfamiliar", "error")
+        return row | {name: getattr(item, name) for name in names}
 
 
 def _nth(items: Sequence[Any], number: int) -> Any:
@@ -140,7 +141,8 @@ class _Parquet(AnswerFile):
 
         from tlkit.predictor import Prediction
 
-        known = {"confidence": pyarrow.float32(), "abstained": pyarrow.bool_()}
+        numbers = dict.fromkeys(("confidence", "distance"), pyarrow.float32())
+        known = numbers | dict.fromkeys(("abstained", "unfamiliar"), pyarrow.bool_())
         types = {
             name: known.get(name.partition("_")[0], pyarrow.string())
             for name in self._row(Prediction(""))

@@ -35,7 +35,9 @@ READ = {
     "simple-parsing": "MIT",
     "skops": "MIT",
 }
-EXTRAS = ("html", "openvino", "parquet", "serve", "tensorboard", "umap")
+EXTRAS = (
+    "html", "litert", "onnx", "openvino", "openvino-int8", "parquet", "serve", "tensorboard", "umap",
+)  # fmt: skip
 PLUGINS = (
     "tlkit-efficientnet-lite", "tlkit-huggingface", "tlkit-kerashub", "tlkit-mlflow", "tlkit-tfds",
 )  # fmt: skip

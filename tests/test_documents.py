@@ -39,6 +39,7 @@ CALLS = {
     "serve": (("{run}", "--port", "0"), "tlkit.serve/1"),
     "report": (("{run}",), "tlkit.report/1"),
     "explain": (("{run}", "{picture}", "--sample", "1"), "tlkit.explain/1"),
+    "export": (("{run}", "--to", "onnx", "--no-check"), "tlkit.export/1"),
     "card": (("{run}",), "tlkit.card/1"),
     "schema": ((), "tlkit.schema/1"),
     "cache list": ((), "tlkit.cache-list/1"),

@@ -4,6 +4,7 @@ import pytest
 
 from tests.tiny import TinyBackbone, make_images
 from tlkit import ConfigError, Head, PluginError
+from tlkit.builtin.heads.dense import Dense
 from tlkit.builtin.heads.linear import Linear
 from tlkit.model import (
     assemble,
@@ -39,6 +40,18 @@ def test_the_saved_model_needs_keras_alone_and_takes_raw_pixels(model, tmp_path,
     np.testing.assert_array_equal(
         loaded.predict(images, verbose=0), model.model.predict(images, verbose=0)
     )
+
+
+def test_without_a_word_on_training_the_saved_model_drops_nothing_out(tmp_path):
+    parts = assemble(TinyBackbone(), Dense(8, dropout=0.9), 3)
+    parts.model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    images = make_images(8, seed=0)[0].astype(np.float32)
+    expected = parts.model.predict(images, verbose=0)
+    for model in (parts.model, loaded):
+        np.testing.assert_allclose(model(images), expected, atol=1e-5)
+    trained = [np.asarray(parts.logits(images, training=True)) for _ in range(2)]
+    assert np.abs(trained[0] - trained[1]).max() > 1e-3
 
 
 def test_the_logits_of_the_views_are_averaged_in_the_saved_model_too(tmp_path):

@@ -428,7 +428,7 @@ def test_a_checkpoint_that_cannot_be_written_does_not_end_the_run(make_trainer, 
 def test_a_full_disk_at_the_end_is_mended_by_resuming(make_trainer, monkeypatch):
     expected = make_trainer(runs=None).run()
     with monkeypatch.context() as patch:
-        patch.setattr("tlkit.run_folder._save_model", full_disk)
+        patch.setattr("tlkit.run_folder.write_model", full_disk)
         trainer = make_trainer()
         with pytest.raises(RunFolderError, match=r"No space left.*go on with `tlkit resume"):
             trainer.run()

@@ -33,8 +33,8 @@ def test_tensorflow_starts_without_a_word():
 def test_a_failure_to_start_shows_what_was_held_back():
     code = (
         "import os, sys\n"
-        "from tlkit.runtime import _held_back_stderr\n"
-        "with _held_back_stderr():\n"
+        "from tlkit.runtime import held_back_stderr\n"
+        "with held_back_stderr():\n"
         "    os.write(2, b'from C++')\n"
         "    raise ImportError('no library')\n"
     )
@@ -46,9 +46,9 @@ def test_a_failure_to_start_shows_what_was_held_back():
 def test_an_interrupted_start_shows_nothing_of_it():
     code = (
         "import os, sys\n"
-        "from tlkit.runtime import _held_back_stderr\n"
+        "from tlkit.runtime import held_back_stderr\n"
         "try:\n"
-        "    with _held_back_stderr():\n"
+        "    with held_back_stderr():\n"
         "        os.write(2, b'from C++')\n"
         "        raise KeyboardInterrupt\n"
         "except KeyboardInterrupt:\n"

@@ -510,6 +510,63 @@ def explain(
 
 @app.command()
 @answers
+def export(
+    run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run.")],
+    to: Annotated[
+        list[str],
+        typer.Option(
+            help="keras, h5, savedmodel, onnx, litert, openvino; with commas, or given again."
+        ),
+    ],
+    precision: Annotated[
+        list[str] | None,
+        typer.Option(help="Of the weights: float32, float16, int8; likewise. By default float32."),
+    ] = None,
+    tolerance: Annotated[
+        float,
+        typer.Option(help="Largest change of the test accuracy, in percentage points."),
+    ] = 1.0,
+    allow_loss: Annotated[
+        bool, typer.Option("--allow-loss", help="Keep files that are beyond the tolerance.")
+    ] = False,
+    check: Annotated[
+        bool, typer.Option("--check/--no-check", help="Run each file on the test set.")
+    ] = True,
+    calibration_images: Annotated[
+        int, typer.Option(min=1, help="Validation images that int8 is fitted on.")
+    ] = 200,
+    input_size: Annotated[
+        str | None,
+        typer.Option(metavar="HxW", help="Fix the size of all pictures; by default any size."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE|DIR", help="Where; by default the folder RUN/export."),
+    ] = None,
+    json_: JsonOption = False,
+) -> documents.ExportDocument:
+    """Write the model for other programs, and check each file on the test set.
+
+    Resizing, preprocessing and the class names are inside the file.
+    """
+    from tlkit.export import command
+
+    return command.export(
+        run_folder,
+        to,
+        precision or [],
+        tolerance=tolerance,
+        allow_loss=allow_loss,
+        check=check,
+        calibration_images=calibration_images,
+        input_size=input_size,
+        out=out,
+        quiet=json_,
+    )
+
+
+@app.command()
+@answers
 def card(
     run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run.")],
     kind: Annotated[

@@ -703,6 +703,46 @@ class Card(Document):
     file: AbsolutePath = Field(description="The Markdown file.")
 
 
+class ExportedFile(Part):
+    """One file that was to be written, and what the test set says of it."""
+
+    format: str = Field(description="As in --to.")
+    precision: Literal["float32", "float16", "int8"] = Field(description="Of its weights.")
+    file: AbsolutePath | None = Field(description="The file or folder; null if there is none.")
+    bytes: int = Field(description="Its size; 0 if it was not made.")
+    runtime: str = Field(description="What runs it, with its version.")
+    accuracy: Number = Field(description="On the test set, 0 to 1; null if not checked.")
+    accuracy_change: Number = Field(description="That minus the Keras model's.")
+    largest_difference: Number = Field(
+        description="Between a probability and the Keras model's, 0 to 1."
+    )
+    images_per_second_1: Number = Field(description="At batches of 1.")
+    images_per_second_32: Number = Field(description="At batches of 32.")
+    peak_memory_bytes: int | None = Field(
+        description="The most resident memory of a process that only loads the file and "
+        "classifies the test set; null where the system does not tell."
+    )
+    error: str | None = Field(description="Why there is no file; null if there is one.")
+    warning: str | None = Field(description="What is wrong with it; null if nothing.")
+
+
+class ExportDocument(Document):
+    """``tlkit export``: "failed" if a file could not be written, or lost too much accuracy."""
+
+    schema_: Literal["tlkit.export/1"] = Field(default="tlkit.export/1", alias="schema")
+    run: AbsolutePath = Field(description="The run folder.")
+    checked: bool = Field(description="Whether the files were run on the test set.")
+    test_images: int
+    run_accuracy: Number = Field(description="The run's own test accuracy, 0 to 1.")
+    tolerance: float = Field(
+        description="The largest change of accuracy that was allowed, in percentage points."
+    )
+    input_size: list[int] | None = Field(
+        description="Height and width of all pictures; null for pictures of any size."
+    )
+    files: list[ExportedFile]
+
+
 class Schemas(Document):
     """``tlkit schema``: the JSON Schemas of these documents."""
 

@@ -74,6 +74,10 @@ class ExplanationError(TlkitError):
     """An answer that cannot be explained, or not by the method that was asked for."""
 
 
+class ExportError(TlkitError):
+    """A model that cannot be written in a format, or not with what is installed."""
+
+
 class TrainingError(TlkitError):
     """A run that began with valid input and failed, such as by a loss that is not a number."""
 

@@ -87,7 +87,9 @@ def assemble(
         with plugin_call(head, "build()"):
             classifier = head.build(tuple(features.shape[1:]), num_classes)
     check_classifier(head, classifier, tuple(features.shape[1:]), num_classes)
-    image = resize(pixels)
+    # Keras' resizing layer takes training=True by itself, and hands it on to the dropout after it:
+    # whoever called the saved model without a word on training got answers with dropout.
+    image = resize(pixels, training=False)
     looks = [view.of(image, backbone.interpolation) for view in views]
     # One call for all views: some preprocess() make layers whose names may be there once only.
     batch = keras.ops.concatenate(looks, axis=0) if len(looks) > 1 else image

@@ -268,7 +268,7 @@ def save(folder: Path, result: RunResult, formats: Sequence[str]) -> None:
     try:
         for suffix in formats:
             with atomic_path(folder / f"model.{suffix}") as temporary:
-                _save_model(result.model, temporary)
+                write_model(result.model, temporary)
         _save_answers(folder / PREDICTIONS, result.test.labels, result.test.probabilities)
         if result.validation is not None:
             _save_answers(folder / VALIDATION, *result.validation)
@@ -424,7 +424,12 @@ def _cannot_write(folder: Path, err: OSError) -> RunFolderError:
     )
 
 
-def _save_model(model: Any, path: Path) -> None:
+def write_model(model: Any, path: Path) -> None:
+    """Write a Keras model as its path's suffix says, ``.keras`` or ``.h5``.
+
+    Raises:
+        OSError: If the file cannot be written.
+    """
     import logging
     import warnings
 

@@ -71,7 +71,7 @@ def require_tensorflow_backend(*, one_thread_per_operation: bool = False) -> Non
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     if "tensorflow" not in sys.modules:
-        with _held_back_stderr():
+        with held_back_stderr():
             import tensorflow as tf
 
             if one_thread_per_operation:
@@ -102,11 +102,11 @@ def no_talk_of_retracing() -> Iterator[None]:
 
 
 @contextmanager
-def _held_back_stderr() -> Iterator[None]:
-    """Hold back what C++ writes while TensorFlow starts; show it only if that fails.
+def held_back_stderr() -> Iterator[None]:
+    """Hold back what C++ writes to standard error in the block; show it only if that raises.
 
-    Its first lines (missing CUDA, instruction sets) ignore TF_CPP_MIN_LOG_LEVEL, as they are
-    written before the logging library is set up.
+    TensorFlow's first lines (missing CUDA, instruction sets) ignore TF_CPP_MIN_LOG_LEVEL, as they
+    are written before the logging library is set up.
     """
     try:
         sys.stderr.flush()

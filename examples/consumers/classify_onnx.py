@@ -1,0 +1,16 @@
+"""Classify pictures with an exported .onnx file: classify_onnx.py MODEL PICTURE..."""
+
+import json
+import sys
+
+import numpy as np
+import onnxruntime
+from PIL import Image
+
+file, *pictures = sys.argv[1:]
+session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+names = json.loads(session.get_modelmeta().custom_metadata_map["tlkit"])["class_names"]
+for picture in pictures:
+    pixels = np.asarray(Image.open(picture).convert("RGB"))[None]
+    probabilities = session.run(["probabilities"], {"pixels": pixels})[0][0]
+    print(ascii(names[probabilities.argmax()]), f"{probabilities.max():.4f}", picture)

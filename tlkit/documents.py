@@ -716,8 +716,8 @@ class ExportedFile(Part):
     largest_difference: Number = Field(
         description="Between a probability and the Keras model's, 0 to 1."
     )
-    images_per_second_1: Number = Field(description="At batches of 1.")
-    images_per_second_32: Number = Field(description="At batches of 32.")
+    images_per_second_1: Number = Field(description="At batches of 1, the fastest call.")
+    images_per_second_32: Number = Field(description="At batches of 32, the fastest call.")
     peak_memory_bytes: int | None = Field(
         description="The most resident memory of a process that only loads the file and "
         "classifies the test set; null where the system does not tell."

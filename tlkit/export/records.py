@@ -16,7 +16,8 @@ class Figures:
         accuracy: Share of right answers, 0 to 1.
         accuracy_change: That minus the Keras model's.
         largest_difference: Between a probability and the Keras model's, 0 to 1.
-        images_per_second: By batch size, 1 and 32; the pixels are in memory already.
+        images_per_second: By batch size, 1 and 32: the fastest call; the pixels are in memory
+            already.
         peak_memory_bytes: The most resident memory of a process that loads the file and classifies
             the test set in batches of 32, Python and the runtime included; None where the system
             does not tell.

@@ -20,11 +20,10 @@ def run(digits_run, tmp_path):
 
 
 def without_data(folder):
-    config = folder / "config.toml"
-    text = config.read_text()
-    changed = text.replace('name = "digits"\ntest_fraction = 0.2', 'name = "folder"\npath = "/x"')
-    assert changed != text
-    config.write_text(changed)
+    record = json.loads((folder / "run.json").read_text())
+    assert record["info"]["config"]["dataset"]["name"] == "digits"
+    record["info"]["config"]["dataset"] = {"name": "folder", "path": "/x"}
+    (folder / "run.json").write_text(json.dumps(record))
 
 
 def test_files_a_table_and_figures(tlkit_command, run):

@@ -19,8 +19,8 @@ from tlkit.export.formats import format_of
 from tlkit.export.picture_file import read_batches
 
 BATCHES = (1, 32)
-# A measurement ends with the first of these, and has at least five calls.
-_SECONDS, _CALLS, _LEAST_CALLS = 1.0, 200, 5
+# A measurement ends with the first of these, and has at least ten calls.
+_SECONDS, _CALLS, _LEAST_CALLS = 1.0, 200, 10
 
 
 def main() -> None:

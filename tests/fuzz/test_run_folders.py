@@ -12,7 +12,7 @@ import pytest
 import tomli_w
 from hypothesis import strategies as st
 
-from tests.builtin.reporters.conftest import make_result
+from tests.builtin.reporters.conftest import LINEAGE, make_result
 from tests.fuzz.harness import write_files
 from tests.fuzz.mutations import (
     CHANGES_OF_BYTES,
@@ -40,6 +40,7 @@ MORE = {
     "notes": ("a note",),
     "duplicates": {"test": 1},
     "idle_options": {"head": ("dropout",)},
+    "lineage": LINEAGE,
 }
 
 
@@ -59,6 +60,7 @@ def good(tmp_path_factory) -> dict[str, bytes]:
     record["warnings"] = ["a warning"]
     record["info"]["config"]["test_time_augmentation"] = {"mirror": True, "scales": [1.25]}
     record["info"]["config"]["run"] = {"name": "run", "seed": 0, "validation": 0.1, "save": ["h5"]}
+    record["info"]["config"]["run"]["start_from"] = LINEAGE.parent.folder
     record["info"]["config"]["features"] = {"dtype": "float32", "views": 2, "flip": True}
     record["info"]["config"]["reporters"] = [{"name": "files"}]
     (folder / run_folder.RUN).write_text(json.dumps(record))

@@ -5,7 +5,9 @@
 The server is one process and the clients another, which share the machine's cores: what the
 clients cost is lost to the server. The bare engine is measured in this process while the server is
 idle: the same pictures, decoded and resized before, in batches of 1 and of 32, in as many threads
-as the server uses. Every row ends after a bounded time and number of requests.
+as the server uses. Seconds of the processor (of all threads of the server, the engine included) say
+more than the clock where other work shares the machine. Every row ends after a bounded time and
+number of requests.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urlsplit
+from urllib.request import urlopen
 
 import numpy as np
 from PIL import Image
@@ -51,7 +54,9 @@ def main() -> None:
     try:
         url = read_url(server)
         pictures = [item.content for item in load(given.run)[:64]]
-        print("| | pictures/s | p50 ms | p99 ms |\n|---|---|---|---|")
+        print(
+            "| | pictures/s | p50 ms | p99 ms | CPU ms/picture | batch |\n|---|---|---|---|---|---|"
+        )
         require_tensorflow_backend(one_thread_per_operation=True)
         classifier = Classifier.open(given.run, given.engine)
         for batch in (1, 32):
@@ -64,8 +69,11 @@ def main() -> None:
             for clients in given.clients.split(","):
                 call = [sys.executable, __file__, str(given.run), "--seconds", str(given.seconds)]
                 call += ["--as-client", f"{url} {kind}", "--clients", clients]
-                found = subprocess.run(call, check=True, capture_output=True, text=True).stdout
-                show(f"{NAMES[kind]}, {clients} clients", json.loads(found))
+                found = json.loads(
+                    subprocess.run(call, check=True, capture_output=True, text=True).stdout
+                )
+                name = f"{clients} client{'s' * (clients != '1')}"
+                show(f"{NAMES[kind]}, {name}", found)
     finally:
         server.terminate()
         server.wait(30)
@@ -104,19 +112,38 @@ def run_engine(
             took.append(time.perf_counter() - began)
         return took
 
-    began = time.perf_counter()
+    began, used = time.perf_counter(), time.process_time()
     with ThreadPoolExecutor(threads) as pool:
         took = [item for part in pool.map(work, range(threads)) for item in part]
-    return summary(took, time.perf_counter() - began, batch)
+    used = time.process_time() - used
+    return summary(took, time.perf_counter() - began, used, batch)
 
 
-def summary(took: list[float], seconds: float, batch: int = 1) -> dict[str, float]:
+def summary(took: list[float], seconds: float, used: float, batch: float) -> dict[str, float]:
     p50, p99 = 1000 * np.percentile(took, [50, 99])
-    return {"rate": len(took) * batch / seconds, "p50": float(p50), "p99": float(p99)}
+    pictures = len(took) * (batch if isinstance(batch, int) else 1)
+    return {
+        "rate": pictures / seconds,
+        "p50": float(p50),
+        "p99": float(p99),
+        "cpu": 1000 * used / pictures,
+        "batch": batch,
+    }
 
 
 def show(name: str, found: dict[str, float]) -> None:
-    print(f"| {name} | {found['rate']:.0f} | {found['p50']:.1f} | {found['p99']:.1f} |", flush=True)
+    cells = [f"{found['rate']:.0f}", *(f"{found[key]:.1f}" for key in ("p50", "p99", "cpu"))]
+    print(f"| {name} | {' | '.join(cells)} | {found['batch']:.3g} |", flush=True)
+
+
+def counters(url: str) -> tuple[float, float, float]:
+    """Return the server's processor seconds, batches and pictures so far."""
+    with urlopen(f"{url}/metrics") as answer:
+        lines = answer.read().decode().splitlines()
+    values = dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
+    names = ("tlkit_process_cpu_seconds", "tlkit_batch_pictures_count", "tlkit_batch_pictures_sum")
+    first, second, third = (float(values[name]) for name in names)
+    return first, second, third
 
 
 async def load_server(run: Path, target: str, clients: str, seconds: float) -> dict[str, float]:
@@ -139,10 +166,13 @@ async def load_server(run: Path, target: str, clients: str, seconds: float) -> d
 
     now = time.perf_counter()
     await asyncio.gather(*(client(n, now + 5, [], WARM_UP) for n in range(int(clients))))
+    before = counters(url)
     began = time.perf_counter()
     end = began + seconds
     await asyncio.gather(*(client(n, end, took, MOST_REQUESTS) for n in range(int(clients))))
-    return summary(took, time.perf_counter() - began)
+    lasted = time.perf_counter() - began
+    used, batches, pictures = np.subtract(counters(url), before)
+    return summary(took, lasted, float(used), float(pictures / batches))
 
 
 def encode(content: bytes, kind: str, host: str, run: Path) -> bytes:

@@ -3,6 +3,7 @@
 import importlib
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -10,6 +11,7 @@ import sys
 import threading
 import time
 import urllib.request
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -247,3 +249,13 @@ def test_without_the_extra_one_error_says_how_to_install_it(monkeypatch, module)
     monkeypatch.setattr(importlib, "import_module", broken)
     with pytest.raises(PluginError, match=r"pip install 'tlkit\[serve\]'"):
         require_extra()
+
+
+def test_nothing_else_imports_what_the_extra_brings():
+    package = Path(command.__file__).parents[1]
+    needs = re.compile(
+        r"^\s*(?:import|from) (?:fastapi|starlette|uvicorn|prometheus_client|h11)\b", re.M
+    )
+    found = [path for path in package.rglob("*.py") if needs.search(path.read_text("utf-8"))]
+    assert found
+    assert {path.parent.name for path in found} == {"serve"}

@@ -155,12 +155,18 @@ WRONG = {
     "below 0": {"inputs": [tensor([1, 1, 1, 3], "FP32", data=[1, 2, -0.5])]},
     "broken numbers": {"inputs": [tensor([1, 1, 1, 3], data=[1, 2, 0.5])]},
     "text": {"inputs": [tensor([1, 1, 1, 3], data=["1", "2", "3"])]},
+    "texts of unlike lengths": {
+        "inputs": [tensor([1, 1, 1, 3], data=["x" * 100_000] + [""] * 100_000)]
+    },
+    "numbers beyond floats": {"inputs": [tensor([1, 1, 1, 3], "FP32", data=[10**400, 1, 1])]},
+    "nothing": {"inputs": [tensor([1, 1, 1, 3], "FP32", data=[None, 1, 1])]},
     "truth": {"inputs": [tensor([1, 1, 1, 3], data=[True, True, True])]},
     "numbers beyond 64 bits": {"inputs": [tensor([1, 1, 1, 3], data=[10**30, 1, 1])]},
     "no picture": {"inputs": [tensor([1], "BYTES", data=["AAAA"])]},
     "no base64": {"inputs": [tensor([1], "BYTES", data=["*"])]},
     "no text": {"inputs": [tensor([1], "BYTES", data=[1])]},
     "fewer pictures": {"inputs": [tensor([2], "BYTES", data=["AAAA"])]},
+    "more pictures than the shape says": {"inputs": [tensor([1], "BYTES", data=["AAAA"] * 3)]},
     "another output": {
         "inputs": [tensor([1, 1, 1, 3], data=ONE)],
         "outputs": [{"name": "x"}],
@@ -208,7 +214,7 @@ def test_binary_data_that_does_not_fit(served, header, size, tail):
 @given(st.binary(max_size=200), st.none() | st.text(max_size=5))
 def test_any_bytes_are_a_request_or_a_refusal(body, header):
     with pytest.raises(Refusal) as caught:
-        tensors.read_request(body, header)
+        tensors.read_request(body, header, 256)
     assert caught.value.status == 400
 
 
@@ -227,7 +233,7 @@ VALUES = st.recursive(
 def test_any_data_are_pictures_or_a_refusal(data, shape, datatype):
     document = json.dumps({"inputs": [tensor(shape, datatype, data=data)]})
     try:
-        found = tensors.read_request(document.encode(), None)
+        found = tensors.read_request(document.encode(), None, 256)
     except Refusal as err:
         assert err.status == 400
     else:

@@ -175,12 +175,16 @@ def test_compressed_bodies_are_refused(served):
     assert "Compressed" in found["error"]
 
 
-@pytest.mark.parametrize("host", ["evil.example", "evil.example:80", "", "localhost.evil.example"])
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:80", "", "localhost.evil.example", "192.0.2.1"]
+)
 def test_a_name_that_was_rebound_to_this_machine_is_refused(served, host):
     assert served.get("/v2", Host=host)[0] == 421
 
 
-@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:1", "127.0.0.1:99", "[::1]", "[::1]:80"])
+@pytest.mark.parametrize(
+    "host", ["localhost", "LOCALHOST:1", "127.0.0.1:99", "127.0.0.2", "[::1]", "[::1]:80"]
+)
 def test_names_of_this_machine_are_not(served, host):
     assert served.get("/v2", Host=host)[0] == 200
 

@@ -19,6 +19,7 @@ from tlkit.serve.service import Picture, Service
 from tlkit.serve.uploads import read_upload
 
 VERSION = "1"
+_SMALL = 32_768
 _PAGE = {"": "text/html", "page.css": "text/css", "page.js": "text/javascript"}
 _NO_TELEMETRY: Any = dict.fromkeys(("tracing", "metrics", "logs", "auto_configure"), False)
 _PICTURE: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
@@ -66,7 +67,7 @@ def _failures(*statuses: int) -> dict[int | str, dict[str, Any]]:
 def make_app(service: Service) -> Any:
     """Return the ASGI application of a service."""
     settings = service.settings
-    classes = len(service.classifier.class_names)
+    classes, most = len(service.classifier.class_names), settings.max_pictures
 
     app = FastAPI(
         title="tlkit serve",
@@ -191,7 +192,10 @@ def make_app(service: Service) -> Any:
     async def infer(request: Request) -> Response:
         body = await request.body()
         header = request.headers.get(tensors.HEADER)
-        found = await service.in_thread(lambda: tensors.read_request(body, header))
+        if len(body) <= _SMALL:  # the way to a thread and back would take longer
+            found = tensors.read_request(body, header, most)
+        else:
+            found = await service.in_thread(lambda: tensors.read_request(body, header, most))
         wanted = tensors.check_outputs(found.request, classes)
         probabilities = await service.classify([Picture("", item) for item in found.pictures])
         content, size = tensors.write_response(
@@ -253,7 +257,7 @@ def make_app(service: Service) -> Any:
         ),
     ) -> schemas.Predictions:
         """Classify a picture, or the files of a form."""
-        pictures = await read_upload(request, settings.max_pictures)
+        pictures = await read_upload(request, most)
         found = await service.classify(pictures)
         predictions = []
         for picture, probabilities in zip(pictures, found, strict=True):
@@ -279,7 +283,7 @@ def make_app(service: Service) -> Any:
         ),
     ) -> schemas.Explained:
         """Classify one picture and show where the evidence lies (Grad-CAM)."""
-        pictures = await read_upload(request, settings.max_pictures)
+        pictures = await read_upload(request, most)
         if len(pictures) != 1:
             raise Refusal(400, f"The form has {len(pictures)} files; one is explained at a time.")
         found, explained, heat, reason = await service.explain(pictures[0], class_)

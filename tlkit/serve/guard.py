@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import ipaddress
 import json
 import logging
 import time
@@ -12,7 +13,7 @@ from typing import Any
 
 from tlkit.serve.metrics import Metrics
 from tlkit.serve.refusal import Refusal, too_busy
-from tlkit.serve.settings import LOOPBACK_NAMES, Settings
+from tlkit.serve.settings import Settings
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -155,12 +156,20 @@ def _check_host(host: str) -> None:
     name, colon, port = host.rpartition(":")
     if not colon or not port.isdigit():
         name = host
-    if name.lower() not in LOOPBACK_NAMES:
+    if name.lower() != "localhost" and not _is_loopback(name):
         raise Refusal(
             421,
-            f"The header Host is {host[:100]!r}; allowed are {', '.join(LOOPBACK_NAMES)}, as the "
-            f"service listens on this machine only.",
+            f"The header Host is {host[:100]!r}; allowed are localhost, 127.0.0.1 and [::1], as "
+            f"the service listens on this machine only.",
         )
+
+
+def _is_loopback(name: str) -> bool:
+    """Tell whether it is an address of this machine: no name, so that nobody can point it here."""
+    try:
+        return ipaddress.ip_address(name.removeprefix("[").removesuffix("]")).is_loopback
+    except ValueError:
+        return False
 
 
 async def _answer(refusal: Refusal, send: Send) -> None:

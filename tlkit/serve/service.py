@@ -6,6 +6,7 @@ import asyncio
 import base64
 import functools
 import io
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -81,6 +82,9 @@ class Service:
             classes=str(len(classifier.class_names)),
         )
         batcher = self._batcher
+        self.metrics.watch(
+            "tlkit_process_cpu_seconds", "Processor time of the process.", time.process_time
+        )
         self.metrics.watch(
             "tlkit_taken_pictures", "Pictures not answered yet.", lambda: batcher.taken
         )

@@ -16,7 +16,6 @@ EXTRA = "'tlkit[serve]'"
 MODULES = ("fastapi", "uvicorn", "prometheus_client", "python_multipart")
 TOKEN_VARIABLE = "TLKIT_TOKEN"
 SHORTEST_TOKEN, LONGEST_TOKEN = 16, 512
-LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 
 
 @dataclass(frozen=True)

@@ -46,11 +46,12 @@ class Inference:
     pictures: Sequence[Any]
 
 
-def read_request(body: bytes, json_bytes: str | None) -> Inference:
+def read_request(body: bytes, json_bytes: str | None, most: int) -> Inference:
     """Read a request.
 
     Args:
         body: All of it.
+        most: Most pictures.
         json_bytes: The header ``Inference-Header-Content-Length``: how much of it is JSON; all of
             it without.
 
@@ -75,6 +76,8 @@ def read_request(body: bytes, json_bytes: str | None) -> Inference:
     except ValueError as err:
         raise _wrong(f"it is no JSON: {err}") from err
     (tensor,) = request.inputs
+    if tensor.shape[0] > most:
+        raise _wrong(f"it has {tensor.shape[0]:,} pictures; allowed are {most:,} at a time")
     rest = memoryview(body)[size:]
     binary = tensor.parameters.get("binary_data_size")
     if binary is None:
@@ -201,41 +204,48 @@ def _read_pixels(tensor: InputTensor, data: Any) -> Any:
         pixels = np.frombuffer(data, kind).reshape(shape)
     else:
         pixels = _from_lists(data, shape, tensor.datatype)
-    if kind == np.uint8:
-        return pixels.astype(np.uint8, copy=False)
     # NaN is in no range.
-    if not ((pixels >= 0) & (pixels <= 255)).all():
+    if pixels.dtype != np.uint8 and not ((pixels >= 0) & (pixels <= 255)).all():
         raise _wrong(f"'{INPUT}' has values that are not 0 to 255")
-    return pixels.astype(np.float32, copy=False)
+    return pixels.astype(np.uint8 if kind == np.uint8 else np.float32, copy=False)
 
 
 def _from_lists(data: list[Any], shape: tuple[int, ...], datatype: str) -> Any:
-    try:
-        values = np.array(data)
-    except ValueError as err:  # rows of several lengths
-        raise _wrong(f"the data of '{INPUT}' is no array") from err
-    if values.dtype.kind not in ("iu" if datatype == "UINT8" else "iuf"):
-        raise _wrong(f"the data of '{INPUT}' are no numbers of {datatype}")
+    # As objects: an array of texts would give each as much room as the longest of them has.
+    values = np.array(data, dtype=object)
+    allowed = {int} if datatype == "UINT8" else {int, float}
+    if not set(map(type, values.flat)) <= allowed:  # lists where rows have several lengths
+        raise _wrong(f"the data of '{INPUT}' is no array of numbers of {datatype}")
     if values.shape != shape and values.shape != (math.prod(shape),):
         raise _wrong(_does_not_fit(shape, f"an array of shape {list(values.shape)}"))
-    if datatype == "UINT8" and values.size and not 0 <= values.min() <= values.max() <= 255:
-        raise _wrong(f"'{INPUT}' has values that are not 0 to 255")
-    return values.reshape(shape)
+    try:
+        numbers = values.astype(np.float64).reshape(shape)
+    except OverflowError:
+        numbers = np.full(shape, np.inf)
+    return numbers
 
 
 def _read_files(tensor: InputTensor, data: Any) -> list[bytes]:
     count = math.prod(tensor.shape)
     if len(tensor.shape) > 2 or tensor.shape[1:] not in ([], [1]):
         raise _wrong(f"the shape of '{INPUT}' is {tensor.shape}; allowed for BYTES: [number]")
-    files = _unpack(data) if isinstance(data, memoryview) else _from_base64(data)
+    if isinstance(data, memoryview):
+        files = _unpack(data, count)
+    else:
+        while len(data) == 1 and isinstance(data[0], list):
+            (data,) = data
+        files = _from_base64(data[: count + 1])
     if len(files) != count:
-        raise _wrong(_does_not_fit(tensor.shape, f"{len(files):,} pictures"))
+        many = "more" if len(files) > count else f"{len(files):,}"
+        raise _wrong(_does_not_fit(tensor.shape, f"{many} pictures"))
     return files
 
 
-def _unpack(data: memoryview) -> list[bytes]:
-    files, place = [], 0
-    while place < len(data):
+def _unpack(data: memoryview, most: int) -> list[bytes]:
+    """Return the elements; one too many where there are more than ``most``."""
+    files: list[bytes] = []
+    place = 0
+    while place < len(data) and len(files) <= most:
         size = int.from_bytes(data[place : place + 4], "little")
         place += 4
         if place + size > len(data):
@@ -246,8 +256,6 @@ def _unpack(data: memoryview) -> list[bytes]:
 
 
 def _from_base64(data: list[Any]) -> list[bytes]:
-    while len(data) == 1 and isinstance(data[0], list):
-        (data,) = data
     files = []
     for item in data:
         text = item[0] if isinstance(item, list) and len(item) == 1 else item

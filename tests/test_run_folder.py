@@ -247,3 +247,19 @@ def test_validation_answers_that_are_missing_or_damaged_are_named(folder):
     path.unlink()
     with pytest.raises(RunFolderError, match=r"an earlier version made it.*tlkit run"):
         run_folder.load_validation(load_run(folder))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda record: record["info"]["config"]["backbone"].update(name=5), r"backbone\.name"),
+        (lambda record: record["phases"][0]["history"].update(accuracy=[1e308]), "accuracy of an"),
+        (lambda record: record["phases"][0]["history"].update(loss=[1e300]), "loss of an epoch"),
+    ],
+)
+def test_values_that_no_run_leaves_are_damage(folder, change, message):
+    record = json.loads((folder / "run.json").read_text())
+    change(record)
+    (folder / "run.json").write_text(json.dumps(record))
+    with pytest.raises(RunFolderError, match=message):
+        load_run(folder)

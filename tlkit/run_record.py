@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
 import numpy as np
@@ -25,6 +26,8 @@ MAX_INTEGER = 2**63 - 1
 MAX_DEPTH = 50
 # Three hundred years: a clock can show them.
 MAX_SECONDS = 1e10
+# That of float32: axes of larger values overflow.
+MAX_FLOAT = 3.5e38
 _LONE_SURROGATE = re.compile(r"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -38,18 +41,22 @@ class _Looks(BaseModel):
     scales: list[float] = []
 
 
+class _Named(BaseModel):
+    name: str = ""
+
+
 class _Config(BaseModel):
     """The tables that reports name; whatever else is in them is shown as it is."""
 
-    run: Table = {}
-    dataset: Table = {}
-    backbone: Table = {}
-    head: Table = {}
-    workflow: Table = {}
-    engine: Table = {}
+    run: _Named = _Named()
+    dataset: _Named = _Named()
+    backbone: _Named = _Named()
+    head: _Named = _Named()
+    workflow: _Named = _Named()
+    engine: _Named = _Named()
     features: Table = {}
     test_time_augmentation: _Looks = _Looks()
-    reporters: list[Table] = []
+    reporters: list[_Named] = []
 
 
 class _Test(BaseModel):
@@ -134,8 +141,19 @@ def check_record(record: dict[str, Any], labels: Any, probabilities: Any) -> Non
     for name, value in _shares(found):
         if not 0 <= value <= 1:
             raise ValueError(f"{name} is {value}")
+    for phase in found.phases:
+        _check_history(phase.history)
     _check_calibration(test.calibration)
     check_answers(labels, probabilities, number)
+
+
+def _check_history(history: Mapping[str, Sequence[float]]) -> None:
+    for name, values in history.items():
+        for value in values:
+            # A loss may be NaN: the epoch that ended a phase is kept as it was.
+            most = 1 if name.endswith("accuracy") else MAX_FLOAT
+            if math.isfinite(value) and abs(value) > most:
+                raise ValueError(f"{name} of an epoch is {value}")
 
 
 def _check_calibration(found: Calibration | None) -> None:

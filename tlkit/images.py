@@ -51,7 +51,8 @@ def read_picture(source: Path | str | bytes, name: str | None = None) -> UInt8Ar
 
     try:
         with open_picture(source, name) as picture:
-            return np.asarray(_to_rgb(ImageOps.exif_transpose(picture)))
+            ImageOps.exif_transpose(picture, in_place=True)
+            return np.asarray(_to_rgb(picture))
     except TlkitError:
         raise
     except Exception as err:  # Pillow's decoders raise many kinds of error on broken files
@@ -184,7 +185,8 @@ def _to_rgb(picture: Any) -> Any:
         picture = picture.convert("RGBA")
         white = Image.new("RGBA", picture.size, (255, 255, 255, 255))
         picture = Image.alpha_composite(white, picture)
-    return picture.convert("RGB")
+    # A conversion to the same mode would be a copy.
+    return picture if picture.mode == "RGB" else picture.convert("RGB")
 
 
 @dataclass(frozen=True)

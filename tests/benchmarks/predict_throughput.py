@@ -2,16 +2,17 @@
 
 The engine alone gets pixels that are resized and in memory already, from as many threads and in
 batches of the same size. Reading and resizing take time of the same processors, so that the folder
-cannot reach it: the bound is what is left when each picture's reading and resizing, measured alone
-in as many threads, is added to the engine's time. Each side takes the answers to the end: the
-command's own loop with a CSV file.
+cannot reach it: the bound is what is left when reading and resizing, measured alone in as many
+threads, are added to the engine's time. ``predict`` is the command's own loop with a CSV file.
+
+Beside the clock the processor's seconds of this process are compared: what other programs take
+changes them little, and where all processors are busy their ratio is that of the rates.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import statistics
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -51,13 +52,27 @@ def make_folder(folder: Path, images, side: int, count: int) -> None:
         list(pool.map(save, range(count)))
 
 
-def in_threads(function, batches) -> float:
-    """Return the seconds that all batches take."""
-    begin = time.perf_counter()
+def in_threads(function, batches) -> None:
     with ThreadPoolExecutor(number_of_workers()) as pool:
         for _ in pool.map(function, batches):
             pass
-    return time.perf_counter() - begin
+
+
+def predict_to_file(classifier, found, batch_size: int) -> None:
+    with (
+        tempfile.TemporaryDirectory() as place,
+        answer_file(Path(place, "answers.csv"), 1) as file,
+    ):
+        for item in classify(classifier, found, batch_size=batch_size):
+            file.write(item)
+        file.close(None)
+
+
+def seconds_of(function) -> np.ndarray:
+    """Return the seconds by the clock and of the processor that a call takes."""
+    begin = time.perf_counter(), time.process_time()
+    function()
+    return np.subtract((time.perf_counter(), time.process_time()), begin)
 
 
 def measure(classifier, folder: Path, rounds: int, batch_size: int) -> None:
@@ -67,37 +82,33 @@ def measure(classifier, folder: Path, rounds: int, batch_size: int) -> None:
     some = classifier.stack([read_picture(item.path) for item in found[: 4 * batch_size]])
     pixels = [some[(first % len(some)) :][:batch_size] for first in starts]
     files = [[item.path for item in found[first : first + batch_size]] for first in starts]
-    rates: dict[str, list[float]] = {"engine": [], "read": [], "predict": []}
+    sides = {
+        "engine": lambda: in_threads(classifier.probabilities, pixels),
+        "read": lambda: in_threads(
+            lambda paths: classifier.stack([read_picture(path) for path in paths]), files
+        ),
+        "predict": lambda: predict_to_file(classifier, found, batch_size),
+    }
+    seconds: dict[str, list[np.ndarray]] = {name: [] for name in sides}
     for number in range(rounds + 1):
-        measured = {
-            "engine": in_threads(classifier.probabilities, pixels),
-            "read": in_threads(
-                lambda paths: classifier.stack([read_picture(path) for path in paths]), files
-            ),
-        }
-        with tempfile.TemporaryDirectory() as place:
-            begin = time.perf_counter()
-            with answer_file(Path(place, "answers.csv"), 1) as file:
-                for item in classify(classifier, found, batch_size=batch_size):
-                    file.write(item)
-                file.close(None)
-            measured["predict"] = time.perf_counter() - begin
-        if number:  # the first round warms up
-            for name, seconds in measured.items():
-                rates[name].append(count / seconds)
-    engine, read, predict = (statistics.median(rates[name]) for name in rates)
-    shares = [p / e for p, e in zip(rates["predict"], rates["engine"], strict=True)]
-    bounds = [
-        p * (1 / e + 1 / r)
-        for p, e, r in zip(rates["predict"], rates["engine"], rates["read"], strict=True)
-    ]
+        for name, side in sides.items():
+            took = seconds_of(side)
+            if number:  # the first round warms up
+                seconds[name].append(took)
+    engine, read, predict = (np.stack(items) for items in seconds.values())
+    rates = [count / np.median(item[:, 0]) for item in (engine, read, predict)]
     print(
-        f"{folder.name:12} {classifier.engine:10} batch {batch_size:3}: engine {engine:6.0f}, "
-        f"reading and resizing {read:6.0f}, predict {predict:6.0f} pictures/s; predict/engine "
-        f"{statistics.median(shares):.2f} ({min(shares):.2f} to {max(shares):.2f}), predict/bound "
-        f"{statistics.median(bounds):.2f}",
-        flush=True,
+        f"{folder.name}, {classifier.engine}, batches of {batch_size}: engine {rates[0]:,.0f}, "
+        f"reading and resizing {rates[1]:,.0f}, predict {rates[2]:,.0f} pictures/s"
     )
+    for column, name in enumerate(("clock", "processor")):
+        share = engine[:, column] / predict[:, column]
+        bound = engine[:, column] / (engine[:, column] + read[:, column])
+        print(
+            f"  by the {name}: predict / engine {np.median(share):.2f} ({share.min():.2f} to "
+            f"{share.max():.2f}), bound / engine {np.median(bound):.2f}",
+            flush=True,
+        )
 
 
 def main() -> None:
@@ -105,12 +116,17 @@ def main() -> None:
     parser.add_argument("data", type=Path, help="CIFAR-10 as .npz; cifar10-lossless.npz will do")
     parser.add_argument("--count", type=int, default=5000, help="pictures in each folder")
     parser.add_argument("--engines", nargs="+", default=["openvino", "tensorflow"])
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument(
+        "--sizes", type=int, nargs="+", default=[96, 224], help="input of the model"
+    )
     arguments = parser.parse_args()
     images = np.load(arguments.data)["x_test"]
     with tempfile.TemporaryDirectory() as place:
         # Input size of the model, side of the pictures, share of the count.
         for size, side, share in ((96, 32, 1.0), (224, 224, 0.2)):
+            if size not in arguments.sizes:
+                continue
             run = Trainer(
                 {"name": "mobilenet_v2", "image_size": size, "weights": "random"},
                 dataset={"name": "digits"},

@@ -103,7 +103,8 @@ def test_no_more_pictures_are_read_than_are_soon_needed(classifier, pictures, mo
 
 
 def test_bad_input_is_named(run, tmp_path):
-    with pytest.raises(DataError, match="No picture"):
+    (tmp_path / "drawing.svg").write_text("<svg/>")
+    with pytest.raises(DataError, match=r"No picture in .*1 other file\. .*\.png"):
         list(predict(run.folder, [tmp_path]))
     with pytest.raises(DataError, match="1 or more"):
         list(predict(run.folder, [tmp_path], top=0))

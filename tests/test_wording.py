@@ -34,7 +34,7 @@ def test_a_lineage_is_said_by_the_names_of_the_folders():
     )
     many = replace(LINEAGE, dropped_classes=tuple(map(str, range(12))))
     assert lineage_rows(many)[1][1].count("8, 9 and 2 more") == 1
-    assert "87.5 % were right before the first step, 75.0 % are now" in old_classes_text(LINEAGE)
+    assert "87.5 % right before the first step, 75.0 % now" in old_classes_text(LINEAGE)
     new = replace(LINEAGE, head="new", reason="units = 4, the parent's 8", accuracy_before=None)
     assert lineage_rows(new)[1][1].startswith("the backbone; the head is new: units = 4")
     assert old_classes_text(new) == ""

@@ -164,9 +164,10 @@ def check_classes(
     missing = tuple(name for name in parent.class_names if name not in set(class_names))
     if missing and choice == "error":
         shown = ", ".join(repr(name) for name in missing[:_MOST_NAMES])
+        classes = "class" if len(missing) == 1 else "classes"
         more = f" and {len(missing) - _MOST_NAMES} more" if len(missing) > _MOST_NAMES else ""
         raise ConfigError(
-            f"The data has no class {shown}{more}, which the run {parent.folder} knows. Training "
+            f"The data lacks the {classes} {shown}{more} of the run {parent.folder}. Training "
             f"without images of a class makes a model forget it. Allowed: [run] old_classes = "
             f"'replay' takes its images from that run's own data, 'drop' lets the new model do "
             f"without it."

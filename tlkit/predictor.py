@@ -14,10 +14,12 @@ from tlkit.engine import Engine
 from tlkit.errors import DataError
 from tlkit.extraction import Pipeline
 from tlkit.familiarity import Familiarity
-from tlkit.images import read_picture, scan_pictures, without_warnings
+from tlkit.images import PICTURE_SUFFIXES, read_picture, scan_pictures, without_warnings
 from tlkit.paths import expand_home
 from tlkit.records import Float32Array, UInt8Array
 from tlkit.runtime import no_talk_of_retracing
+from tlkit.text import printable
+from tlkit.wording import plural
 
 # Larger pictures, in bytes, are resized one by one as they are read: a batch of them as they are
 # would take hundreds of megabytes. Smaller ones of one size are resized together, which is faster.
@@ -207,11 +209,24 @@ def find_pictures(inputs: Sequence[Path | str]) -> list[PictureInput]:
     Raises:
         DataError: If there is no picture at all.
     """
+    return scan_inputs(inputs)[0]
+
+
+def scan_inputs(inputs: Sequence[Path | str]) -> tuple[list[PictureInput], int]:
+    """Return what ``find_pictures()`` does, and how many other files the folders hold.
+
+    Others have no suffix of a picture; hidden files are not counted.
+
+    Raises:
+        DataError: If there is no picture at all.
+    """
     found: list[PictureInput] = []
+    others = 0
     for item in inputs:
         path = expand_home(item)
         if path.is_dir():
             scan = scan_pictures(path, recursive=True)
+            others += scan.others
             reason = f"is a link that leads out of {path}. Give the file itself to have it read."
             refused = {link: f"{link} {reason}" for link in scan.outside}
             found += [
@@ -223,8 +238,13 @@ def find_pictures(inputs: Sequence[Path | str]) -> list[PictureInput]:
         else:
             found.append(PictureInput(path, f"There is no file or folder {path}."))
     if not found:
-        raise DataError(f"No picture in {', '.join(str(item) for item in inputs)}.")
-    return found
+        where = ", ".join(printable(str(item)) for item in inputs)
+        kinds = ", ".join(sorted(PICTURE_SUFFIXES))
+        raise DataError(
+            f"No picture in {where}; it holds {plural(others, 'other file')}. From a folder files "
+            f"of these suffixes are read: {kinds}. Give a file itself to have it read."
+        )
+    return found, others
 
 
 class _Pictures(Sequence[Any]):

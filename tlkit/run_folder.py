@@ -382,9 +382,9 @@ def load_model(folder: Path | str) -> keras.Model:
         raise RunFolderError(str(err)) from err
     except Exception as err:
         config = path.with_name(CONFIG)
-        again = f" Train it again: tlkit run {config}" if config.exists() else ""
+        again = f", or train it again: tlkit run {config}" if config.exists() else "."
         raise RunFolderError(
-            f"{path} is damaged: {err}\nCopy it again from where it was made.{again}"
+            f"{path} is damaged: {err}\nCopy it again from where it was made{again}"
         ) from err
 
 

@@ -64,9 +64,9 @@ def old_classes_text(lineage: Lineage) -> str:
     if lineage.accuracy_before is None or lineage.accuracy_after is None:
         return ""
     return (
-        f"of {lineage.known_test_images:,} test images of the parent's classes "
-        f"{percent(lineage.accuracy_before)} were right before the first step, "
-        f"{percent(lineage.accuracy_after)} are now"
+        f"{percent(lineage.accuracy_before)} right before the first step, "
+        f"{percent(lineage.accuracy_after)} now, of {lineage.known_test_images:,} test images of "
+        f"the parent's classes"
     )
 
 

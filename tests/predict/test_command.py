@@ -119,3 +119,12 @@ def test_a_run_without_validation_answers_says_what_to_do(tlkit_command, tmp_pat
     code, _, err = call_predict(tlkit_command, run, pictures, "--target-accuracy", "0.5")
     assert code == 2
     assert "--set run.validation=0.1" in err
+
+
+def test_other_files_of_a_folder_are_counted(tlkit_command, run, pictures):
+    (pictures / "drawing.svg").write_text("<svg/>")
+    (pictures / "no suffix").write_bytes((pictures / "00.png").read_bytes())
+    (pictures / ".hidden").write_text("hidden")
+    code, out, err = call_predict(tlkit_command, run, pictures)
+    assert (code, out.count(" %\n")) == (0, 12)
+    assert err.startswith("Left out: 2 other files without the suffix of a picture.")

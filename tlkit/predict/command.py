@@ -20,7 +20,7 @@ from tlkit.paths import expand_home
 from tlkit.predict.familiar import learn_familiarity, load_familiarity
 from tlkit.predict.files import AnswerFile, answer_file, check_answer_path, unfinished_path
 from tlkit.predict.progress import progress
-from tlkit.predictor import PictureInput, Prediction, check_numbers, classify, find_pictures
+from tlkit.predictor import PictureInput, Prediction, check_numbers, classify, scan_inputs
 from tlkit.records import RunResult
 from tlkit.runtime import number_of_cores, require_tensorflow_backend
 from tlkit.screen import RUN_AGAIN, say
@@ -65,6 +65,7 @@ class _Tally:
     """What came so far; of the errors, only as many as are shown."""
 
     pictures: int = 0
+    others: int = 0
     unreadable: int = 0
     abstained: int = 0
     unfamiliar: int = 0
@@ -103,7 +104,8 @@ def predict(wanted: Wanted) -> Predictions:
         if wanted.target_accuracy is not None:
             validation = run_folder.load_validation(run)
             abstention = fit_abstention(validation, run.test, wanted.target_accuracy)
-        found += find_pictures(wanted.inputs)
+        pictures, tally.others = scan_inputs(wanted.inputs)
+        found += pictures
         require_tensorflow_backend(one_thread_per_operation=number_of_cores() <= MAX_WORKERS)
         familiarity = _familiarity(run, wanted.quiet) if wanted.flag_unfamiliar else None
         classifier = Classifier.open(
@@ -194,6 +196,11 @@ def _familiarity(run: RunResult, quiet: bool) -> Familiarity:
 def _sum_up(wanted: Wanted, document: Predictions, tally: _Tally) -> None:
     if wanted.quiet:
         return
+    if tally.others:
+        say(
+            f"Left out: {plural(tally.others, 'other file')} without the suffix of a picture. Give "
+            f"a file itself to have it read."
+        )
     if document.abstention is not None:
         say(_abstention_text(document.abstention, tally))
     if document.unfamiliar:
@@ -223,7 +230,7 @@ def _abstention_text(found: AbstentionFigures, tally: _Tally) -> str:
         return f"{percent(coverage)} answered{right}"
 
     return (
-        f"No answer to {plural(tally.abstained, 'picture')}: the confidence is below "
+        f"No answer to {plural(tally.abstained, 'picture')}, where the confidence is below "
         f"{percent(found.threshold)}. "
         f"Validation: {share(found.validation_coverage, found.validation_accuracy)}; "
         f"test: {share(found.test_coverage, found.test_accuracy)}."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from python_multipart.exceptions import FormParserError
 from starlette.datastructures import UploadFile
 from starlette.requests import Request
 
@@ -30,11 +31,15 @@ async def read_upload(request: Request, most: int) -> list[Picture]:
             raise Refusal(400, "The body is empty; send a picture, such as: "
                                "curl --data-binary @cat.jpg ...")  # fmt: skip
         return [Picture("", body)]
-    async with request.form(max_files=most, max_fields=most) as form:
-        files = [item for _, item in form.multi_items() if isinstance(item, UploadFile)]
-        found = [
-            Picture(printable(item.filename or "", _MOST_NAME), await item.read()) for item in files
-        ]
+    try:
+        async with request.form(max_files=most, max_fields=most) as form:
+            files = [item for _, item in form.multi_items() if isinstance(item, UploadFile)]
+            found = [
+                Picture(printable(item.filename or "", _MOST_NAME), await item.read())
+                for item in files
+            ]
+    except FormParserError as err:  # which older releases of Starlette let through
+        raise Refusal(400, printable(f"The form is malformed: {err}.", 300)) from err
     if not found:
         raise Refusal(400, "The form has no file; send pictures, such as: "
                            "curl -F file=@cat.jpg ...")  # fmt: skip

@@ -71,6 +71,20 @@ def test_a_training_keeps_the_epochs_that_are_over(tmp_path):
     assert str(watch.interrupted()).startswith("Interrupted after phase frozen.")
 
 
+def test_a_resumed_run_keeps_what_was_trained_before(tmp_path):
+    (tmp_path / "config.toml").touch()
+    watch = Watch(f"tlkit resume {tmp_path}", tmp_path, trained=True)
+    watch.on_stage("start")
+    assert str(watch.interrupted()) == (
+        f"Interrupted while starting TensorFlow.\nKept: what was trained before; {tmp_path} with "
+        f"config.toml.\nGo on: tlkit resume {tmp_path}"
+    )
+    watch.on_phase_begin(PHASE)
+    assert "Kept: what was trained before;" in str(watch.interrupted())
+    watch.on_epoch_end(PHASE, 43, {}, 1.0, restored=True)
+    assert "Kept: the training up to there;" in str(watch.interrupted())
+
+
 def test_what_is_in_the_folder_is_listed(tmp_path):
     for name in ("config.toml", "model.keras", ".model.keras-1"):
         (tmp_path / name).touch()

@@ -23,7 +23,7 @@ from tlkit.builtin.heads.logistic import Logistic
 from tlkit.builtin.heads.mlp import MLP
 from tlkit.builtin.workflows.freeze_and_train import FreezeAndTrain
 from tlkit.checkpoint import BEGUN, CHECKPOINT
-from tlkit.run_folder import load_model
+from tlkit.run_folder import load_model, own
 from tlkit.runtime import runs_one_thread_per_operation
 
 FINE_TUNED = {
@@ -205,8 +205,8 @@ def test_changed_data_and_changed_weights_are_named(make_trainer, monkeypatch):
     monkeypatch.setattr(Colours, "load", changed)
     with pytest.raises(
         RunFolderError,
-        match=r"these were changed: the test images \(SHA-256 \w{12}, now \w{12}\)\. Put that "
-        r"back as it was and resume, or begin a new run: tlkit run ",
+        match=r"these were changed:\n  the test images \(SHA-256 \w{12}, now \w{12}\)\nPut that "
+        r"back as it was and resume, or begin a new run: .*tlkit run ",
     ):
         make_trainer().resume(folder)
     monkeypatch.setattr(Colours, "load", load)
@@ -218,8 +218,30 @@ def test_changed_data_and_changed_weights_are_named(make_trainer, monkeypatch):
         return network
 
     monkeypatch.setattr(TinyBackbone, "build", other)
-    with pytest.raises(RunFolderError, match="were changed: the backbone's pretrained weights"):
-        make_trainer().resume(folder)
+    trainer, recorder = make_trainer(), Recorder()
+    trainer.listeners = [recorder]
+    with pytest.raises(RunFolderError, match=r"were changed:\n  the backbone's pretrained weights"):
+        trainer.resume(folder)
+    # The notes of a run say where it goes on.
+    assert "on_run_begin" not in recorder.names()
+
+
+def test_changed_settings_are_named_before_anything_is_loaded(make_trainer, monkeypatch):
+    folder = begun(make_trainer)
+    config = folder / "config.toml"
+    text = config.read_text().replace("\nseed = 0", "\nseed = 1", 1)
+    config.write_text(text.replace("\nlearning_rate = 0.01", "\nlearning_rate = 0.02"))
+    monkeypatch.setattr(Colours, "load", None)
+    trainer = make_trainer(seed=1, workflow=FreezeAndTrain(epochs=4, learning_rate=2e-2))
+    with pytest.raises(RunFolderError) as error:
+        trainer.resume(folder)
+    first, *changed, last = str(error.value).splitlines()
+    assert first.endswith("since it began, these were changed:")
+    assert changed == [
+        "  run.seed was 0 and is 1",
+        "  workflow.learning_rate was 0.01 and is 0.02",
+    ]
+    assert "begin a new run" in last
 
 
 def test_a_changed_parent_is_named(make_trainer, tmp_path):
@@ -227,7 +249,7 @@ def test_a_changed_parent_is_named(make_trainer, tmp_path):
     folder = begun(make_trainer, start_from=parent)
     other = make_trainer(runs=tmp_path / "others", seed=1).run().folder
     (parent / "model.keras").write_bytes((other / "model.keras").read_bytes())
-    with pytest.raises(RunFolderError, match="were changed: the model that the run starts from"):
+    with pytest.raises(RunFolderError, match="were changed:\n  the model that the run starts from"):
         make_trainer(start_from=parent).resume(folder)
 
 
@@ -246,9 +268,9 @@ def test_a_damaged_checkpoint_means_that_the_phase_begins_again(make_trainer, co
     (folder / CHECKPOINT / "phase-1.npz").write_bytes(content)
     result = make_trainer().resume(folder)
     (warning,) = result.warnings
-    assert "is damaged" in warning
-    assert warning.endswith("phase 1 begins anew.")
-    assert noted(result) == ["Resumed after an interruption: phase 1 begins anew.", warning]
+    path = folder / CHECKPOINT / "phase-1.npz"
+    assert warning == f"Phase frozen begins anew: its checkpoint {path} is damaged."
+    assert noted(result) == [f"Resumed after an interruption. {warning}"]
     assert result.test.accuracy == expected
 
 
@@ -273,8 +295,9 @@ def test_between_two_phases_the_first_one_is_over(make_trainer):
     folder = begun(make_trainer, event="on_phase_end", count=1, **changes)
     (folder / CHECKPOINT / "phase-1.keras").write_bytes(b"PK")
     result = make_trainer(**changes).resume(folder)
-    (warning,) = [text for text in result.warnings if "solved head" in text]
-    assert noted(result) == ["Resumed after an interruption: phase 1 begins anew.", warning]
+    (warning,) = [text for text in result.warnings if "solved" in text]
+    assert warning.startswith("Phase frozen begins anew: its solved head")
+    assert noted(result) == [f"Resumed after an interruption. {warning}"]
     again = begun(make_trainer, event="on_phase_end", count=1, **changes)
     result = make_trainer(**changes).resume(again)
     assert noted(result) == [
@@ -298,8 +321,9 @@ def test_a_run_folder_without_its_hidden_folder_says_so_at_once(make_trainer):
     result = make_trainer().resume(folder)
     (warning,) = result.warnings
     assert warning.startswith(f"{folder / CHECKPOINT} is missing")
-    assert "the training begins anew" in warning
-    assert noted(result)[1:] == [warning]
+    assert "the training begins anew, and it cannot be checked that data" in warning
+    assert f"the result is right for the {folder / 'config.toml'} that is there" in warning
+    assert noted(result) == [f"Resumed after an interruption. {warning}"]
     assert result.test.accuracy == expected
 
 
@@ -319,12 +343,74 @@ def test_a_run_that_lost_what_it_began_with_keeps_its_training_and_says_so(make_
     assert reporter.seen[:3] == [(1, True), (2, True), (3, False)]
 
 
+def interrupt_again(make_trainer, folder):
+    """Resume a run, and interrupt it after its first new epoch."""
+
+    class Interrupting(Reporter):
+        def on_epoch_end(self, *args, restored=False, **kwargs):
+            if not restored:
+                raise Stop
+
+    trainer = make_trainer()
+    trainer.listeners = [Interrupting()]
+    with pytest.raises(Stop):
+        trainer.resume(folder)
+
+
+def test_what_could_not_be_checked_is_said_by_the_run_that_ends(make_trainer):
+    folder = begun(make_trainer, count=1)
+    (folder / CHECKPOINT / BEGUN).unlink()
+    interrupt_again(make_trainer, folder)
+    interrupt_again(make_trainer, folder)
+    result = make_trainer().resume(folder)
+    (warning,) = result.warnings
+    assert warning == (
+        f"{folder / CHECKPOINT / BEGUN} was missing when the run was resumed before: it cannot be "
+        f"checked that data, weights and settings are those that the run began with."
+    )
+    assert noted(result)[1:] == [warning]
+    assert json.loads((folder / "run.json").read_text())["warnings"] == [warning]
+
+
+def test_a_run_that_lost_all_says_so_when_it_ends_after_another_interruption(make_trainer):
+    folder = begun(make_trainer)
+    shutil.rmtree(folder / CHECKPOINT)
+    interrupt_again(make_trainer, folder)
+    (warning,) = make_trainer().resume(folder).warnings
+    assert warning.startswith("What the run began with was lost when the run was resumed before")
+    assert warning.endswith(f"the result is right for the {folder / 'config.toml'} that is there.")
+
+
+def test_without_any_whole_file_it_is_not_said_that_the_training_is_kept(make_trainer):
+    folder = begun(make_trainer)
+    (folder / CHECKPOINT / BEGUN).unlink()
+    (folder / CHECKPOINT / "phase-1.npz").write_bytes(b"damaged")
+    first, second = make_trainer().resume(folder).warnings
+    assert first.endswith(f"The result is right for the {folder / 'config.toml'} that is there.")
+    assert second.startswith("Phase 1 begins anew")
+
+
+def test_a_state_that_is_gone_is_missed(make_trainer):
+    folder = begun(make_trainer)
+    path = folder / CHECKPOINT / "phase-1.npz"
+    path.unlink()
+    result = make_trainer().resume(folder)
+    (warning,) = result.warnings
+    assert warning == f"Phase frozen begins anew: its checkpoint {path} is missing."
+    assert noted(result) == [f"Resumed after an interruption. {warning}"]
+
+
 def test_a_phase_whose_checkpoint_is_missing_is_named(make_trainer):
     two = {"workflow": FreezeAndTrain(**FINE_TUNED)}
     folder = begun(make_trainer, count=4, **two)
     (folder / CHECKPOINT / "phase-1.npz").unlink()
     result = make_trainer(**two).resume(folder)
-    assert result.warnings[0].endswith("phase-1.npz is missing: phase 1 begins anew.")
+    (warning,) = result.warnings
+    assert warning.startswith("Phase frozen begins anew")
+    assert noted(result) == [
+        "Resumed after an interruption: phase fine-tune goes on after epoch 2 of 3.",
+        warning,
+    ]
 
 
 def test_what_no_figure_depends_on_may_differ(make_trainer):
@@ -411,6 +497,13 @@ def test_a_run_at_work_cannot_be_resumed(make_trainer):
     trainer.run()
     assert caught
     assert all("A run is at work in" in text for text in caught)
+
+
+def test_a_run_at_work_is_found_before_anything_is_loaded(make_trainer, monkeypatch):
+    folder = begun(make_trainer)
+    monkeypatch.setattr(Colours, "load", None)
+    with own(folder), pytest.raises(RunFolderError, match="A run is at work in"):
+        make_trainer().resume(folder)
 
 
 def test_a_checkpoint_that_cannot_be_written_does_not_end_the_run(make_trainer, monkeypatch):

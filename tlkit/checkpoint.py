@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import re
 import time
+import tomllib
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from pydantic import TypeAdapter
@@ -21,6 +22,7 @@ from tlkit.callback_state import CallbackState
 from tlkit.changed_values import changed_settings
 from tlkit.checked_json import read_checked_json, write_checked_json
 from tlkit.errors import RunFolderError
+from tlkit.interruption import command_line
 from tlkit.model_file import load_model_file
 from tlkit.records import PhaseResult
 
@@ -31,6 +33,10 @@ CHECKPOINT, BEGUN = ".checkpoint", "begun.json"
 # A state is kept at most so often, and not before so many times the seconds that the last one took.
 SECONDS_BETWEEN, _REST = 1.0, 10
 _RECORD = "record"
+_RESUMED = "Resumed after an interruption"
+_UNCHECKED = (
+    "it cannot be checked that data, weights and settings are those that the run began with"
+)
 _PHASE = re.compile(r"phase-(\d{1,4})\.(?:npz|keras)").fullmatch
 _NAMES = {
     "train": "the training images",
@@ -87,9 +93,14 @@ class _Record:
     finished: PhaseResult | None
 
 
+# What was missing or damaged when a run was resumed without the facts that it had begun with; in
+# "all" nothing of the training was left either.
+_Lost = Literal["", "missing", "damaged", "all"]
+
+
 @dataclass
 class _Facts:
-    """What a run notes of itself when it begins."""
+    """What a run notes of itself when it begins; later, which phases it has kept a state of."""
 
     began: str
     config: str
@@ -97,9 +108,51 @@ class _Facts:
     versions: dict[str, str]
     one_thread_per_operation: bool | None = None
     working_folder: str = ""
+    lost: _Lost = ""
+    phases: dict[str, str] = field(default_factory=dict)
 
 
 _FACTS = TypeAdapter(_Facts)
+
+
+def read_begun(folder: Path) -> dict[str, Any] | None:
+    """Return what a run noted of itself when it began; None where that is missing or damaged.
+
+    Args:
+        folder: The folder of the run's checkpoints.
+    """
+    found = read_checked_json(folder / BEGUN)
+    try:
+        facts = None if found is None else vars(_FACTS.validate_python(found))
+        if facts is not None:
+            tomllib.loads(facts["config"])
+    except (ValueError, RecursionError):
+        return None
+    return facts
+
+
+def check_settings(folder: Path, config: str) -> None:
+    """Check that a config has the settings that a run began with, if it noted them.
+
+    Args:
+        folder: The folder of the run's checkpoints.
+        config: The config as TOML.
+
+    Raises:
+        RunFolderError: If a setting that figures depend on is another one.
+    """
+    before = read_begun(folder)
+    if before is not None and (changed := changed_settings(before["config"], config)):
+        raise _refusal(folder, changed)
+
+
+def _refusal(folder: Path, changed: Sequence[str]) -> RunFolderError:
+    lines = "".join(f"\n  {item}" for item in changed)
+    again = command_line(["run", str(folder.parent / "config.toml")])
+    return RunFolderError(
+        f"Cannot resume the run in {folder.parent}: since it began, these were changed:{lines}\n"
+        f"Put that back as it was and resume, or begin a new run: {again}"
+    )
 
 
 @dataclass
@@ -123,6 +176,10 @@ class Checkpoints:
     seconds: float = 0.0
     _pending: tuple[int, TrainingState] | None = None
     _due: float = 0.0
+    _facts: dict[str, Any] | None = None
+    _lost: _Lost = ""
+    _phases: dict[str, str] = field(default_factory=dict)
+    _anew: set[int] = field(default_factory=set)
 
     def save(self, number: int, state: TrainingState) -> None:
         """Keep the state of a phase; where the disk does not take it, say so.
@@ -138,6 +195,7 @@ class Checkpoints:
             self.folder.mkdir(exist_ok=True)
             with atomic_path(self._file(number)) as temporary, temporary.open("wb") as file:
                 np.savez(file, **dict(_to_arrays(state)))
+            self._note_phase(number, str(state.phase.get("name")))
         except OSError as err:
             self._warn(
                 f"Epochs are not kept, so that an interrupted run would begin them again: cannot "
@@ -169,16 +227,14 @@ class Checkpoints:
         if state is not None:
             epochs = sum(epoch.seconds for epoch in state.epochs)
             self.restored_seconds += state.finished.seconds if state.finished else epochs
+        elif self.folder is not None and self._file(number).exists() and number not in self._anew:
+            self._warn(self._begins_anew(number, f"its checkpoint {self._file(number)} is damaged"))
         return state
 
     @cached_property
     def _before(self) -> dict[str, Any] | None:
         """What ``begin()`` noted in an earlier process."""
-        before = None if self.folder is None else read_checked_json(self.folder / BEGUN)
-        try:
-            return None if before is None else vars(_FACTS.validate_python(before))
-        except ValueError:
-            return None
+        return None if self.folder is None else read_begun(self.folder)
 
     def began(self, now: str) -> str:
         """Return when the run began: now, unless it is resumed.
@@ -200,47 +256,71 @@ class Checkpoints:
         if self.folder is None or not self.resumed:
             return ()
         files = {int(name[1]) for path in self.folder.iterdir() if (name := _PHASE(path.name))}
-        problems = list(self._problems_of_the_folder(bool(files)))
+        if self._before is not None:
+            self._phases = dict(self._before["phases"])
+        known = {int(number) for number in self._phases if number.isdecimal()}
+        place, problems = "", []
+        for number in range(max(files | known, default=0)):
+            state, problem = self._review_phase(number)
+            if state is not None:
+                phase, place = str(state.phase.get("name")), _place(state)
+                self._phases[str(number + 1)] = phase
+                problems += [self._loss(phase, callback) for callback in state.callbacks]
+            else:
+                self._anew.add(number)
+                problems.append(problem)
+        problems = [*self._problems_of_the_folder(bool(files), bool(place)), *problems]
+        problems = list(filter(None, problems))
         for problem in problems:
             self._warn(problem)
-        last, place = "", "the training begins with the first epoch"
-        for number in range(max(files, default=0)):
-            known = len(self.warnings)
-            state = self._read(number)
-            if state is None and not self._file(number).exists():
-                self._warn(f"{self._file(number)} is missing: phase {number + 1} begins anew.")
-            elif state is not None and state.finished and not self._head_is_whole(number, state):
-                self._warn(
-                    f"The solved head {self._head(number)} is damaged or missing: phase "
-                    f"{number + 1} begins anew."
-                )
-                state = None
-            problems += self.warnings[known:]
-            if state is not None:
-                last = str(state.phase.get("name"))
-                place = _place(state)
-                problems += [self._loss(last, callback) for callback in state.callbacks]
-            else:
-                place = f"phase {number + 1} begins anew"
-        begins = "Resumed after an interruption"
-        return (f"{begins}: {place}.", *filter(None, problems))
+        if not place and problems:
+            return (f"{_RESUMED}. {problems[0]}", *problems[1:])
+        return (f"{_RESUMED}: {place or 'the training begins with the first epoch'}.", *problems)
 
-    def _problems_of_the_folder(self, any_states: bool) -> Iterator[str]:
+    def _review_phase(self, number: int) -> tuple[TrainingState | None, str]:
+        """Return the state of a phase, or why it begins anew."""
+        file = self._file(number)
+        if not file.exists():
+            return None, self._begins_anew(number, f"its checkpoint {file} is missing")
+        state = self._read(number)
+        if state is None:
+            return None, self._begins_anew(number, f"its checkpoint {file} is damaged")
+        if state.finished and not self._head_is_whole(number, state):
+            self._phases[str(number + 1)] = str(state.phase.get("name"))
+            why = f"its solved head {self._head(number)} is damaged or missing"
+            return None, self._begins_anew(number, why)
+        return state, ""
+
+    def _begins_anew(self, number: int, why: str) -> str:
+        return f"Phase {self._phases.get(str(number + 1), number + 1)} begins anew: {why}."
+
+    def _problems_of_the_folder(self, any_states: bool, any_whole: bool) -> Iterator[str]:
+        assert self.folder is not None
+        right = f"the result is right for the {self.folder.parent / 'config.toml'} that is there"
         if self.missing:
+            self._lost = "all"
             yield (
-                f"{self.folder} is missing, which holds the state of the training: the training "
-                f"begins anew. Its name begins with a dot; where a run folder is moved or copied, "
-                f"it must come along."
+                f"{self.folder} is missing, with what was trained and what the run began with: the "
+                f"training begins anew, and {_UNCHECKED}; {right}. The folder's name begins with a "
+                f"dot; where a run folder is moved or copied, it must come along."
             )
         elif self._before is None:
-            assert self.folder is not None
             there = (self.folder / BEGUN).exists()
             if there or any_states:
+                state: _Lost = "damaged" if there else "missing"
+                self._lost = state if any_whole else "all"
+                rest = "What was trained is kept" if any_whole else f"T{right[1:]}"
+                yield f"{self.folder / BEGUN} is {state}: {_UNCHECKED}. {rest}."
+        else:
+            self._lost = self._before["lost"]
+            earlier = "when the run was resumed before"
+            if self._lost == "all":
                 yield (
-                    f"{self.folder / BEGUN} is {'damaged' if there else 'missing'}: it cannot be "
-                    f"checked that data, weights and settings are those that the run began with. "
-                    f"What was trained is kept."
+                    f"What the run began with was lost {earlier}, and the training began anew: "
+                    f"{_UNCHECKED}; {right}."
                 )
+            elif self._lost:
+                yield f"{self.folder / BEGUN} was {self._lost} {earlier}: {_UNCHECKED}."
 
     def begin(self, facts: Mapping[str, Any]) -> None:
         """Note what the run is made of, or check that a resumed one is made of the same.
@@ -257,23 +337,18 @@ class Checkpoints:
             return
         before = self._before
         if before is None:
-            with suppress(OSError):  # save() says it
-                write_checked_json(self.folder / BEGUN, facts)
+            self._facts = {**facts, "lost": self._lost, "phases": self._phases}
+            self._write_facts()
             return
-        changed = [
+        self._facts = before
+        changed = changed_settings(before["config"], facts["config"]) or [
             f"{_NAMES.get(name, name)} (SHA-256 {str(then)[:12]}, now {str(now)[:12]})"
             for name in sorted({*before["fingerprints"], *facts["fingerprints"]})
             if (then := before["fingerprints"].get(name))
             != (now := facts["fingerprints"].get(name))
         ]
-        changed += changed_settings(before["config"], facts["config"])
         if changed:
-            run = self.folder.parent
-            raise RunFolderError(
-                f"Cannot resume the run in {run}: since it began, these were changed: "
-                f"{'; '.join(changed)}. Put that back as it was and resume, or begin a new run: "
-                f"tlkit run {run / 'config.toml'}"
-            )
+            raise _refusal(self.folder, changed)
         versions = [
             f"{name} {before['versions'].get(name, '(none)')} is now {value}"
             for name, value in facts["versions"].items()
@@ -288,6 +363,18 @@ class Checkpoints:
                 f"{not threads} when the run began: sums are added in another order, and figures "
                 f"may differ a little. Resume in a new process, before anything imports TensorFlow."
             )
+
+    def _note_phase(self, number: int, name: str) -> None:
+        """Note once that a state of a phase was kept, so that it is missed where it is gone."""
+        if self._facts is not None and str(number + 1) not in self._facts["phases"]:
+            self._facts["phases"] = {**self._facts["phases"], str(number + 1): name}
+            self._write_facts()
+
+    def _write_facts(self) -> None:
+        assert self.folder is not None
+        assert self._facts is not None
+        with suppress(OSError):  # save() says it
+            write_checked_json(self.folder / BEGUN, self._facts)
 
     def save_solved(self, number: int, network: keras.Model, result: PhaseResult) -> None:
         """Keep a head that was solved."""
@@ -309,7 +396,8 @@ class Checkpoints:
             # The folder may come from elsewhere: safe mode alone lets too much in.
             network = load_model_file(self._head(number))
         except Exception as err:  # whatever a damaged file makes Keras raise
-            self._warn(f"The head in {self._head(number)} is solved again: {err}")
+            if number not in self._anew:  # review() has said it
+                self._warn(f"The head in {self._head(number)} is solved again: {err}")
             return None
         if state is None or state.finished is None:
             return None
@@ -322,11 +410,7 @@ class Checkpoints:
         try:
             with np.load(self._file(number), allow_pickle=False) as arrays:
                 return _from_arrays({name: arrays[name] for name in arrays.files})
-        except Exception as err:  # whatever a damaged file makes the parsers raise
-            self._warn(
-                f"The checkpoint {self._file(number)} is damaged ({type(err).__name__}): phase "
-                f"{number + 1} begins anew."
-            )
+        except Exception:  # whatever a damaged file makes the parsers raise
             return None
 
     def _head_is_whole(self, number: int, state: TrainingState) -> bool:
@@ -339,14 +423,14 @@ class Checkpoints:
         except Exception:  # whatever a damaged file makes the parser raise
             return False
 
-    def _loss(self, phase: str, callback: CallbackState) -> str:
+    @staticmethod
+    def _loss(phase: str, callback: CallbackState) -> str:
         if not callback.lost:
             return ""
-        self._warn(
-            message := f"In phase {phase} the callback {callback.callback} begins anew with "
+        return (
+            f"In phase {phase} the callback {callback.callback} begins anew with "
             f"{', '.join(callback.lost)}: this cannot be kept."
         )
-        return message
 
     def _file(self, number: int) -> Path:
         assert self.folder is not None

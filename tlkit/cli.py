@@ -14,6 +14,7 @@ from tlkit import __version__
 from tlkit.answering import Continuing, JsonOption, answers, call
 from tlkit.errors import ConfigError
 from tlkit.interruption import Interrupted, Watch, command_line
+from tlkit.paths import expand_home
 from tlkit.screen import say, show_groups, show_table
 
 if TYPE_CHECKING:
@@ -94,10 +95,12 @@ def resume(
     """Go on with a run that was interrupted or killed, from its last epoch."""
     from tlkit.config import build_resumed
     from tlkit.documents import Run
+    from tlkit.run_folder import has_states
 
     trainer = build_resumed(folder)
     trainer.one_thread_per_operation = not trainer.workflow.fine_tunes
-    with Watch(command_line(context.obj)) as watch:
+    before = expand_home(folder)
+    with Watch(command_line(context.obj), before, trained=has_states(before)) as watch:
         trainer.listeners = [watch]
         return Run.of(trainer.resume(folder))
 

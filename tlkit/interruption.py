@@ -53,16 +53,19 @@ class Watch(Reporter):
 
     name: ClassVar[str] = "interruption"
 
-    def __init__(self, command: str) -> None:
+    def __init__(self, command: str, folder: Path | None = None, *, trained: bool = False) -> None:
         """Note what to give again.
 
         Args:
             command: The command that was given, as a shell takes it.
+            folder: That of a run that is resumed.
+            trained: Whether a state of its training is kept there.
         """
         self._command = command
         # The reporters may show this stage before it is told here.
         self._doing = f"while {_STAGES['start']}"
-        self._folder: Path | None = None
+        self._folder = folder
+        self._trained = trained
         self._features = self._epochs = False
         self._interrupted = False
         self._before: Any = None
@@ -89,6 +92,8 @@ class Watch(Reporter):
         kept = ["the features that are stored"] if self._features else []
         if self._epochs:
             kept.append("the training up to there")
+        elif self._trained:
+            kept.append("what was trained before")
         command, begins = self._command, RUN_AGAIN
         if self._folder is not None:
             kept.append(f"{self._folder} with {_files(self._folder)}")

@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 import time
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,8 +19,7 @@ from pydantic import TypeAdapter
 from tlkit.archives import check_zip
 from tlkit.atomic import atomic_path, atomic_write_text
 from tlkit.changed_values import changed_settings
-from tlkit.checked_json import read_checked_json
-from tlkit.checkpoint import BEGUN, CHECKPOINT
+from tlkit.checkpoint import BEGUN, CHECKPOINT, check_settings, read_begun
 from tlkit.errors import RunFolderError, UnsafeFileError
 from tlkit.interruption import command_line
 from tlkit.model_file import load_model_file
@@ -77,8 +77,13 @@ def create(runs: Path, name: str) -> Path:
 
 
 @contextmanager
-def own(folder: Path) -> Iterator[Path]:
+def own(folder: Path, patience: float = 1.0) -> Iterator[Path]:
     """Hold a run folder while a run works in it; yield the folder of its checkpoints.
+
+    Args:
+        folder: The run folder.
+        patience: Seconds to wait for it, above 0 where another process may be checking for a moment
+            whether it is free.
 
     Raises:
         RunFolderError: If a run works in it already, or it cannot be written.
@@ -86,7 +91,7 @@ def own(folder: Path) -> Iterator[Path]:
     from filelock import FileLock, Timeout
 
     checkpoints = folder / CHECKPOINT
-    lock = FileLock(checkpoints / "lock", timeout=0)
+    lock = FileLock(checkpoints / "lock", timeout=patience)
     try:
         checkpoints.mkdir(exist_ok=True)
         lock.acquire()
@@ -103,7 +108,7 @@ def own(folder: Path) -> Iterator[Path]:
 
 
 def check_unfinished(folder: Path, config: Mapping[str, Any]) -> None:
-    """Check that a folder holds a run of this config that was begun and not finished.
+    """Check that a folder holds a run of this config that was begun, not finished, and is not on.
 
     Settings that no figure depends on may differ; see ``tlkit.changed_values``.
 
@@ -111,6 +116,9 @@ def check_unfinished(folder: Path, config: Mapping[str, Any]) -> None:
         RunFolderError: If it does not.
     """
     where = find_unfinished(folder)
+    if has_checkpoints(folder):
+        with own(folder, patience=0):
+            pass
     try:
         changed = changed_settings(where.read_text(encoding="utf-8"), config_text(config))
     except (OSError, ValueError, RecursionError) as err:
@@ -121,6 +129,7 @@ def check_unfinished(folder: Path, config: Mapping[str, Any]) -> None:
             f"The run in {folder} was begun with other settings; they are in {where}: "
             f"{'; '.join(changed)}. Resume it with those, or begin a new run with these."
         )
+    check_settings(folder / CHECKPOINT, config_text(config))
 
 
 def find_unfinished(folder: Path) -> Path:
@@ -177,9 +186,14 @@ def has_checkpoints(folder: Path) -> bool:
     return (folder / CHECKPOINT).is_dir()
 
 
+def has_states(folder: Path) -> bool:
+    """Return whether a run folder holds a state of training; whether it is whole is not checked."""
+    return any(map(zipfile.is_zipfile, (folder / CHECKPOINT).glob("phase-*.npz")))
+
+
 def begun_facts(folder: Path) -> dict[str, Any]:
     """Return what a run noted of itself when it began; nothing where that is missing."""
-    return read_checked_json(folder / CHECKPOINT / BEGUN) or {}
+    return read_begun(folder / CHECKPOINT) or {}
 
 
 def note_relative_paths(err: Exception, folder: Path, options: Mapping[str, Any]) -> None:

@@ -356,6 +356,8 @@ class Trainer:
         if folder is None:
             yield None, Checkpoints()
             return
+        if resumed is not None:
+            run_folder.find_unfinished(folder)  # another process may have ended it by now
         missing = resumed is not None and not run_folder.has_checkpoints(folder)
         with run_folder.own(folder) as checkpoints:
             if resumed is not None:
@@ -412,13 +414,17 @@ class Trainer:
             began=began,
             lineage=None if heritage is None else heritage.lineage,
         )
-        events.emit(
+        announce = functools.partial(
+            events.emit,
             "on_run_begin",
             info,
             pictures=data.pictures,
             duplicates=loaded.leakage.pairs,
             comparison=self.comparison,
         )
+        # Where a resumed run goes on is not said before it is sure that it may.
+        if not checkpoints.resumed:
+            announce()
         with _stage(events, seconds, "model"):
             session = self._session(
                 data.class_names, subsets, events, engines, digests, checkpoints
@@ -443,6 +449,8 @@ class Trainer:
                     "working_folder": str(Path.cwd()),
                 }
             )
+        if checkpoints.resumed:
+            announce()
         with plugin_call(self.workflow, "run()"):
             self.workflow.run(session)
         if not session.phases:

@@ -100,6 +100,20 @@ def digits_run(tmp_path_factory):
         return train("digits", tmp_path_factory.mktemp("digits"))
 
 
+@pytest.fixture(scope="session")
+def mobile_run(tmp_path_factory):
+    """The folder of a run of MobileNetV2 with the weights that ship inside tlkit."""
+    backbone = {
+        "name": "mobilenet_v2", "alpha": 0.35, "weights": "cifar10", "image_size": 48
+    }  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TLKIT_CACHE", str(tmp_path_factory.mktemp("cache")))
+        runs = tmp_path_factory.mktemp("mobile")
+        return (
+            Trainer(backbone, "logistic", "digits", "freeze_and_train", [], runs=runs).run().folder
+        )
+
+
 @pytest.fixture
 def shades_run(tmp_path):
     dataset = Shades()

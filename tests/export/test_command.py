@@ -205,6 +205,20 @@ def test_one_format_that_fails_does_not_stop_the_others(tlkit_command, run, monk
     assert not (run / "export" / "model.h5").exists()
 
 
+def test_whatever_a_converter_raises_is_one_error(tlkit_command, run, monkeypatch):
+    def fails(*args):
+        raise KeyError("inner")
+
+    monkeypatch.setattr("tlkit.export.onnx_format._halve_weights", fails)
+    code, _, err = tlkit_command(
+        "export", run, "--to", "onnx", "--precision", "float16", "--no-check"
+    )
+    assert code == 1
+    assert "cannot be written as onnx in float16: KeyError: 'inner'." in err
+    assert "Traceback" not in err
+    assert list((run / "export").iterdir()) == []
+
+
 def test_a_folder_takes_the_place_of_an_earlier_one(tlkit_command, run):
     earlier = run / "export" / "openvino"
     earlier.mkdir(parents=True)
@@ -230,3 +244,19 @@ def test_the_metadata_names_no_path_and_keeps_every_class_name(digits_run, model
     assert found["output"]["shape"] == [None, len(names)]
     assert len(found["run"]["config_sha256"]) == 64
     assert str(Path.home()) not in text
+
+
+@pytest.mark.slow
+def test_a_real_loss_is_refused(mobile_run, tlkit_command, tmp_path):
+    code, out, err = tlkit_command(
+        *("export", mobile_run, "--to", "onnx", "--precision", "float32,int8"),
+        *("--out", tmp_path / "files", "--json"),
+    )
+    assert code == 1, err
+    plain, small = json.loads(out)["files"]
+    assert plain["accuracy"] > 0.8
+    assert plain["error"] is None
+    # Eight bits are too few for this small network on these enlarged digits.
+    assert small["accuracy_change"] < -0.05
+    assert small["file"] is None
+    assert [path.name for path in (tmp_path / "files").iterdir()] == ["model.onnx"]

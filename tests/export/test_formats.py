@@ -2,6 +2,7 @@
 
 import json
 
+import keras
 import numpy as np
 import pytest
 
@@ -147,6 +148,27 @@ def test_a_model_that_litert_cannot_hold_is_one_error(source, tmp_path, monkeypa
     monkeypatch.setattr(litert_format, "_convert", fails)
     with pytest.raises(ExportError, match="LiteRT cannot hold this model: no such operation"):
         write(tmp_path, "litert", source)
+
+
+def test_a_model_that_onnx_cannot_hold_is_one_error(tmp_path):
+    inputs = keras.Input((None, None, 3), name="pixels")
+    pooled = keras.layers.GlobalAveragePooling2D()(inputs)
+    model = keras.Model(inputs, keras.ops.erfinv(pooled))
+    with pytest.raises(ExportError, match=r"ONNX cannot hold this model: .*Erfinv"):
+        write(tmp_path, "onnx", Source(model))
+
+
+@pytest.mark.parametrize("name", CONVERTED)
+def test_convolutions_in_groups_and_the_exact_gelu(name, tmp_path):
+    inputs = keras.Input((None, None, 3), name="pixels")
+    x = keras.layers.Resizing(16, 16, antialias=True)(inputs)
+    x = keras.layers.Rescaling(1 / 255)(x)
+    x = keras.layers.Conv2D(6, 3, groups=3, activation="gelu")(x)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    model = keras.Model(inputs, keras.layers.Dense(3, activation="softmax")(x))
+    fmt, path = write(tmp_path, name, Source(model))
+    pixels = pictures((23, 31))
+    np.testing.assert_allclose(fmt.open(path)(pixels), answers(model, pixels), atol=1e-5)
 
 
 def test_a_model_that_h5_cannot_hold_is_refused(source, tmp_path, monkeypatch):

@@ -154,8 +154,8 @@ def _show(job: Job, done: Sequence[Exported]) -> None:
             f"Accuracy: on {plural(len(job.run.test.labels), 'test image')}; the run's is "
             f"{100 * job.run.test.accuracy:.2f} %.\n"
             "Differs: the largest difference of a probability from the Keras model's.\n"
-            "Batch: images/s at that batch size, the fastest call. Memory: the peak of a process\n"
-            "that only loads the file and classifies."
+            "Batch: images/s at that batch size, the fastest call.\n"
+            "Memory: the peak of a process that only loads the file and classifies."
         )
     if not job.settings.check:
         print("Not checked: the files were not run on the test set.")

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from tlkit.errors import ExportError
 from tlkit.export.format import PRECISIONS, Classify, Format, Precision, Source
 from tlkit.export.matrix_resizing import SCOPE
 from tlkit.export.metadata import KEY
@@ -35,7 +36,13 @@ class Onnx(Format):
         """Convert the graph, make the weights smaller if asked, and add the metadata."""
         import onnx
 
-        network = _convert(source)
+        try:
+            network = _convert(source)
+            onnx.checker.check_model(network)
+        except (
+            Exception
+        ) as err:  # tf2onnx raises what it likes, and leaves in what it does not know
+            raise ExportError(f"ONNX cannot hold this model: {err}") from err
         if precision == "float16":
             _halve_weights(network)
         elif precision == "int8":
@@ -43,7 +50,6 @@ class Onnx(Format):
         network.producer_name = "tlkit"
         entry = network.metadata_props.add()
         entry.key, entry.value = KEY, metadata
-        onnx.checker.check_model(network)
         onnx.save(network, path)
 
     def open(self, path: Path) -> Classify:
@@ -64,9 +70,10 @@ class Onnx(Format):
 def _convert(source: Source) -> Any:
     import tf2onnx
 
+    definition = _without_erfc(source.graph.definition)
     with _quiet():
         network, _ = tf2onnx.convert.from_graph_def(
-            source.graph.definition,
+            definition,
             name="tlkit",
             input_names=[f"{INPUT}:0"],
             output_names=[f"{OUTPUT}:0"],
@@ -83,6 +90,26 @@ def _convert(source: Source) -> Any:
         node.input[:] = [ends.get(name, name) for name in node.input]
         node.output[:] = [ends.get(name, name) for name in node.output]
     return network
+
+
+def _without_erfc(definition: Any) -> Any:
+    """Return a graph in which 1 - erf(x) stands for erfc(x), which ONNX does not have.
+
+    Keras' exact GELU is written with it.
+    """
+    changed = type(definition)()
+    changed.CopyFrom(definition)
+    for node in [item for item in changed.node if item.op == "Erfc"]:
+        one = changed.node.add(op="Const", name=f"{node.name}/one")
+        one.attr["dtype"].type = node.attr["T"].type
+        one.attr["value"].tensor.dtype = node.attr["T"].type
+        one.attr["value"].tensor.tensor_shape.SetInParent()
+        one.attr["value"].tensor.float_val.append(1.0)
+        erf = changed.node.add(op="Erf", name=f"{node.name}/erf", input=list(node.input))
+        erf.attr["T"].type = node.attr["T"].type
+        node.op = "Sub"
+        node.input[:] = [one.name, erf.name]
+    return changed
 
 
 def _halve_weights(network: Any) -> None:
@@ -135,7 +162,9 @@ def _quantise(network: Any, source: Source) -> Any:
             Reader(),
             quant_format=quantization.QuantFormat.QDQ,
             per_channel=True,
-            activation_type=quantization.QuantType.QUInt8,
+            # Of the kinds that ONNX Runtime has, the one whose sums no processor cuts off; with
+            # unsigned activations its build for JavaScript gave other classes.
+            activation_type=quantization.QuantType.QInt8,
             weight_type=quantization.QuantType.QInt8,
             nodes_to_exclude=kept,
         )
@@ -144,11 +173,11 @@ def _quantise(network: Any, source: Source) -> Any:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Hold back advice that is none for whoever exports a model."""
+    """Hold back what is no advice for whoever exports a model; a failure is told by its error."""
     loggers = [logging.getLogger(name) for name in ("tf2onnx", "tensorflow", "root")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
-        logger.setLevel(logging.ERROR)
+        logger.setLevel(logging.CRITICAL)
     try:
         yield
     finally:

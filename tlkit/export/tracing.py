@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,7 +40,7 @@ def trace(model: Any, input_size: tuple[int, int] | None = None) -> Graph:
 
     height, width = input_size or (None, None)
     signature = [tf.TensorSpec((None, height, width, 3), tf.uint8, name=INPUT)]
-    with matrix_resizing(model):
+    with matrix_resizing(model), _inner_functions_inline():
         traced = tf.function(
             lambda pixels: tf.identity(
                 model(tf.cast(pixels, tf.float32), training=False), name=OUTPUT
@@ -49,3 +51,19 @@ def trace(model: Any, input_size: tuple[int, int] | None = None) -> Graph:
         ).get_concrete_function()
     function = convert_variables_to_constants_v2(traced)
     return Graph(function, function.graph.as_graph_def())
+
+
+@contextmanager
+def _inner_functions_inline() -> Iterator[None]:
+    """Let functions that are called in a traced one become part of its graph.
+
+    Keras compiles convolutions in groups with XLA, and such a call stays a call in the graph.
+    """
+    import tensorflow as tf
+
+    before = tf.config.functions_run_eagerly()
+    tf.config.run_functions_eagerly(True)
+    try:
+        yield
+    finally:
+        tf.config.run_functions_eagerly(before)

@@ -153,7 +153,7 @@ def _export(
     fault = None
     try:
         with _in_place(path, is_folder=not fmt.suffix) as temporary:
-            fmt.write(source, temporary, precision, metadata)
+            _write(fmt, source, temporary, precision, metadata)
             record = replace(record, bytes=_size(temporary))
             if test_set is not None:
                 figures = measure(fmt, temporary, test_set)
@@ -168,6 +168,18 @@ def _export(
     except TlkitError as err:
         return replace(record, error=str(err))
     return replace(record, warning=fault)
+
+
+def _write(fmt: Format, source: Source, path: Path, precision: Precision, metadata: str) -> None:
+    try:
+        fmt.write(source, path, precision, metadata)
+    except (TlkitError, OSError):
+        raise
+    except Exception as err:  # converters raise errors of many kinds
+        raise ExportError(
+            f"This model cannot be written as {fmt.name} in {precision}: "
+            f"{type(err).__name__}: {err}"
+        ) from err
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from tlkit import (
     Reporter,
     RunFolderError,
     TestTimeAugmentation,
+    Trainer,
     Workflow,
     load_run,
 )
@@ -23,7 +24,7 @@ from tlkit.builtin.heads.logistic import Logistic
 from tlkit.builtin.heads.mlp import MLP
 from tlkit.builtin.workflows.freeze_and_train import FreezeAndTrain
 from tlkit.checkpoint import BEGUN, CHECKPOINT
-from tlkit.run_folder import load_model, own
+from tlkit.run_folder import config_text, load_model, own
 from tlkit.runtime import runs_one_thread_per_operation
 
 FINE_TUNED = {
@@ -536,6 +537,26 @@ def test_a_full_disk_at_the_end_is_mended_by_resuming(make_trainer, monkeypatch)
 
 def full_disk(*args, **kwargs):
     raise OSError(28, "No space left on device")
+
+
+@pytest.mark.parametrize(("content", "kept"), [(None, True), (b"damaged", False)])
+def test_ctrl_c_before_the_first_new_epoch_says_what_is_kept(
+    make_trainer, tlkit_command, monkeypatch, content, kept
+):
+    def interrupted(self, folder):
+        raise KeyboardInterrupt
+
+    folder = begun(make_trainer)
+    config = config_text(Trainer(dataset="digits", runs=None).config)
+    (folder / "config.toml").write_text(config)
+    if content is not None:
+        (folder / CHECKPOINT / "phase-1.npz").write_bytes(content)
+    monkeypatch.setattr(Trainer, "resume", interrupted)
+    monkeypatch.setattr("tlkit.answering.exit_on_next_interrupt", lambda: None)
+    code, _, err = tlkit_command("resume", str(folder))
+    assert code == 130
+    assert f"tlkit resume {folder}" in err
+    assert ("Kept: what was trained before;" in err) == kept
 
 
 class TwoHeads(Workflow):

@@ -23,7 +23,8 @@ from tlkit.builtin.datasets.cifar import CIFAR10
 from tlkit.builtin.heads.logistic import Logistic
 from tlkit.builtin.heads.mlp import MLP
 from tlkit.builtin.workflows.freeze_and_train import FreezeAndTrain
-from tlkit.checkpoint import BEGUN, CHECKPOINT
+from tlkit.checked_json import write_checked_json
+from tlkit.checkpoint import BEGUN, CHECKPOINT, read_begun
 from tlkit.run_folder import config_text, load_model, own
 from tlkit.runtime import runs_one_thread_per_operation
 
@@ -399,6 +400,17 @@ def test_a_state_that_is_gone_is_missed(make_trainer):
     (warning,) = result.warnings
     assert warning == f"Phase frozen begins anew: its checkpoint {path} is missing."
     assert noted(result) == [f"Resumed after an interruption. {warning}"]
+
+
+@pytest.mark.parametrize(
+    "change", [{"phases": {"99999999": "frozen"}}, {"config": "= no TOML"}, {"lost": "other"}]
+)
+def test_facts_that_no_run_notes_are_damaged(tmp_path, change):
+    facts = {"began": "", "config": "", "fingerprints": {}, "versions": {}}
+    write_checked_json(tmp_path / BEGUN, facts)
+    assert read_begun(tmp_path)
+    write_checked_json(tmp_path / BEGUN, facts | change)
+    assert read_begun(tmp_path) is None
 
 
 def test_a_phase_whose_checkpoint_is_missing_is_named(make_trainer):

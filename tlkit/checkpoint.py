@@ -12,10 +12,10 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
-from pydantic import TypeAdapter
+from pydantic import Field, TypeAdapter
 
 from tlkit.atomic import atomic_path
 from tlkit.callback_state import CallbackState
@@ -109,7 +109,7 @@ class _Facts:
     one_thread_per_operation: bool | None = None
     working_folder: str = ""
     lost: _Lost = ""
-    phases: dict[str, str] = field(default_factory=dict)
+    phases: dict[Annotated[str, Field(pattern=r"^[0-9]{1,4}$")], str] = field(default_factory=dict)
 
 
 _FACTS = TypeAdapter(_Facts)
@@ -258,7 +258,7 @@ class Checkpoints:
         files = {int(name[1]) for path in self.folder.iterdir() if (name := _PHASE(path.name))}
         if self._before is not None:
             self._phases = dict(self._before["phases"])
-        known = {int(number) for number in self._phases if number.isdecimal()}
+        known = set(map(int, self._phases))
         place, problems = "", []
         for number in range(max(files | known, default=0)):
             state, problem = self._review_phase(number)

@@ -223,7 +223,7 @@ def test_classes_that_the_data_lacks_are_refused_dropped_or_replayed(
 ):
     parent = parent_of_two
     data = Paints(["green", "blue"])
-    with pytest.raises(ConfigError, match="no class 'red', which the run") as error:
+    with pytest.raises(ConfigError, match="lacks the class 'red' of the run") as error:
         make_trainer(dataset=data, start_from=parent.folder).run()
     assert "'replay'" in str(error.value)
     dropped = make_trainer(dataset=data, start_from=parent.folder, old_classes="drop").run()

@@ -227,8 +227,11 @@ def scan_inputs(inputs: Sequence[Path | str]) -> tuple[list[PictureInput], int]:
         if path.is_dir():
             scan = scan_pictures(path, recursive=True)
             others += scan.others
-            reason = f"is a link that leads out of {path}. Give the file itself to have it read."
-            refused = {link: f"{link} {reason}" for link in scan.outside}
+            refused = {
+                link: f"{link} is a link that leads out of {path}. Give "
+                f"{'that folder' if link.is_dir() else 'the file'} itself to have it read."
+                for link in scan.outside
+            }
             found += [
                 PictureInput(file, refused.get(file, ""))
                 for file in sorted([*scan.pictures, *scan.outside])
@@ -241,8 +244,8 @@ def scan_inputs(inputs: Sequence[Path | str]) -> tuple[list[PictureInput], int]:
         where = ", ".join(printable(str(item)) for item in inputs)
         kinds = ", ".join(sorted(PICTURE_SUFFIXES))
         raise DataError(
-            f"No picture in {where}; it holds {plural(others, 'other file')}. From a folder files "
-            f"of these suffixes are read: {kinds}. Give a file itself to have it read."
+            f"No picture in {where}, and {plural(others, 'other file')}. From a folder files of "
+            f"these suffixes are read: {kinds}. Give a file itself to have it read."
         )
     return found, others
 

@@ -1,4 +1,5 @@
 import json
+import signal
 
 import pytest
 from PIL import Image
@@ -63,14 +64,19 @@ def test_with_a_file_the_document_holds_no_answers(tlkit_command, run, pictures,
     assert [len(json.loads(line)["classes"]) for line in lines] == [3] * 12
 
 
-@pytest.mark.parametrize("out", [None, "answers.csv"])
-def test_ctrl_c_says_what_is_kept(tlkit_command, run, pictures, tmp_path, monkeypatch, out):
+@pytest.mark.parametrize(
+    ("out", "number_of_signal"),
+    [(None, signal.SIGINT), ("answers.csv", signal.SIGINT), ("answers.csv", signal.SIGTERM)],
+)
+def test_a_signal_says_what_is_kept(
+    tlkit_command, run, pictures, tmp_path, monkeypatch, out, number_of_signal
+):
     classify = command.classify
 
     def interrupted(*args, **kwargs):
         for number, item in enumerate(classify(*args, **kwargs)):
             if number == 5:
-                raise KeyboardInterrupt
+                signal.raise_signal(number_of_signal)
             yield item
 
     monkeypatch.setattr(command, "classify", interrupted)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
 import time
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -114,9 +116,23 @@ def predict(wanted: Wanted) -> Predictions:
             features=False if familiarity is None else familiarity.layers,
             images=len(found),
         )
-        return _classified(wanted, classifier, found, out, tally, abstention, familiarity)
+        with _terminated_as_interrupted():
+            return _classified(wanted, classifier, found, out, tally, abstention, familiarity)
     except KeyboardInterrupt:
         raise _interrupted(wanted, tally, len(found)) from None
+
+
+@contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """Let SIGTERM, by which batch systems end a job, keep the answers as Ctrl-C does."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _classified(

@@ -46,14 +46,27 @@ def test_piped_a_table_without_rows_is_its_header(capsys):
     assert capsys.readouterr().out == "Key  Name  What\n"
 
 
-@pytest.mark.parametrize(("columns", "shown"), [(60, HEADER), (35, HEADER[1:]), (18, HEADER[1:2])])
+@pytest.mark.parametrize(
+    ("columns", "shown"), [(60, HEADER), (42, HEADER), (41, HEADER[1:]), (18, HEADER[1:2])]
+)
 def test_a_narrow_terminal_goes_without_the_spare_columns(terminal, capsys, columns, shown):
     terminal(columns)
     show_table(HEADER, ROWS, spare=("Key", "What"))
     lines = STYLE.sub("", capsys.readouterr().out).splitlines()
     assert tuple(lines[0].split()) == shown
     assert max(map(len, lines)) <= columns
+    assert len(lines) == 4  # nothing is folded
     assert "\x1b" not in "".join(lines)
+
+
+def test_numbers_are_flush_right(terminal, capsys):
+    rows = [("a", "1.5"), ("b", "1,200")]
+    show_table(("File", "Size"), rows, numbers=("Size",))
+    assert capsys.readouterr().out == "File   Size\na       1.5\nb     1,200\n"
+    terminal(60)
+    show_table(("File", "Size"), rows, numbers=("Size",))
+    lines = STYLE.sub("", capsys.readouterr().out).splitlines()
+    assert [line.rstrip() for line in lines if "1" in line] == ["a        1.5", "b      1,200"]
 
 
 @pytest.mark.parametrize("columns", [40, 80])

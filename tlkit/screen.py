@@ -6,6 +6,7 @@ import os
 import sys
 import textwrap
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 from tlkit.text import printable
 
@@ -30,17 +31,20 @@ def say(text: str) -> None:
         print(line, file=sys.stderr)
 
 
-def show_table(header: Row, rows: Sequence[Row], spare: Sequence[str] = ()) -> None:
+def show_table(
+    header: Row, rows: Sequence[Row], spare: Sequence[str] = (), numbers: Sequence[str] = ()
+) -> None:
     """Print a table; in a pipe a row is one line, for grep and its like.
 
     Args:
         header: The names of the columns.
         rows: For each row one text for each column.
         spare: Columns to leave out where a terminal is too narrow, the first of them first.
+        numbers: Columns to set flush right.
     """
     safe = [tuple(map(printable, row)) for row in rows]
     if not sys.stdout.isatty():
-        _print_lines([tuple(header), *safe])
+        _print_lines([tuple(header), *safe], [name in numbers for name in header])
         return
     from rich import box
     from rich.console import Console
@@ -52,11 +56,13 @@ def show_table(header: Row, rows: Sequence[Row], spare: Sequence[str] = ()) -> N
     for name in spare:
         places = [header.index(item) for item in shown]
         widths = [max(len(row[place]) for row in [header, *safe]) for place in places]
-        if sum(widths) + 2 * len(widths) > console.width:
+        # Between columns rich has the padding and one cell for the line that this box leaves out.
+        if sum(widths) + 3 * (len(widths) - 1) > console.width:
             shown.remove(name)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 2, 0, 0), show_edge=False)
     for name in shown:
-        table.add_column(name, overflow="fold")
+        justify: Literal["left", "right"] = "right" if name in numbers else "left"
+        table.add_column(name, overflow="fold", justify=justify)
     for row in safe:
         table.add_row(*(Text(row[header.index(name)]) for name in shown))
     console.print(table)
@@ -81,8 +87,11 @@ def show_groups(groups: Mapping[str, Sequence[tuple[str, str]]]) -> None:
         console.print(Text(heading, style="bold"), Padding(table, (0, 0, 1, 2)))
 
 
-def _print_lines(rows: Sequence[Row]) -> None:
+def _print_lines(rows: Sequence[Row], right: Sequence[bool]) -> None:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        cells = (
+            cell.rjust(width) if flush else cell.ljust(width)
+            for cell, width, flush in zip(row, widths, right, strict=True)
+        )
         print("  ".join(cells).rstrip())

@@ -544,7 +544,10 @@ def export(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(metavar="FILE|DIR", help="Where; by default the folder RUN/export."),
+        typer.Option(
+            metavar="FILE|DIR",
+            help="A folder; a file where the name ends as the format's do. By default RUN/export.",
+        ),
     ] = None,
     json_: JsonOption = False,
 ) -> documents.ExportDocument:

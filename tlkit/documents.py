@@ -708,10 +708,20 @@ class ExportedFile(Part):
 
     format: str = Field(description="As in --to.")
     precision: Literal["float32", "float16", "int8"] = Field(description="Of its weights.")
-    file: AbsolutePath | None = Field(description="The file or folder; null if there is none.")
+    place: AbsolutePath = Field(description="Where the file or folder is, or would have been.")
+    file: AbsolutePath | None = Field(description="The same; null if it was not put there.")
+    input_size: list[int] | None = Field(
+        description="Height and width of all pictures; null for pictures of any size."
+    )
     bytes: int = Field(description="Its size; 0 if it was not made.")
     runtime: str = Field(description="What runs it, with its version.")
-    accuracy: Number = Field(description="On the test set, 0 to 1; null if not checked.")
+    checked: bool = Field(
+        description="Whether it was run on the test set; the figures below are null if not."
+    )
+    tolerance: Number = Field(
+        description="The largest change of accuracy that was allowed, in percentage points."
+    )
+    accuracy: Number = Field(description="On the test set, 0 to 1.")
     accuracy_change: Number = Field(description="That minus the Keras model's.")
     largest_difference: Number = Field(
         description="Between a probability and the Keras model's, 0 to 1."
@@ -727,19 +737,15 @@ class ExportedFile(Part):
 
 
 class ExportDocument(Document):
-    """``tlkit export``: "failed" if a file could not be written, or lost too much accuracy."""
+    """``tlkit export``: "failed" if a file could not be written, or lost too much accuracy.
+
+    ``RUN/export/export.json`` is one too, of all files that the run was exported to.
+    """
 
     schema_: Literal["tlkit.export/1"] = Field(default="tlkit.export/1", alias="schema")
     run: AbsolutePath = Field(description="The run folder.")
-    checked: bool = Field(description="Whether the files were run on the test set.")
     test_images: int
     run_accuracy: Number = Field(description="The run's own test accuracy, 0 to 1.")
-    tolerance: float = Field(
-        description="The largest change of accuracy that was allowed, in percentage points."
-    )
-    input_size: list[int] | None = Field(
-        description="Height and width of all pictures; null for pictures of any size."
-    )
     files: list[ExportedFile]
 
 

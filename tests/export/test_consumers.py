@@ -17,6 +17,8 @@ from tests.export.conftest import answers, pictures
 from tests.test_hostile_names import CLASSES
 from tlkit.export.formats import FORMATS, format_of
 from tlkit.export.metadata import as_text
+from tlkit.images import read_picture
+from tlkit.picture_check import EXIF_ORIENTATION
 
 CONSUMERS = Path(__file__).parents[2] / "examples" / "consumers"
 NAMES = (CLASSES[7], "猫 \udce9", CLASSES[8])
@@ -42,6 +44,19 @@ def save_pictures(folder, count):
     return paths, images
 
 
+def save_unusual(folder):
+    """Save a picture that is turned by its EXIF orientation, and a transparent one."""
+    first, second = pictures((9, 31), 2, 12)
+    orientation = Image.Exif()
+    orientation[EXIF_ORIENTATION] = 6
+    turned, transparent = folder / "turned.jpg", folder / "transparent.png"
+    Image.fromarray(first).save(turned, exif=orientation)
+    alpha = np.linspace(0, 255, 31).astype(np.uint8)
+    alpha = np.broadcast_to(alpha[:, None], (9, 31, 1))
+    Image.fromarray(np.concatenate([second, alpha], axis=2)).save(transparent)
+    return turned, transparent
+
+
 def expected_classes(model, images):
     found = np.concatenate([answers(model, image[None]) for image in images])
     return [NAMES[place] for place in found.argmax(axis=1)], found.max(axis=1)
@@ -53,6 +68,13 @@ def expected_classes(model, images):
 )
 def test_ten_lines_classify_without_tlkit(names, model, source, tmp_path):
     paths, images = save_pictures(tmp_path, 4)
+    for path in save_unusual(tmp_path):
+        pixels = read_picture(path)
+        with Image.open(path) as careless:
+            share = answers(model, np.asarray(careless.convert("RGB"))[None]).max()
+        assert abs(share - answers(model, pixels[None]).max()) > 1e-3
+        paths.append(path)
+        images.append(pixels)
     calls = []
     for name in names:
         fmt = format_of(name)
@@ -73,11 +95,12 @@ def test_ten_lines_classify_without_tlkit(names, model, source, tmp_path):
     assert done.returncode == 0, done.stderr
     classes, confidences = expected_classes(model, images)
     lines = done.stdout.splitlines()
-    assert len(lines) == 4 * len(names)
-    for place, line in enumerate(lines):
-        assert line.startswith(ascii(classes[place % 4]))
-        share = re.search(rf"(\d\.\d+) {re.escape(str(paths[place % 4]))}$", line)
-        assert float(share[1]) == pytest.approx(confidences[place % 4], abs=2e-4)
+    assert len(lines) == len(paths) * len(names)
+    for number, line in enumerate(lines):
+        place = number % len(paths)
+        assert line.startswith(ascii(classes[place]))
+        share = re.search(rf"(\d\.\d+) {re.escape(str(paths[place]))}$", line)
+        assert float(share[1]) == pytest.approx(confidences[place], abs=2e-4)
 
 
 def test_there_is_a_consumer_of_ten_lines_for_each_format():
@@ -88,7 +111,7 @@ def test_there_is_a_consumer_of_ten_lines_for_each_format():
         body = [
             line for line in text.splitlines() if line and not re.match('import|from|"""', line)
         ]
-        assert len(body) <= 16
+        assert len(body) <= 18
 
 
 @pytest.fixture(scope="module")
@@ -119,6 +142,9 @@ def test_javascript_gives_the_same_classes(node_consumer, model, source, tmp_pat
     fmt, path = format_of("onnx"), tmp_path / "model.onnx"
     fmt.write(replace(source), path, precision, METADATA)
     paths, images = save_pictures(tmp_path, 100)
+    _, transparent = save_unusual(tmp_path)
+    paths.append(transparent)
+    images.append(read_picture(transparent))
     done = subprocess.run(
         ["node", node_consumer / "classify.mjs", path, *paths],
         capture_output=True,

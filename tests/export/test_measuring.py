@@ -75,7 +75,12 @@ def test_a_file_is_run_in_a_process_of_its_own(model, source, tmp_path):
     [
         ({}, "float32", 0.0, None),
         ({"accuracy_change": -0.01}, "int8", 1.0, None),
-        ({"accuracy_change": -0.0101}, "int8", 1.0, r"changes by -1\.01 percentage points"),
+        (
+            {"accuracy_change": -0.0101},
+            "int8",
+            1.0,
+            r"by -1\.01 percentage points \(net 2 of 200 images\)",
+        ),
         ({"accuracy_change": 0.02}, "int8", 1.0, r"changes by \+2\.00 .* tolerance of 1"),
         ({"accuracy_change": float("nan")}, "int8", 100.0, "changes by"),
         ({"largest_difference": 2e-3}, "float32", 1.0, "differs by 0.002"),
@@ -84,7 +89,7 @@ def test_a_file_is_run_in_a_process_of_its_own(model, source, tmp_path):
     ],
 )
 def test_what_is_a_fault(change, precision, tolerance, fault):
-    found = find_fault(replace(GOOD, **change), precision, tolerance)
+    found = find_fault(replace(GOOD, **change), precision, tolerance, 200)
     if fault is None:
         assert found is None
     else:

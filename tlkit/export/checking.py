@@ -19,6 +19,7 @@ from tlkit.export.picture_file import read_batches
 from tlkit.export.records import Figures
 from tlkit.out_of_memory import in_halves
 from tlkit.records import Float32Array, Int64Array
+from tlkit.wording import plural
 
 # Float32 in another order of additions moved no probability by more than a fiftieth of this.
 LARGEST_ROUNDING = 1e-3
@@ -108,20 +109,22 @@ def measure(fmt: Format, file: Path, test_set: TestSet) -> Figures:
     )
 
 
-def find_fault(figures: Figures, precision: Precision, tolerance: float) -> str | None:
+def find_fault(figures: Figures, precision: Precision, tolerance: float, images: int) -> str | None:
     """Return what is wrong with an exported file, or None.
 
     Args:
         figures: What the test set says of it.
         precision: Of its weights.
         tolerance: The largest change of accuracy that is allowed, in percentage points.
+        images: How many images the test set has.
     """
     change = 100 * figures.accuracy_change
     # Not `> tolerance`, so that what is no number is a fault; a count's rounding is none.
     if not abs(change) <= tolerance + 1e-9:
         return (
-            f"the test accuracy changes by {change:+.2f} percentage points, more than the "
-            f"tolerance of {tolerance:g}"
+            f"the test accuracy changes by {change:+.2f} percentage points (net "
+            f"{abs(figures.accuracy_change) * images:,.0f} of {plural(images, 'image')}), more "
+            f"than the tolerance of {tolerance:g}"
         )
     if precision == "float32" and not figures.largest_difference <= LARGEST_ROUNDING:
         return (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
@@ -12,8 +13,10 @@ from pydantic import ValidationError
 
 from tlkit.atomic import atomic_write_text
 from tlkit.documents import ExportDocument, ExportedFile
-from tlkit.errors import ConfigError, RunFolderError
+from tlkit.errors import ConfigError
 from tlkit.export.format import Precision
+from tlkit.export.formats import format_of
+from tlkit.export.progress import StepLine
 from tlkit.export.records import Exported
 from tlkit.export.writing import FOLDER, Job, Settings, export_run, parse_names, prepare
 from tlkit.screen import say, show_table
@@ -23,6 +26,10 @@ from tlkit.wording import plural
 FIGURES = "export.json"
 _SIZE = re.compile(r"(\d{1,5})[xX](\d{1,5})")
 _NONE = "-"
+_HEADER = (
+    *("File", "Size (MB)", "Accuracy (%)", "Differs"),
+    *("images/s, 1", "images/s, 32", "Memory (MB)"),
+)
 
 
 def export(
@@ -49,7 +56,7 @@ def export(
         check: Whether each file is run on the test set.
         calibration_images: How many validation images 8-bit ranges are fitted on.
         input_size: ``HEIGHTxWIDTH`` of all pictures; None for pictures of any size.
-        out: A folder for the files, or the one file.
+        out: A folder for the files; where it ends in the suffix of a format, the one file.
         quiet: Print nothing to standard output.
 
     Raises:
@@ -64,18 +71,23 @@ def export(
         calibration_images=calibration_images,
         input_size=_parse_size(input_size),
     )
-    job = prepare(folder, settings, out=out)
     done = []
-    for item in export_run(job):
-        done.append(item)
-        if not quiet and item.error is None:
-            print(f"Written: {printable(str(item.file))}", flush=True)
-    document = _document(folder, job, done)
-    if check:
-        _keep(folder, document)
+    with StepLine(shown=sys.stderr.isatty()) as line:
+        line.tell("reading the run and its data")
+        job = prepare(folder, settings, out=out)
+        with line.hidden():
+            for fmt, missing in job.left_out:
+                say(f"note: the format '{fmt.name}' has no {missing}: left out.")
+        for item in export_run(job, line.tell):
+            done.append(item)
+            with line.hidden():
+                # At once, so that what ends the command early leaves no record of a file before.
+                _keep(folder, job, item)
+                if not quiet and item.error is None:
+                    print(f"Written: {printable(_with_slash(item, str(item.file)))}", flush=True)
     if not quiet:
         _show(job, done)
-    return document
+    return _document(folder, job, [_file(job, item) for item in done])
 
 
 def _parse_size(text: str | None) -> tuple[int, int] | None:
@@ -89,43 +101,42 @@ def _parse_size(text: str | None) -> tuple[int, int] | None:
     return int(found[1]), int(found[2])
 
 
-def _document(folder: Path, job: Job, done: Sequence[Exported]) -> ExportDocument:
-    files = []
-    for item in done:
-        figures = item.figures
-        speeds = figures.images_per_second if figures else {}
-        files.append(
-            ExportedFile(
-                format=item.format,
-                precision=item.precision,
-                file=item.file if item.error is None else None,
-                bytes=item.bytes,
-                runtime=item.runtime,
-                accuracy=figures.accuracy if figures else None,
-                accuracy_change=figures.accuracy_change if figures else None,
-                largest_difference=figures.largest_difference if figures else None,
-                images_per_second_1=speeds.get(1),
-                images_per_second_32=speeds.get(32),
-                peak_memory_bytes=figures.peak_memory_bytes if figures else None,
-                error=item.error,
-                warning=item.warning,
-            )
-        )
-    size = job.settings.input_size
+def _file(job: Job, item: Exported) -> ExportedFile:
+    figures, size = item.figures, job.settings.input_size
+    speeds = figures.images_per_second if figures else {}
+    return ExportedFile(
+        format=item.format,
+        precision=item.precision,
+        place=item.file,
+        file=item.file if item.error is None else None,
+        input_size=None if size is None else list(size),
+        bytes=item.bytes,
+        runtime=item.runtime,
+        checked=figures is not None,
+        tolerance=job.settings.tolerance if figures else None,
+        accuracy=figures.accuracy if figures else None,
+        accuracy_change=figures.accuracy_change if figures else None,
+        largest_difference=figures.largest_difference if figures else None,
+        images_per_second_1=speeds.get(1),
+        images_per_second_32=speeds.get(32),
+        peak_memory_bytes=figures.peak_memory_bytes if figures else None,
+        error=item.error,
+        warning=item.warning,
+    )
+
+
+def _document(folder: Path, job: Job, files: list[ExportedFile]) -> ExportDocument:
     return ExportDocument(
-        status="failed" if any(item.error for item in done) else "ok",
+        status="failed" if any(item.error for item in files) else "ok",
         run=folder,
-        checked=job.settings.check,
         test_images=len(job.run.test.labels),
         run_accuracy=job.run.test.accuracy,
-        tolerance=job.settings.tolerance,
-        input_size=None if size is None else list(size),
         files=files,
     )
 
 
-def _keep(folder: Path, document: ExportDocument) -> None:
-    """Write the figures into the run folder, beside those of files that are still there."""
+def _keep(folder: Path, job: Job, item: Exported) -> None:
+    """Write what is known of a file into the run folder, beside what is known of the others."""
     path = folder / FOLDER / FIGURES
     try:
         path.parent.mkdir(exist_ok=True)
@@ -133,34 +144,48 @@ def _keep(folder: Path, document: ExportDocument) -> None:
             before = ExportDocument.model_validate(json.loads(path.read_text(encoding="utf-8")))
         except (FileNotFoundError, ValueError, ValidationError):
             before = None  # none yet, or of no use: the figures can be measured again
-        written = [item for item in document.files if item.file is not None]
-        names = {item.file for item in written}
-        kept = [
-            item
-            for item in (before.files if before else [])
-            if item.file is not None and item.file not in names and item.file.exists()
+        # What was refused has no file; what was written may have been deleted since.
+        files = [
+            known
+            for known in (before.files if before else [])
+            if known.file is None or known.file.exists()
         ]
-        whole = document.model_copy(update={"files": [*kept, *written], "status": "ok"})
-        atomic_write_text(path, whole.text())
+        if item.error is None or not item.file.exists():
+            place = item.file.resolve()
+            files = [known for known in files if known.place.resolve() != place]
+            files.append(_file(job, item))
+        atomic_write_text(path, _document(folder, job, files).text())
     except OSError as err:
-        raise RunFolderError(f"Cannot write {path}: {err.strerror or err}.") from err
+        # The files themselves are in place, perhaps elsewhere because this cannot be written.
+        say(f"warning: cannot write {path}: {err.strerror or err}. The figures are not kept.")
+
+
+def _with_slash(item: Exported, path: str) -> str:
+    return path if format_of(item.format).suffix else f"{path}/"
 
 
 def _show(job: Job, done: Sequence[Exported]) -> None:
-    header = ("File", "Size", "Accuracy", "Differs", "Batch 1", "Batch 32", "Memory")
-    show_table(header, [_row(item) for item in done if item.bytes], spare=("Memory", "Batch 1"))
+    made = [item for item in done if item.bytes]
+    show_table(
+        _HEADER,
+        [_row(item) for item in made],
+        spare=("Memory (MB)", "images/s, 1", "Differs"),
+        numbers=_HEADER[1:],
+    )
+    if any(item.error for item in made):
+        print("(In parentheses): refused, so not put in place.")
     if any(item.figures for item in done):
         print(
             f"Accuracy: on {plural(len(job.run.test.labels), 'test image')}; the run's is "
             f"{100 * job.run.test.accuracy:.2f} %.\n"
             "Differs: the largest difference of a probability from the Keras model's.\n"
-            "Batch: images/s at that batch size, the fastest call.\n"
+            "images/s: of the fastest call, with 1 and with 32 images in a batch.\n"
             "Memory: the peak of a process that only loads the file and classifies."
         )
     if not job.settings.check:
         print("Not checked: the files were not run on the test set.")
     for item in done:
-        name = item.file.name
+        name = _with_slash(item, item.file.name)
         if item.error is not None:
             hint = " Keep it with --allow-loss." if item.figures else ""
             say(f"error: {name} is not written: {item.error}.{hint}".replace("..", "."))
@@ -169,18 +194,19 @@ def _show(job: Job, done: Sequence[Exported]) -> None:
 
 
 def _row(item: Exported) -> tuple[str, ...]:
-    name = item.file.name if item.error is None else f"({item.file.name})"
-    size = f"{item.bytes / 1e6:.1f} MB"
+    name = _with_slash(item, item.file.name)
+    name = name if item.error is None else f"({name})"
+    size = f"{item.bytes / 1e6:.2f}"
     figures = item.figures
     if figures is None:
-        return (name, size, *[_NONE] * 5)
+        return (name, size, *[_NONE] * (len(_HEADER) - 2))
     memory = figures.peak_memory_bytes
     return (
         name,
         size,
-        f"{100 * figures.accuracy:.2f} %",
-        f"{figures.largest_difference:.1e}",
+        f"{100 * figures.accuracy:.2f}",
+        f"{figures.largest_difference:.2g}",
         f"{figures.images_per_second[1]:,.0f}",
         f"{figures.images_per_second[32]:,.0f}",
-        _NONE if memory is None else f"{memory / 1e6:,.0f} MB",
+        _NONE if memory is None else f"{memory / 1e6:,.0f}",
     )

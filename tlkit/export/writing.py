@@ -22,11 +22,14 @@ from tlkit.export.format import PRECISIONS, Format, Precision, Source
 from tlkit.export.formats import FORMATS, format_of
 from tlkit.export.metadata import as_text, metadata_of
 from tlkit.export.picture_file import write_pictures
+from tlkit.export.progress import Tell
 from tlkit.export.records import Exported
 from tlkit.records import RunResult
 from tlkit.registry import Registry
 from tlkit.rows import take_rows
 from tlkit.run_data import RunData, data_of_run
+from tlkit.text import printable
+from tlkit.wording import plural
 
 FOLDER = "export"
 # Largest change of the test accuracy, in percentage points.
@@ -67,12 +70,14 @@ class Job:
         settings: How its model is exported.
         targets: Each format with its precision and the path of its file.
         data: The run's images; None where none are needed.
+        left_out: Formats with a precision that they do not have.
     """
 
     run: RunResult
     settings: Settings
     targets: tuple[tuple[Format, Precision, Path], ...]
     data: RunData | None
+    left_out: tuple[tuple[Format, Precision], ...] = ()
 
 
 def prepare(
@@ -87,7 +92,8 @@ def prepare(
     Args:
         folder: The run folder.
         settings: How the model is exported.
-        out: A folder for the files, or the one file; by default ``export`` in the run folder.
+        out: A folder for the files; where it ends in the suffix of a format, the one file. By
+            default ``export`` in the run folder.
         dataset: Where the images come from; by default what the run's ``config.toml`` names.
 
     Raises:
@@ -99,28 +105,30 @@ def prepare(
     formats = [format_of(name) for name in dict.fromkeys(settings.formats)]
     precisions = list(dict.fromkeys(settings.precisions))
     _check_settings(settings)
-    for fmt in formats:
-        for precision in precisions:
-            fmt.check(precision, settings.input_size)
+    asked = [(fmt, precision) for fmt in formats for precision in precisions]
+    # Where none is left, the formats' own check says what they have.
+    pairs = [(fmt, precision) for fmt, precision in asked if precision in fmt.precisions] or asked
+    for fmt, precision in pairs:
+        fmt.check(precision, settings.input_size)
+    one_file = out is not None and _is_file(Path(out), pairs)
     run = run_folder.load_run(folder)
     where = Path(out) if out is not None else _folder_of(run) / FOLDER
-    pairs = [(fmt, precision) for fmt in formats for precision in precisions]
-    one_file = len(pairs) == 1 and pairs[0][0].suffix and where.suffix == pairs[0][0].suffix
     targets = tuple(
         (fmt, precision, where if one_file else where / fmt.file_name(precision))
         for fmt, precision in pairs
     )
     data = None
-    if settings.check or "int8" in precisions:
-        data = _load_data(run, settings, dataset)
-    return Job(run, settings, targets, data)
+    if settings.check or _has_int8(pairs):
+        data = _load_data(run, settings, _has_int8(pairs), dataset)
+    return Job(run, settings, targets, data, tuple(pair for pair in asked if pair not in pairs))
 
 
-def export_run(job: Job) -> Iterator[Exported]:
+def export_run(job: Job, tell: Tell = lambda text: None) -> Iterator[Exported]:
     """Write the files of a job; each is put in place when it has passed its check.
 
     Args:
         job: What ``prepare()`` returned.
+        tell: Called before each step, with what is done in it.
 
     Yields:
         One record for each file, in the order of ``job.targets``; one that could not be written,
@@ -129,15 +137,26 @@ def export_run(job: Job) -> Iterator[Exported]:
     Raises:
         RunFolderError: If the run has no readable model, or a file cannot be written.
     """
+    tell("loading the model")
     model = run_folder.load_model(_folder_of(job.run))
     with tempfile.TemporaryDirectory() as temporary:
-        test_set = _test_set(job, model, Path(temporary)) if job.settings.check else None
+        test_set = None
+        if job.settings.check:
+            tell(f"classifying {plural(len(job.run.test.labels), 'test image')} with Keras")
+            test_set = _test_set(job, model, Path(temporary))
         pictures = _calibration_pictures(job)
         source = Source(model, job.settings.input_size, pictures)
-        for fmt, precision, path in job.targets:
+        for number, (fmt, precision, path) in enumerate(job.targets, 1):
+            what = f"{printable(path.name)} ({number} of {len(job.targets)})"
             size = source.input_size if fmt.fixes_size else None
             metadata = as_text(metadata_of(job.run, model, precision, size))
-            yield _export(job.settings, fmt, precision, path, source, metadata, test_set)
+            yield _export(
+                job.settings, fmt, precision, path, source, metadata, test_set, _about(what, tell)
+            )
+
+
+def _about(what: str, tell: Tell) -> Tell:
+    return lambda step: tell(f"{step} {what}")
 
 
 def _export(
@@ -148,17 +167,20 @@ def _export(
     source: Source,
     metadata: str,
     test_set: TestSet | None,
+    tell: Tell,
 ) -> Exported:
     record = Exported(fmt.name, precision, path, fmt.runtime_version())
     fault = None
     try:
         with _in_place(path, is_folder=not fmt.suffix) as temporary:
+            tell("converting")
             _write(fmt, source, temporary, precision, metadata)
             record = replace(record, bytes=_size(temporary))
             if test_set is not None:
+                tell("checking")
                 figures = measure(fmt, temporary, test_set)
                 record = replace(record, figures=figures)
-                fault = find_fault(figures, precision, settings.tolerance)
+                fault = find_fault(figures, precision, settings.tolerance, len(test_set.labels))
             if fault is not None and not settings.allow_loss:
                 raise ExportError(fault)
     except OSError as err:
@@ -218,7 +240,7 @@ def _test_set(job: Job, model: Any, folder: Path) -> TestSet:
 
 
 def _calibration_pictures(job: Job) -> list[Any]:
-    if "int8" not in job.settings.precisions:
+    if not _has_int8([(fmt, precision) for fmt, precision, _ in job.targets]):
         return []
     assert job.data is not None
     # What is fitted on test images would flatter the test figures.
@@ -240,13 +262,42 @@ def _sized(images: Iterable[Any], size: tuple[int, int] | None) -> Iterator[Any]
             yield np.asarray(small)
 
 
-def _load_data(run: RunResult, settings: Settings, dataset: DatasetSource | None) -> RunData:
+def _has_int8(pairs: Iterable[tuple[Format, Precision]]) -> bool:
+    return any(precision == "int8" for _, precision in pairs)
+
+
+def _is_file(out: Path, pairs: Sequence[tuple[Format, Precision]]) -> bool:
+    """Return whether a place is the one file, by its suffix.
+
+    Raises:
+        ConfigError: If it is that of another format, or there are several files.
+    """
+    suffix = out.suffix.lower()
+    suffixes = {fmt.suffix for fmt in map(format_of, FORMATS)} - {""}
+    if suffix not in suffixes:
+        return False
+    if len(pairs) == 1 and pairs[0][0].suffix == suffix:
+        return True
+    if len(pairs) > 1:
+        why = f"it is the name of one file, and {len(pairs)} are asked for"
+    else:
+        own = pairs[0][0].suffix or "none, as it is a folder"
+        why = f"it ends in {suffix}, and the suffix of the format '{pairs[0][0].name}' is: {own}"
+    raise ConfigError(
+        f"--out {out} is not allowed: {why}. Name a folder (any name that does not end in "
+        f"{', '.join(sorted(suffixes))}), or one file with the suffix of its format."
+    )
+
+
+def _load_data(
+    run: RunResult, settings: Settings, int8: bool, dataset: DatasetSource | None
+) -> RunData:
     try:
         seed = run.info.config.get("run", {}).get("seed", 0)
         known = None if dataset is None else load_data(dataset, seed)
         return data_of_run(run, Registry(), known)
     except TlkitError as err:
-        needs = "int8 is fitted on validation images" if "int8" in settings.precisions else ""
+        needs = "int8 is fitted on validation images" if int8 else ""
         check = "each file is checked on the test images" if settings.check else ""
         why = " and ".join(item for item in (check, needs) if item)
         hint = "" if needs else " Or export without the check: --no-check."

@@ -18,8 +18,12 @@ const names = JSON.parse(value).class_names;
 const session = await ort.InferenceSession.create(bytes);
 for (const picture of pictures) {
   const { data, width, height } = PNG.sync.read(readFileSync(picture));
-  const pixels = data.filter((_, place) => place % 4 !== 3); // RGBA to RGB
-  const tensor = new ort.Tensor("uint8", Uint8Array.from(pixels), [1, height, width, 3]);
+  const pixels = new Uint8Array(width * height * 3); // RGBA to RGB, laid on white
+  for (let place = 0; place < pixels.length; place++) {
+    const first = 4 * Math.floor(place / 3);
+    pixels[place] = Math.round(255 + ((data[first + (place % 3)] - 255) * data[first + 3]) / 255);
+  }
+  const tensor = new ort.Tensor("uint8", pixels, [1, height, width, 3]);
   const { probabilities } = await session.run({ pixels: tensor });
   const best = probabilities.data.indexOf(Math.max(...probabilities.data));
   console.log(JSON.stringify({ picture, class: names[best], probability: probabilities.data[best] }));

@@ -19,6 +19,7 @@ from tlkit.export.formats import format_of
 from tlkit.export.progress import StepLine
 from tlkit.export.records import Exported
 from tlkit.export.writing import FOLDER, Job, Settings, export_run, parse_names, prepare
+from tlkit.paths import expand_home
 from tlkit.screen import say, show_table
 from tlkit.text import printable
 from tlkit.wording import plural
@@ -137,7 +138,7 @@ def _document(folder: Path, job: Job, files: list[ExportedFile]) -> ExportDocume
 
 def _keep(folder: Path, job: Job, item: Exported) -> None:
     """Write what is known of a file into the run folder, beside what is known of the others."""
-    path = folder / FOLDER / FIGURES
+    path = expand_home(folder) / FOLDER / FIGURES
     try:
         path.parent.mkdir(exist_ok=True)
         try:

@@ -38,7 +38,10 @@ CALLS = {
     "predict": (("{run}", "{picture}"), "tlkit.predict/1"),
     "serve": (("{run}", "--port", "0"), "tlkit.serve/1"),
     "report": (("{run}",), "tlkit.report/1"),
-    "explain": (("{run}", "{picture}", "--sample", "1"), "tlkit.explain/1"),
+    "explain": (
+        ("{run}", "{picture}", "--sample", "1", "--method", "occlusion"),
+        "tlkit.explain/1",
+    ),
     "export": (("{run}", "--to", "onnx", "--no-check"), "tlkit.export/1"),
     "card": (("{run}",), "tlkit.card/1"),
     "schema": ((), "tlkit.schema/1"),
@@ -77,7 +80,7 @@ def _here(tmp_path, monkeypatch):
     monkeypatch.setattr("tlkit.runtime.keep_freed_memory", lambda: True)
     # It would go on until a signal comes; tests/serve/test_command.py lets it.
     monkeypatch.setattr(
-        "tlkit.serve.command.serve_until_told", lambda service, listening: listening.close()
+        "tlkit.serve.command.serve_until_told", lambda server, listening: listening.close()
     )
 
 

@@ -24,7 +24,7 @@ def squares_run(tmp_path_factory):
 def digits_run(tmp_path_factory):
     """A run with mistakes whose dataset and backbone are registered ones."""
     backbone = {
-        "name": "mobilenet_v2", "alpha": 0.35, "weights": "cifar10", "image_size": 32
+        "name": "mobilenet_v2", "alpha": 0.35, "weights": "cifar10", "image_size": 64
     }  # fmt: skip
     return Trainer(
         backbone, "linear", "digits", FreezeAndTrain(1), [], runs=tmp_path_factory.mktemp("digits")

@@ -81,8 +81,17 @@ def test_bad_input_is_named(model):
         grad_cam(keras.Model(inputs, softmax), np.zeros((8, 8, 3)))
 
 
-def _train(head):
-    return Trainer(TinyBackbone(), head, Colours(), FreezeAndTrain(20), [], runs=None).run()
+def test_maps_of_one_place_are_refused():
+    """They would colour all of the image alike."""
+    run = _train("linear", image_size=4)
+    with pytest.raises(ExplanationError, match=r"1 x 1 places.*--method occlusion"):
+        grad_cam(run.model, run.test_images[0])
+
+
+def _train(head, image_size=16):
+    return Trainer(
+        TinyBackbone(image_size), head, Colours(), FreezeAndTrain(20), [], runs=None
+    ).run()
 
 
 @pytest.mark.parametrize("name", ["linear", "mlp", "dense", "logistic", "prototype"])

@@ -20,6 +20,7 @@ import pytest
 from tests.serve.conftest import TOKEN, encode
 from tlkit import ConfigError, PluginError, RunFolderError
 from tlkit.serve import command
+from tlkit.serve.refusal import ENDING
 from tlkit.serve.settings import Settings, address_name, read_token, require_extra
 
 
@@ -79,7 +80,34 @@ def test_a_process_serves_until_it_is_told_to_end(tiny_run, tmp_path):
         assert len(found) == 8
         assert set(found) <= {"colours", 503, None}
         output, errors = process.communicate()
-        assert (output, errors) == ("", "")
+        assert output == ""
+        ending, stopped = errors.splitlines()
+        assert ending.startswith("Ending: what was taken is answered first")
+        assert re.fullmatch(r"Stopped: \d+ requests answered\.", stopped)
+        assert int(stopped.split()[1]) >= found.count("colours") + found.count(503) + 2
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_right_after_the_address_ends_a_process_in_good_order(tiny_run, tmp_path, number):
+    call = [sys.executable, "-m", "tlkit", "serve", str(tiny_run.folder), "--port", "0"]
+    process = subprocess.Popen(
+        [*call, "--engine", "tensorflow"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "TLKIT_CACHE": str(tmp_path), "PYTHONUNBUFFERED": "1"},
+    )
+    try:
+        assert process.stdout.readline().startswith("Serving ")
+        process.send_signal(number)
+        assert process.wait(30) == 0
+        errors = process.stderr.read()
+        assert errors.startswith("Ending: ")
+        assert errors.endswith("Stopped: 0 requests answered.\n")
     finally:
         process.kill()
         process.communicate()
@@ -108,11 +136,13 @@ def test_what_was_taken_is_answered_before_the_end(serve, images, monkeypatch):
     while not run.metric("tlkit_taken_pictures"):
         time.sleep(0.01)
     run.server.handle_exit(signal.SIGTERM, None)
-    assert run.get("/v2/health/ready") == (503, {"live": True, "ready": False})
-    assert run.get("/v2/models/tiny/ready") == (503, {"name": "tiny", "ready": False})
+    told = {"ready": False, "error": ENDING}
+    assert run.get("/v2/health/ready") == (503, {"live": True, **told})
+    assert run.get("/v2/models/tiny/ready") == (503, {"name": "tiny", **told})
     assert run.get("/v2/health/live") == (200, {"live": True})
-    status, headers, _ = run.call("POST", "/predict", encode(images[0]))
+    status, headers, body = run.call("POST", "/predict", encode(images[0]))
     assert (status, headers["retry-after"], headers["connection"]) == (503, "1", "close")
+    assert "is ending" in json.loads(body)["error"]
     go_on.set()
     thread.join()
     run.thread.join(20)
@@ -146,18 +176,10 @@ def test_how_an_interrupt_ends_the_command(classifier):
 
     def interrupted(times):
         listening = socket.create_server(("127.0.0.1", 0))
-        service = Service(classifier, Settings("tiny"))
-        make = command.make_server
-
-        def patched(service):
-            server = make(service)
-            for _ in range(times):
-                server.handle_exit(signal.SIGINT, None)
-            return server
-
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(command, "make_server", patched)
-            command.serve_until_told(service, listening)
+        server = command.make_server(Service(classifier, Settings("tiny")))
+        for _ in range(times):
+            server.handle_exit(signal.SIGINT, None)
+        command.serve_until_told(server, listening)
 
     interrupted(1)
     with pytest.raises(KeyboardInterrupt, match="before everything"):
@@ -196,14 +218,16 @@ def test_a_folder_that_is_no_run_is_told_first(tmp_path):
 def test_a_port_that_is_taken_is_told(tiny_run):
     with (
         socket.create_server(("127.0.0.1", 0)) as taken,
-        pytest.raises(ConfigError, match="Address already in use"),
+        pytest.raises(ConfigError, match="Address already in use\\. Give") as caught,
     ):
         command.prepare(tiny_run.folder, port=taken.getsockname()[1])
+    assert str(caught.value).count("127.0.0.1") == 1
 
 
 @pytest.mark.parametrize("token", [None, TOKEN])
 def test_others_who_can_reach_it_are_warned_of(tlkit_command, tiny_run, monkeypatch, token):
-    monkeypatch.setattr(command, "serve_until_told", lambda service, listening: listening.close())
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(command, "serve_until_told", lambda server, listening: listening.close())
     if token:
         monkeypatch.setenv("TLKIT_TOKEN", token)
     call = ("serve", tiny_run.folder, "--port", "0", "--engine", "tensorflow")
@@ -216,6 +240,7 @@ def test_others_who_can_reach_it_are_warned_of(tlkit_command, tiny_run, monkeypa
     code, out, err = tlkit_command(*call)
     assert err == ""
     assert "http://127.0.0.1:" in out
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
 
 
 def test_tokens(tmp_path, monkeypatch, capsys):

@@ -59,6 +59,8 @@ def wait_for_answer(page):
 def test_the_page_is_accessible_and_fits_the_screen(visit, served, picture, width, scheme):
     page = visit(served, width, scheme)
     page.wait_for_selector("text=tells apart: red, green, blue.")
+    assert page.locator("footer a:visible").count() == 3
+    assert "Authorization" not in page.inner_text("footer")
     assert violations(page) == []
     page.set_input_files("#file", picture)
     wait_for_answer(page)
@@ -142,6 +144,9 @@ def test_the_token_is_asked_for(visit, serve, picture):
     page.fill("#token", TOKEN)
     page.click("text=Use it")
     page.wait_for_selector("text=tells apart")
+    # A browser would not send the token with a link.
+    assert page.locator("a:visible").count() == 0
+    assert "with the header Authorization" in page.inner_text("footer")
     page.set_input_files("#file", picture)
     wait_for_answer(page)
     assert not page.is_visible("#token-form")

@@ -2,6 +2,8 @@
 
 import base64
 import json
+import math
+import re
 import struct
 
 import numpy as np
@@ -191,6 +193,48 @@ def test_what_is_wrong_is_told(served, what):
     assert served.service._batcher.taken == 0
 
 
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=4),
+    max_leaves=12,
+)
+GOOD = tensor([1, 1, 1, 3], data=ONE)
+PLAIN = {
+    "[]": "the body is a list; allowed: an object",
+    '{"inputs": [1]}': "inputs.0 is 1; allowed: an object",
+    '{"inputs": {}, "id": 5}': "id is 5; allowed: a text; inputs is an object; allowed: a list",
+    "{}": "inputs is missing",
+    '{"inputs": []}': "inputs has 0 elements; allowed: at least 1",
+    json.dumps({"inputs": [GOOD, GOOD]}): "inputs has 2 elements; allowed: at most 1",
+    json.dumps({"inputs": [{**GOOD, "datatype": "INT64"}]}): "inputs.0.datatype is 'INT64'; "
+    "allowed: 'UINT8', 'FP32' or 'BYTES'",
+    json.dumps({"inputs": [{**GOOD, "shape": [0, 1.5, "x" * 99, 3]}]}): "inputs.0.shape.0 is 0; "
+    "allowed: 1 or more; inputs.0.shape.1 is 1.5; allowed: a whole number; inputs.0.shape.2 is "
+    f"'{'x' * 40}'...; allowed: a whole number",
+    json.dumps({"inputs": [GOOD], "parameters": {"a": None}}): "parameters.a is null; allowed: "
+    "true, false, number or text",
+    json.dumps({"inputs": [{**GOOD, "data": [math.nan, 1, 2]}]}): "it has NaN or Infinity, which "
+    "JSON does not have; pixels are 0 to 255",
+    json.dumps({"inputs": [{**GOOD, "data": [-math.inf, 1, 2]}]}): "it has NaN or Infinity, which "
+    "JSON does not have; pixels are 0 to 255",
+    '{"NaN": "NaN"': "it is no JSON: EOF while parsing an object at line 1 column 13",
+}
+
+
+@pytest.mark.parametrize("body", PLAIN)
+def test_what_is_wrong_is_told_in_plain_words(body):
+    with pytest.raises(Refusal) as caught:
+        tensors.read_request(body.encode(), None, 256)
+    assert caught.value.message == f"Cannot read the inference request: {PLAIN[body]}."
+
+
+@given(VALUES)
+def test_any_json_is_refused_without_words_of_the_library(document):
+    with pytest.raises(Refusal) as caught:
+        tensors.read_request(json.dumps({"inputs": document}).encode(), None, 256)
+    assert not re.search("valid|instance|Input should", caught.value.message)
+
+
 @pytest.mark.parametrize(
     ("header", "size", "tail"),
     [
@@ -216,13 +260,6 @@ def test_any_bytes_are_a_request_or_a_refusal(body, header):
     with pytest.raises(Refusal) as caught:
         tensors.read_request(body, header, 256)
     assert caught.value.status == 400
-
-
-VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=4),
-    max_leaves=12,
-)
 
 
 @given(

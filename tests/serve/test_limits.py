@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from tests.serve.conftest import TOKEN, encode
+from tests.serve.conftest import TOKEN, encode, running
 from tlkit.serve.guard import HEADERS
 
 HEAD = b"POST /predict HTTP/1.1\r\nHost: localhost\r\n"
@@ -201,6 +201,57 @@ def test_pages_of_other_sites_may_send_nothing(served, images, site):
     assert not [name for name in headers if name.startswith("access-control")]
 
 
+@pytest.mark.parametrize(
+    "origin", ["http://evil.example", "null", "", "http://127.0.0.1:1", "HOST", "http://", "x://"]
+)
+def test_an_origin_that_is_not_this_service_is_refused(served, images, origin):
+    # Browsers send no Sec-Fetch-Site to plain HTTP at another machine.
+    origin = origin.replace("HOST", f"{served.host}:{served.port}")
+    picture = encode(images[0])
+    for site in ({}, {"Sec-Fetch-Site": "none"}):
+        status, found = served.post("/predict", picture, Origin=origin, **site)
+        assert (status, "The header Origin is" in found["error"]) == (403, True)
+    assert served.get("/v2", Origin=origin)[0] == 403
+
+
+@pytest.mark.parametrize(
+    ("origin", "host"),
+    [
+        ("http://127.0.0.1:8000", "127.0.0.1:8000"),
+        ("HTTP://Pictures.example", "pictures.EXAMPLE"),
+        ("http://pictures.example", "pictures.example:80"),
+        ("https://pictures.example", "pictures.example:443"),
+        ("http://[::1]:80", "[::1]"),
+    ],
+)
+def test_the_origin_of_its_own_page_is_not(serve_to_others, images, origin, host):
+    status, _ = serve_to_others.post("/predict", encode(images[0]), Origin=origin, Host=host)
+    assert status == 200
+
+
+@pytest.fixture(scope="module")
+def serve_to_others(classifier):
+    with running(classifier, loopback=False) as run:
+        yield run
+
+
+def test_where_a_proxy_changes_the_host_the_browser_knows_better(served, images):
+    headers = {"Origin": "https://pictures.example", "Sec-Fetch-Site": "same-origin"}
+    assert served.post("/predict", encode(images[0]), **headers)[0] == 200
+
+
+@pytest.mark.parametrize("path", ["/", "/v2", "/v2/health/ready", "/metrics"])
+def test_head_is_get_without_the_body(serve, path):
+    run = serve()
+    status, headers, body = run.call("HEAD", path)
+    assert (status, body) == (200, b"")
+    assert headers["content-type"] == run.call("GET", path)[1]["content-type"]
+    assert run.call("HEAD", "/predict")[0] == 405
+    assert run.call("HEAD", "/nothing")[0] == 404
+    text = run.service.metrics.text().decode()
+    assert f'tlkit_requests_total{{endpoint="{path}",method="HEAD",status="200"}} 1.0' in text
+
+
 def test_the_token(serve, images):
     run = serve(token=TOKEN)
     right = {"Authorization": f"Bearer {TOKEN}"}
@@ -217,6 +268,7 @@ def test_the_token(serve, images):
             status, answer, _ = run.call("GET", path, headers=headers)
             assert (status, answer["www-authenticate"]) == (401, "Bearer")
         assert run.call("POST", "/predict", picture, headers)[0] == 401
+        assert run.call("HEAD", "/v2", headers=headers)[0] == 401
     for path in ("/v2/health/live", "/v2/health/ready", "/", "/page.js", "/page.css"):
         assert run.call("GET", path)[0] == 200
     assert run.get("/v2", **right)[0] == 200

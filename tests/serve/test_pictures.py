@@ -9,7 +9,9 @@ import pytest
 from PIL import Image
 
 from tests.serve.conftest import encode
-from tests.tiny import CLASS_NAMES
+from tests.tiny import CLASS_NAMES, Colours, TinyBackbone
+from tlkit import Trainer
+from tlkit.builtin.workflows.freeze_and_train import FreezeAndTrain
 
 BOUNDARY = "limit"
 FORM = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
@@ -88,6 +90,23 @@ def test_what_is_no_picture_is_told(served, path, body, headers):
     assert set(found) == {"error"}
 
 
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("/predict?tpo=2", "no query parameter 'tpo'. Did you mean 'top'? Allowed: top."),
+        ("/predict?class=red", "no query parameter 'class'. Allowed: top."),
+        ("/explain?top=2&x%1b=2", r"no query parameter 'x\x1b'. Allowed: class, top."),
+        ("/predict?top=0", "top is '0'; allowed: 1 or more."),
+        ("/predict?top=4", "top is '4'; allowed: 3 or less."),
+        ("/predict?top=x", "top is 'x'; allowed: a whole number."),
+    ],
+)
+def test_parameters_that_are_not_allowed(served, images, path, text):
+    status, found = served.post(path, encode(images[0]))
+    assert status == 400
+    assert found["error"].endswith(text)
+
+
 def test_one_broken_file_is_named(served, images):
     body = form(("good.png", encode(images[0])), ("bad.png", b"x"))
     status, found = served.post("/predict", body, **FORM)
@@ -110,6 +129,15 @@ def test_an_explanation_is_a_picture_to_lay_over(served, images, expected):
     heat = Image.open(io.BytesIO(base64.b64decode(found["heat"])))
     assert (heat.size, heat.mode) == ((16, 16), "RGBA")
     assert found["reason"] is None
+
+
+def test_maps_of_one_place_are_no_explanation(serve, images, classifier, monkeypatch):
+    run = Trainer(TinyBackbone(4), "linear", Colours(), FreezeAndTrain(1), [], runs=None).run()
+    monkeypatch.setattr(classifier, "model", run.model)
+    status, found = serve().post("/explain", encode(images[0]))
+    assert (status, found["heat"]) == (200, None)
+    assert "1 x 1 places" in found["reason"]
+    assert len(found["classes"]) == 3
 
 
 def test_another_class_can_be_explained(served, images):

@@ -37,13 +37,19 @@ def grad_cam(model: keras.Model, image: Any, class_index: int | None = None) -> 
 
     Raises:
         ExplanationError: If there is no such class, the model is not tlkit's, or the class's logit
-            has no gradient, as with a head that looks up its nearest neighbour.
+            has no gradient, as with a head that looks up its nearest neighbour; or the last maps
+            have one place only, which would colour all of the image alike.
     """
     import keras
     import tensorflow as tf
     from PIL import Image
 
     parts = find_parts(model)
+    if tuple(parts.maps.shape[1:3]) == (1, 1):
+        raise ExplanationError(
+            "Grad-CAM cannot tell places apart: the last feature maps have 1 x 1 places. Use a "
+            "model with a larger image_size, or occlusion: tlkit explain --method occlusion."
+        )
     # One model with both outputs, built outside the nested network: its inner tensors belong to
     # another graph.
     both = keras.Model(model.inputs, [parts.maps, parts.logits])

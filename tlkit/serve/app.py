@@ -11,12 +11,16 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from tlkit import __version__
+from tlkit.errors import did_you_mean
 from tlkit.serve import schemas, tensors
 from tlkit.serve.guard import Guard
 from tlkit.serve.metrics import CONTENT_TYPE
-from tlkit.serve.refusal import Refusal
+from tlkit.serve.refusal import ENDING, Refusal
 from tlkit.serve.service import Picture, Service
+from tlkit.serve.settings import Settings
+from tlkit.serve.telling import tell_error
 from tlkit.serve.uploads import read_upload
+from tlkit.text import printable
 
 VERSION = "1"
 _SMALL = 32_768
@@ -84,9 +88,9 @@ def make_app(service: Service) -> Any:
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(Exception, _fail)
-    guarded = _failures(401, 408, 421)
+    guarded = _failures(401, 403, 408, 421)
     looks: dict[str, Any] = {"responses": guarded, "response_model_exclude_none": True}
-    posts = {**guarded, **_failures(400, 403, 413, 415, 503)}
+    posts = {**guarded, **_failures(400, 413, 415, 503)}
     named: dict[str, Any] = {**looks, "responses": {**guarded, **_failures(404)}}
     Name = Annotated[str, Path(json_schema_extra={"enum": [settings.name]})]
     Version = Annotated[str, Path(json_schema_extra={"enum": [VERSION]})]
@@ -99,7 +103,10 @@ def make_app(service: Service) -> Any:
                 f"'{settings.name}', version '{VERSION}'.",
             )
 
-    @app.get("/v2/health/live", tags=["health"], responses=_failures(408, 421))
+    def why_not() -> str | None:
+        return ENDING if service.ending else None
+
+    @app.get("/v2/health/live", tags=["health"], responses=_failures(403, 408, 421))
     async def live() -> schemas.Live:
         """Tell whether the service answers."""
         return schemas.Live(live=True)
@@ -108,14 +115,15 @@ def make_app(service: Service) -> Any:
         "/v2/health/ready",
         tags=["health"],
         responses={
-            **_failures(408, 421),
+            **_failures(403, 408, 421),
             503: {"model": schemas.ServerReady, "description": "The service is ending."},
         },
+        response_model_exclude_none=True,
     )
     async def ready(response: Response) -> schemas.ServerReady:
         """Tell whether the service takes pictures."""
         response.status_code = 503 if service.ending else 200
-        return schemas.ServerReady(live=True, ready=not service.ending)
+        return schemas.ServerReady(live=True, ready=not service.ending, error=why_not())
 
     @app.get("/v2", tags=["metadata"], **looks)
     async def server_metadata() -> schemas.ServerMetadata:
@@ -165,12 +173,14 @@ def make_app(service: Service) -> Any:
 
     def model_is_ready(response: Response) -> schemas.ModelReady:
         response.status_code = 503 if service.ending else 200
-        return schemas.ModelReady(name=settings.name, ready=not service.ending)
+        ready = not service.ending
+        return schemas.ModelReady(name=settings.name, ready=ready, error=why_not())
 
     @app.get(
         "/v2/models/{model}/ready",
         tags=["health"],
         responses={**guarded, **_failures(404), **unready},
+        response_model_exclude_none=True,
     )
     async def model_ready(model: Name, response: Response) -> schemas.ModelReady:
         """Tell whether the model takes pictures."""
@@ -181,6 +191,7 @@ def make_app(service: Service) -> Any:
         "/v2/models/{model}/versions/{version}/ready",
         tags=["health"],
         responses={**guarded, **_failures(404), **unready},
+        response_model_exclude_none=True,
     )
     async def version_ready(
         model: Name, version: Version, response: Response
@@ -257,6 +268,7 @@ def make_app(service: Service) -> Any:
         ),
     ) -> schemas.Predictions:
         """Classify a picture, or the files of a form."""
+        _check_query(request, "top")
         pictures = await read_upload(request, most)
         found = await service.classify(pictures)
         predictions = []
@@ -283,6 +295,7 @@ def make_app(service: Service) -> Any:
         ),
     ) -> schemas.Explained:
         """Classify one picture and show where the evidence lies (Grad-CAM)."""
+        _check_query(request, "class", "top")
         pictures = await read_upload(request, most)
         if len(pictures) != 1:
             raise Refusal(400, f"The form has {len(pictures)} files; one is explained at a time.")
@@ -317,17 +330,33 @@ def make_app(service: Service) -> Any:
     for name, kind in _PAGE.items():
         app.add_api_route(
             f"/{name}",
-            _page_part(name or "index.html", kind, settings.name),
+            _page_part(name or "index.html", kind, settings),
             include_in_schema=False,
         )
     app.openapi = _with_the_rest(app, settings.token is not None)  # type: ignore[method-assign]
     return Guard(app, settings, service.metrics, lambda: service.ending)
 
 
-def _page_part(name: str, kind: str, model: str) -> Any:
+def _check_query(request: Request, *allowed: str) -> None:
+    for name in request.query_params:
+        if name not in allowed:
+            raise Refusal(
+                400,
+                f"There is no query parameter '{printable(name, 50)}'."
+                f"{did_you_mean(name[:50], allowed)} Allowed: {', '.join(allowed)}.",
+            )
+
+
+def _page_part(name: str, kind: str, settings: Settings) -> Any:
     content = (files("tlkit.serve") / "page" / name).read_text(encoding="utf-8")
     if name == "index.html":
-        content = content.replace("{model}", model)  # which needs no escaping: see Settings
+        hidden = {True: "hidden", False: ""}
+        for place, text in (
+            ("{model}", settings.name),  # which needs no escaping: see Settings
+            ("{links}", hidden[settings.token is not None]),
+            ("{addresses}", hidden[settings.token is None]),
+        ):
+            content = content.replace(place, text)
 
     async def part() -> Response:
         return Response(content, media_type=f"{kind}; charset=utf-8")
@@ -377,7 +406,8 @@ def _http_error(request: Request, err: Exception) -> Response:
 def _invalid(request: Request, err: Exception) -> Response:
     assert isinstance(err, RequestValidationError)
     first = err.errors()[0]
-    return JSONResponse({"error": f"{first['loc'][-1]}: {first['msg']}"}, 400)
+    message = printable(tell_error(first, str(first["loc"][-1])), 300)
+    return JSONResponse({"error": f"{message}."}, 400)
 
 
 def _fail(request: Request, err: Exception) -> Response:

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from tlkit.serve.refusal import Refusal, too_busy
+from tlkit.serve.refusal import ENDING, Refusal, too_busy
 
 # To a sequence as long as the given one, such as the rows of an array.
 Answer = Callable[[Sequence[Any]], Any]
@@ -111,7 +111,7 @@ class Batcher:
                 await self._gathering
         for _, _, future in self._queue:
             if not future.done():
-                future.set_exception(too_busy("The service is ending."))
+                future.set_exception(too_busy(ENDING))
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     @contextmanager

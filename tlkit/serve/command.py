@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import ipaddress
+import os
 import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tlkit.errors import ConfigError
+from tlkit.screen import say
 from tlkit.serve.settings import Settings, address_name, read_token, require_extra
 
 if TYPE_CHECKING:
@@ -29,6 +32,9 @@ def prepare(
     **limits: Any,
 ) -> tuple[Serving, Callable[[], None]]:
     """Load a run's model and open the port.
+
+    SIGTERM and Ctrl-C belong to the service when it returns, so that they end it in good order even
+    before the function that serves is called, which gives them back.
 
     Args:
         folder: The run folder.
@@ -71,6 +77,7 @@ def prepare(
         require_tensorflow_backend(one_thread_per_operation=True)
         service = Service(Classifier.open(folder, engine), settings)
         service.warm_up()
+        server = make_server(service)
     except BaseException:
         listening.close()
         raise
@@ -88,10 +95,17 @@ def prepare(
         max_pictures=settings.max_pictures,
         timeout=settings.timeout,
     )
-    return document, lambda: serve_until_told(service, listening)
+    signals = contextlib.ExitStack()
+    signals.enter_context(server.capture_signals())
+
+    def serve() -> None:
+        with signals:
+            serve_until_told(server, listening)
+
+    return document, serve
 
 
-def serve_until_told(service: Service, listening: socket.socket) -> None:
+def serve_until_told(server: Server, listening: socket.socket) -> None:
     """Serve until SIGTERM or Ctrl-C, and finish what was taken.
 
     Raises:
@@ -99,11 +113,12 @@ def serve_until_told(service: Service, listening: socket.socket) -> None:
     """
     from tlkit.images import without_warnings
 
-    server = make_server(service)
     with without_warnings(), listening:
         server.run([listening])
     if server.force_exit:
         raise KeyboardInterrupt("Interrupted before everything was answered.")
+    count = server.work.answered
+    say(f"Stopped: {count:,} {'request' if count == 1 else 'requests'} answered.")
 
 
 def make_server(service: Service) -> Server:
@@ -124,6 +139,8 @@ def make_server(service: Service) -> Server:
         lifespan="off",
         h11_max_incomplete_event_size=MAX_HEAD_BYTES,
         timeout_graceful_shutdown=int(settings.timeout) + 1,
+        # Its own would close the handlers of all others, and with them files of theirs.
+        log_config=None,
         log_level="error",
         access_log=False,
         server_header=False,
@@ -164,7 +181,9 @@ def _listen(host: str, port: int) -> socket.socket:
         )[0]
         return socket.create_server(address[:2], family=family, backlog=512)
     except (OSError, UnicodeError) as err:
-        reason = getattr(err, "strerror", None) or str(err)
+        # What create_server() raises repeats the address; other numbers are not the system's.
+        known = isinstance(err, OSError) and not isinstance(err, socket.gaierror) and err.errno
+        reason = os.strerror(known) if known else getattr(err, "strerror", None) or str(err)
         raise ConfigError(
             f"Cannot listen at {host}, port {port}: {reason}. Give another one with --host and "
             f"--port; --port 0 takes any that is free."

@@ -22,6 +22,8 @@ import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from tlkit.screen import say
+
 MAX_HEAD_BYTES = 32_768
 _HEAD_SECONDS, _CLOSING_SECONDS = 10.0, 1.0
 
@@ -161,6 +163,11 @@ class Work(Protocol):
 
     ending: bool
 
+    @property
+    def answered(self) -> int:
+        """Requests that got a response."""
+        ...
+
     def start(self) -> None:
         """Begin, within a running event loop."""
 
@@ -172,7 +179,11 @@ class Work(Protocol):
 
 
 class Server(uvicorn.Server):
-    """A server that finishes what it has taken before it ends."""
+    """A server that finishes what it has taken before it ends.
+
+    Attributes:
+        work: What begins and ends with it.
+    """
 
     def __init__(self, config: uvicorn.Config, work: Work) -> None:
         """Keep what is served.
@@ -182,24 +193,30 @@ class Server(uvicorn.Server):
             work: What begins and ends with the server.
         """
         super().__init__(config)
-        self._work = work
+        self.work = work
 
     async def startup(self, sockets: Any = None) -> None:
         """Begin the work, then take connections."""
-        self._work.start()
+        self.work.start()
         await super().startup(sockets)
 
     async def shutdown(self, sockets: Any = None) -> None:
         """Finish the work while connections are still taken, then close them."""
-        self._work.ending = True
-        finishing = asyncio.ensure_future(self._work.finish())
+        say("Ending: what was taken is answered first; another Ctrl-C ends it at once.")
+        self.work.ending = True
+        finishing = asyncio.ensure_future(self.work.finish())
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self.config.timeout_graceful_shutdown):
                 while not finishing.done() and not self.force_exit:
                     await asyncio.wait([finishing], timeout=0.1)
         finishing.cancel()
         await super().shutdown(sockets)
-        await self._work.stop()
+        await self.work.stop()
+
+    async def on_tick(self, counter: int) -> bool:
+        """Tell whether to end."""
+        self.should_exit = self.should_exit or self.work.ending
+        return await super().on_tick(counter)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -219,6 +236,8 @@ class Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """End in good order; at a second Ctrl-C at once."""
-        if self.should_exit and sig == signal.SIGINT:
+        if self.work.ending and sig == signal.SIGINT:
             self.force_exit = True
-        self.should_exit = self._work.ending = True
+        # on_tick() sees it: older releases of uvicorn leave out shutdown() where should_exit is set
+        # before the server has started.
+        self.work.ending = True

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from tlkit.serve.metrics import Metrics
-from tlkit.serve.refusal import Refusal, too_busy
+from tlkit.serve.refusal import ENDING, Refusal, too_busy
 from tlkit.serve.settings import Settings
 
 Message = MutableMapping[str, Any]
@@ -55,7 +55,7 @@ class Guard:
         metrics.watch("tlkit_body_bytes", "Bytes of the bodies that are held.", lambda: self._held)
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
-        """Answer a request."""
+        """Answer a request; HEAD as GET, whose body the HTTP server then leaves out."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -91,10 +91,11 @@ class Guard:
                     limit.reschedule(loop.time() + seconds)
             return message
 
+        routed = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
         try:
             self._check(scope)
             async with asyncio.timeout(2 * seconds + 1) as limit:
-                await self._app(scope, receive_in_time, send_safely)
+                await self._app(routed, receive_in_time, send_safely)
         except TimeoutError:
             if not status:
                 late = too_busy(f"There was no answer within {seconds:g} seconds.")
@@ -109,7 +110,7 @@ class Guard:
                 await _answer(failure, send_safely)
         finally:
             self._held -= held
-            route = scope.get("route")
+            route = routed.get("route")
             endpoint = getattr(route, "path", "other")
             method = scope["method"] if endpoint != "other" else "any"
             self._metrics.answered(endpoint, method, status, time.perf_counter() - began)
@@ -117,10 +118,16 @@ class Guard:
     def _check(self, scope: MutableMapping[str, Any]) -> None:
         headers: dict[bytes, bytes] = dict(scope["headers"])
         posts = scope["method"] == "POST"
+        host = headers.get(b"host", b"").decode("latin-1")
         if self._settings.loopback:
-            _check_host(headers.get(b"host", b"").decode("latin-1"))
-        if posts and headers.get(b"sec-fetch-site", b"none") not in (b"none", b"same-origin"):
+            _check_host(host)
+        site = headers.get(b"sec-fetch-site", b"none")
+        if posts and site not in (b"none", b"same-origin"):
             raise Refusal(403, "Pages of other sites may not send pictures to this service.")
+        # Browsers do not send Sec-Fetch-Site to plain HTTP at other machines. Where they do, they
+        # know better than the names: a proxy may have changed Host.
+        if b"origin" in headers and site != b"same-origin":
+            _check_origin(headers[b"origin"].decode("latin-1"), host)
         token = self._settings.token
         if token is not None and scope["path"] not in OPEN:
             scheme, _, given = headers.get(b"authorization", b"").partition(b" ")
@@ -134,7 +141,7 @@ class Guard:
         if not posts:
             return
         if self._is_ending():
-            refusal = too_busy("The service is ending.")
+            refusal = too_busy(ENDING)
             refusal.headers["Connection"] = "close"
             raise refusal
         if headers.get(b"content-encoding", b"identity").lower() != b"identity":
@@ -161,6 +168,18 @@ def _check_host(host: str) -> None:
             421,
             f"The header Host is {host[:100]!r}; allowed are localhost, 127.0.0.1 and [::1], as "
             f"the service listens on this machine only.",
+        )
+
+
+def _check_origin(origin: str, host: str) -> None:
+    """Refuse what a page of another site sends, or one that hides where it is from ("null")."""
+    scheme, _, place = origin.lower().partition("://")
+    usual = {"http": ":80", "https": ":443"}.get(scheme, "")
+    if not place or place.removesuffix(usual) != host.lower().removesuffix(usual):
+        raise Refusal(
+            403,
+            f"The header Origin is {origin[:100]!r}; allowed is the page of this service alone, "
+            f"whose address is that of the header Host, {host[:100]!r}. Programs leave Origin out.",
         )
 
 

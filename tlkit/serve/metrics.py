@@ -13,10 +13,15 @@ _SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
 class Metrics:
-    """The counters of one service, in a registry of their own."""
+    """The counters of one service, in a registry of their own.
+
+    Attributes:
+        responses: Requests that got a response, refusals included.
+    """
 
     def __init__(self) -> None:
         """Set all to zero."""
+        self.responses = 0
         self._registry = registry = CollectorRegistry()
         self._requests = Counter(
             "tlkit_requests",
@@ -48,7 +53,8 @@ class Metrics:
         Gauge(name, text, registry=self._registry).set_function(value)
 
     def answered(self, endpoint: str, method: str, status: int, seconds: float) -> None:
-        """Count a request."""
+        """Count a request; its status is 0 where the client was gone before the response."""
+        self.responses += status > 0
         self._requests.labels(endpoint, method, str(status)).inc()
         self._seconds.labels(endpoint).observe(seconds)
 

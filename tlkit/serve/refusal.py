@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+ENDING = "The service is ending: it answers what it has taken, and takes nothing new."
+
 
 class Refusal(Exception):
     """A request that is not answered.

@@ -10,6 +10,7 @@ Parameter = StrictBool | StrictInt | StrictFloat | StrictStr
 Parameters = dict[str, Parameter]
 Side = Annotated[int, Field(strict=True, ge=1, le=2**31)]
 Share = Annotated[float, Field(ge=0, le=1)]
+_NOT_READY = "Why it is not ready; missing if it is."
 TENSOR_DATA: dict[str, Any] = {
     "type": "array",
     "description": "The elements in row-major order, nested as the shape says or flat: whole "
@@ -35,6 +36,7 @@ class ServerReady(BaseModel):
 
     live: bool
     ready: bool
+    error: str | None = Field(default=None, description=_NOT_READY)
 
 
 class ModelReady(BaseModel):
@@ -42,6 +44,7 @@ class ModelReady(BaseModel):
 
     name: str
     ready: bool
+    error: str | None = Field(default=None, description=_NOT_READY)
 
 
 class ServerMetadata(BaseModel):

@@ -99,6 +99,11 @@ class Service:
             picture = Picture("", np.zeros((side, side, 3), np.uint8))
             self._classify([self._read(picture)])
 
+    @property
+    def answered(self) -> int:
+        """Requests that got a response, refusals included."""
+        return self.metrics.responses
+
     def start(self) -> None:
         """Begin, within a running event loop."""
         self._batcher.start()

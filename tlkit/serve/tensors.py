@@ -23,6 +23,7 @@ from pydantic import ValidationError
 from tlkit.records import Float32Array
 from tlkit.serve.refusal import Refusal
 from tlkit.serve.schemas import InferenceRequest, InputTensor, Parameters, WantedOutput
+from tlkit.serve.telling import show, tell_error
 from tlkit.text import printable
 
 HEADER = "inference-header-content-length"
@@ -74,6 +75,9 @@ def read_request(body: bytes, json_bytes: str | None, most: int) -> Inference:
     except ValidationError as err:
         raise _wrong(_tell(err)) from err
     except ValueError as err:
+        if _has_nan(body[:size]):
+            reason = "it has NaN or Infinity, which JSON does not have; pixels are 0 to 255"
+            raise _wrong(reason) from err
         raise _wrong(f"it is no JSON: {err}") from err
     (tensor,) = request.inputs
     if tensor.shape[0] > most:
@@ -276,13 +280,30 @@ def _does_not_fit(shape: Sequence[int], received: str) -> str:
 
 
 def _tell(err: ValidationError) -> str:
-    found = err.errors(include_url=False, include_context=False)
-    said = [
-        f"{'.'.join(str(part) for part in item['loc']) or 'the body'}: {item['msg']}"
-        for item in found[:_MOST_ERRORS]
-    ]
-    more = f"; and {len(found) - _MOST_ERRORS} more" if len(found) > _MOST_ERRORS else ""
-    return "; ".join(said) + more
+    said: dict[str, str] = {}
+    for item in err.errors(include_url=False):
+        parts = item["loc"]
+        if "parameters" in parts[:-2]:  # one error for each type that a parameter may have
+            place = _place(parts[:-1])
+            said[place] = f"{place} is {show(item['input'])}; allowed: true, false, number or text"
+        else:
+            place = _place(parts)
+            said[place] = tell_error(item, place)
+    more = f"; and {len(said) - _MOST_ERRORS} more" if len(said) > _MOST_ERRORS else ""
+    return "; ".join([*said.values()][:_MOST_ERRORS]) + more
+
+
+def _place(parts: Sequence[int | str]) -> str:
+    return ".".join(str(part) for part in parts) or "the body"
+
+
+def _has_nan(text: bytes) -> bool:
+    """Tell whether a text would be JSON if that had NaN and Infinity."""
+    try:
+        pydantic_core.from_json(text, allow_inf_nan=True)
+    except ValueError:
+        return False
+    return True
 
 
 def _wrong(reason: str) -> Refusal:

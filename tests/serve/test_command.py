@@ -21,6 +21,7 @@ from tests.serve.conftest import TOKEN, encode
 from tlkit import ConfigError, PluginError, RunFolderError
 from tlkit.serve import command
 from tlkit.serve.refusal import ENDING
+from tlkit.serve.service import Service
 from tlkit.serve.settings import Settings, address_name, read_token, require_extra
 
 
@@ -152,6 +153,25 @@ def test_what_was_taken_is_answered_before_the_end(serve, images, monkeypatch):
         run.connect()
 
 
+def test_it_ends_in_good_order_though_nobody_reads_what_it_says(classifier, monkeypatch):
+    stopped = []
+
+    def fail(text):
+        raise BrokenPipeError
+
+    async def stop(service):
+        stopped.append(service)
+
+    monkeypatch.setattr("tlkit.serve.connections.say", fail)
+    monkeypatch.setattr(command, "say", fail)
+    monkeypatch.setattr(Service, "stop", stop)
+    service = Service(classifier, Settings("tiny"))
+    server = command.make_server(service)
+    server.handle_exit(signal.SIGTERM, None)
+    command.serve_until_told(server, socket.create_server(("127.0.0.1", 0)))
+    assert stopped == [service]
+
+
 def test_a_second_interrupt_ends_at_once(serve, images, monkeypatch):
     run = serve(timeout=20)
     go_on = threading.Event()
@@ -172,8 +192,6 @@ def test_a_second_interrupt_ends_at_once(serve, images, monkeypatch):
 
 
 def test_how_an_interrupt_ends_the_command(classifier):
-    from tlkit.serve.service import Service
-
     def interrupted(times):
         listening = socket.create_server(("127.0.0.1", 0))
         server = command.make_server(Service(classifier, Settings("tiny")))

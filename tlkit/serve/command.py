@@ -118,7 +118,8 @@ def serve_until_told(server: Server, listening: socket.socket) -> None:
     if server.force_exit:
         raise KeyboardInterrupt("Interrupted before everything was answered.")
     count = server.work.answered
-    say(f"Stopped: {count:,} {'request' if count == 1 else 'requests'} answered.")
+    with contextlib.suppress(OSError):  # nobody may read it any more, such as in a pipe
+        say(f"Stopped: {count:,} {'request' if count == 1 else 'requests'} answered.")
 
 
 def make_server(service: Service) -> Server:

@@ -202,7 +202,8 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: Any = None) -> None:
         """Finish the work while connections are still taken, then close them."""
-        say("Ending: what was taken is answered first; another Ctrl-C ends it at once.")
+        with contextlib.suppress(OSError):  # nobody may read it any more, such as in a pipe
+            say("Ending: what was taken is answered first; another Ctrl-C ends it at once.")
         self.work.ending = True
         finishing = asyncio.ensure_future(self.work.finish())
         with contextlib.suppress(TimeoutError):

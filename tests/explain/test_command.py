@@ -40,10 +40,12 @@ def test_a_picture_that_cannot_be_explained_exits_1_and_the_others_are_written(
     Image.fromarray(picture({})).save(tmp_path / "a.png")
     (tmp_path / "b.png").write_text("broken")
     (tmp_path / "c.png").write_text("broken")
-    code, out, err = call(digits_run.folder, "b.png", "a.png", "c.png", "--out", "out")
+    pictures = ("b.png", "a.png", "c.png", "d.png")
+    code, out, err = call(digits_run.folder, *pictures, "--out", "out")
     assert code == 1
     assert "a-grad-cam.png" in out
     assert err.startswith("error: 2 images, such as b.png: it is no picture of a kind")
+    assert "error: d.png: There is no file or folder d.png." in err
     assert "Traceback" not in err
 
 
@@ -59,7 +61,6 @@ def test_more_mistakes_than_there_are(call, squares_run, digits_run):
     ("arguments", "message"),
     [
         ([], "Nothing to explain"),
-        (["x.png"], "There is no file"),
         (["--wrong", 1, "--class", "eleven"], "no class 'eleven'"),
         (["--sample", 1, "--method", "occlusion", "--patch", 2], "patch = 2 is not allowed"),
         (["--method", "cam", "--sample", 1], "cam"),

@@ -54,7 +54,7 @@ def test_the_setup_says_which_views_the_model_averages_over(saved_run, read_page
 def test_the_setup_says_what_the_run_started_from(saved_run, read_page):
     words = read_page(write_report(saved_run(lineage=LINEAGE))).words()
     assert "Starts from 20261124-120816-animals, test accuracy 87.5 %" in words
-    assert "Old classes of 450 test images" in words
+    assert "Old classes 87.5 % right before the first step" in words
     assert "/home/somebody" not in words
 
 

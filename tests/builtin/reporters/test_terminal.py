@@ -524,4 +524,4 @@ def test_options_are_those_that_can_be_written_down():
 def test_what_a_run_started_from_is_shown_at_both_ends(fake_result):
     text = " ".join(shown(fake_result(lineage=LINEAGE)).split())
     assert "Starts from 20261124-120816-animals, test accuracy 87.5 %; before it" in text
-    assert "Old classes of 450 test images of the parent's classes 87.5 %" in text
+    assert "Old classes 87.5 % right before the first step" in text

@@ -20,6 +20,8 @@ from tlkit.engine_choice import (
     Judge,
     Probe,
     engines_folder,
+    mismatch,
+    trial_of,
 )
 from tlkit.errors import ConfigError, DataError, RunFolderError
 from tlkit.features import FeatureStore
@@ -341,12 +343,8 @@ def _judge_of_answers(number: int, temperature: float) -> Judge:
     def judge(
         engine: Engine, expected: Float32Array, found: Float32Array, labels: Int64Array
     ) -> EngineTrial:
-        reason, error, same = "", 0.0, 0.0
-        if found.shape != expected.shape:
-            reason = f"shape {found.shape} instead of {expected.shape}"
-        elif not np.isfinite(found).all():
-            reason = "values that are not finite"
-        else:
+        reason, error, same = mismatch(expected, found), 0.0, 0.0
+        if not reason:
             shares, wanted = (softmax(rows[:, :number], temperature) for rows in (found, expected))
             features, reference = found[:, number:], expected[:, number:]
             scale = max(float(np.abs(reference).max(initial=0)), 1e-30)
@@ -361,15 +359,6 @@ def _judge_of_answers(number: int, temperature: float) -> Judge:
             same = float((shares.argmax(axis=1) == wanted.argmax(axis=1)).mean())
             if error > MAX_RELATIVE_ERROR:
                 reason = f"{what} differ by {error:.2g} on {len(found)} images"
-        return EngineTrial(
-            engine=engine.name,
-            version=engine.version(),
-            precision=engine.precision,
-            accepted=not reason,
-            reason=reason,
-            relative_error=error,
-            accuracy=same,
-            reference_accuracy=1.0,
-        )
+        return trial_of(engine, reason, error, same, reference_accuracy=1.0)
 
     return judge

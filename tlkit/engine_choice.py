@@ -196,9 +196,9 @@ class EngineChooser:
             wanted = trial.accepted or engine is self._engine
             rate = _images_per_second(forward, probe.pixels) if wanted else 0.0
         except TlkitError as err:
-            return _failed(engine, str(err))
+            return trial_of(engine, str(err) or type(err).__name__)
         except Exception as err:  # a third party's runtime
-            return _failed(engine, f"{type(err).__name__}: {err}")
+            return trial_of(engine, f"{type(err).__name__}: {err}")
         trial = replace(
             trial,
             images_per_second=rate,
@@ -256,11 +256,8 @@ def compare(
     """
     from sklearn.linear_model import RidgeClassifier
 
-    if found.shape != expected.shape or not np.isfinite(found).all():
-        what = f"shape {found.shape} instead of {expected.shape}"
-        if found.shape == expected.shape:
-            what = "values that are not finite"
-        return _failed(engine, what)
+    if what := mismatch(expected, found):
+        return trial_of(engine, what)
     scale = max(float(np.abs(expected).max()), 1e-30)
     error = float(np.abs(found - expected).max()) / scale
     rows, expected_rows = found.reshape(len(found), -1), expected.reshape(len(expected), -1)
@@ -274,6 +271,24 @@ def compare(
         reason = f"relative error {error:.2g} on {len(found)} images"
     elif accuracies[0] != accuracies[1]:
         reason = f"head accuracy {accuracies[0]:.4f}, TensorFlow's {accuracies[1]:.4f}"
+    return trial_of(engine, reason, error, *accuracies)
+
+
+def mismatch(expected: Float32Array, found: Float32Array) -> str:
+    """Return why two arrays cannot be compared; empty if they can."""
+    if found.shape != expected.shape:
+        return f"shape {found.shape} instead of {expected.shape}"
+    return "" if np.isfinite(found).all() else "values that are not finite"
+
+
+def trial_of(
+    engine: Engine,
+    reason: str,
+    error: float = 0.0,
+    accuracy: float = 0.0,
+    reference_accuracy: float = 0.0,
+) -> EngineTrial:
+    """Return a trial of an engine without its speed; it is accepted where there is no reason."""
     return EngineTrial(
         engine=engine.name,
         version=engine.version(),
@@ -281,8 +296,8 @@ def compare(
         accepted=not reason,
         reason=reason,
         relative_error=error,
-        accuracy=accuracies[0],
-        reference_accuracy=accuracies[1],
+        accuracy=accuracy,
+        reference_accuracy=reference_accuracy,
     )
 
 
@@ -306,16 +321,6 @@ def _named(engine: Engine, forward: Forward) -> Forward:
             return forward(pixels)
 
     return run
-
-
-def _failed(engine: Engine, reason: str) -> EngineTrial:
-    return EngineTrial(
-        engine=engine.name,
-        version=engine.version(),
-        precision=engine.precision,
-        accepted=False,
-        reason=reason,
-    )
 
 
 def _images_per_second(forward: Forward, pixels: Any) -> float:

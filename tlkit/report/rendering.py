@@ -5,11 +5,11 @@ from __future__ import annotations
 import base64
 import functools
 import hashlib
-import importlib
 from importlib.resources import files
 from typing import Any
 
 from tlkit.errors import PluginError
+from tlkit.extras import require_modules
 
 MAX_BYTES = 3_000_000
 EXTRA = "'tlkit[html]'"
@@ -23,13 +23,7 @@ def require_extra() -> None:
     Raises:
         PluginError: If it is not installed; the message says how to install it.
     """
-    for module in MODULES:
-        try:
-            importlib.import_module(module)
-        except ImportError as err:
-            raise PluginError(
-                f"HTML reports need {module}, which cannot be imported: {err}. pip install {EXTRA}"
-            ) from err
+    require_modules("HTML reports need", MODULES, EXTRA)
 
 
 def render(template: str, data: dict[str, Any], charts: dict[str, Any], **values: Any) -> str:

@@ -8,7 +8,8 @@ import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tlkit.errors import ConfigError, PluginError
+from tlkit.errors import ConfigError
+from tlkit.extras import require_modules
 from tlkit.paths import expand_home
 from tlkit.screen import say
 
@@ -76,15 +77,7 @@ def require_extra() -> None:
     Raises:
         PluginError: If it is not installed; the message says how to install it.
     """
-    import importlib
-
-    for module in MODULES:
-        try:
-            importlib.import_module(module)
-        except ImportError as err:
-            raise PluginError(
-                f"tlkit serve needs {module}, which cannot be imported: {err}. pip install {EXTRA}"
-            ) from err
+    require_modules("tlkit serve needs", MODULES, EXTRA)
 
 
 def address_name(text: str) -> str:

@@ -36,8 +36,8 @@ READ = {
     "skops": "MIT",
 }
 EXTRAS = (
-    "html", "litert", "onnx", "openvino", "openvino-int8", "parquet", "serve", "tensorboard",
-    "umap",
+    "html", "litert", "onnx", "openvino", "openvino-int8", "parquet", "ray", "s3", "serve", "sweep",
+    "tensorboard", "umap",
 )  # fmt: skip
 PLUGINS = (
     "tlkit-efficientnet-lite", "tlkit-huggingface", "tlkit-kerashub", "tlkit-mlflow", "tlkit-tfds",

@@ -8,6 +8,7 @@ from PIL import Image
 
 from tests.tiny import make_images
 from tlkit import DataError, PictureFiles, Split
+from tlkit.fingerprint import KnownDigests
 from tlkit.leakage import digest_each, find_leakage, settle
 from tlkit.subsets import Subset
 
@@ -50,9 +51,26 @@ def test_test_images_that_are_training_images_are_found(leaky):
     assert found.train_rows.tolist() == [0, 2, 5]
 
 
+def test_picture_files_are_read_once_for_the_search_and_the_fingerprint(tmp_path, monkeypatch):
+    paths = [tmp_path / f"{number}.png" for number in range(4)]
+    for number, path in enumerate(paths):
+        Image.fromarray(np.full((2, 2, 3), number % 3, np.uint8)).save(path)
+    read = []
+    content = PictureFiles._content
+    monkeypatch.setattr(
+        PictureFiles, "_content", lambda self, row: [read.append(row), content(self, row)][1]
+    )
+    train = whole(split_of(PictureFiles(paths), [0, 1, 2, 0]))
+    test = whole(split_of(PictureFiles(paths[:1]), [0]))
+    kept = KnownDigests()
+    assert find_leakage(train, train, test, kept).count("test") == 1
+    assert sorted(read) == [0, 0, 1, 2, 3]
+    assert kept.of(train.split.images) == PictureFiles(paths).fingerprint()
+    assert len(read) == 5 + 4  # those of the other object
+
+
 def test_digests_that_are_kept_spare_a_second_reading(leaky, monkeypatch):
     from tlkit import leakage
-    from tlkit.fingerprint import KnownDigests
 
     train, test = leaky
     parts = Subset(train, np.array([0, 1, 2, 3])), Subset(train, np.array([4, 5])), whole(test)
@@ -247,8 +265,8 @@ def test_it_finds_what_a_comparison_of_all_pairs_finds(train_numbers, test_numbe
 
 def test_the_shape_is_part_of_the_digest():
     flat, tall = np.zeros((1, 2, 6, 3), np.uint8), np.zeros((1, 6, 2, 3), np.uint8)
-    assert digest_each(flat) != digest_each(tall)
-    assert digest_each(flat) == digest_each(list(flat))
+    assert digest_each(flat, KnownDigests()) != digest_each(tall, KnownDigests())
+    assert digest_each(flat, KnownDigests()) == digest_each(list(flat), KnownDigests())
 
 
 def test_sixty_thousand_small_images_take_well_under_a_second():

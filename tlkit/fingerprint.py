@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tlkit.errors import PluginError
+from tlkit.images import EncodedPictures, digest_of_digests
 from tlkit.model import is_built_of_named_layers
 from tlkit.plugin_calls import describe_plugin, plugin_call
 from tlkit.records import ImageData, ImageSequence
@@ -49,16 +50,32 @@ class KnownDigests:
     Attributes:
         whole: The SHA-256 of all images of a split, by the id of the images.
         each: One digest for each image, by the id of the split.
+        encoded: What ``EncodedPictures.digests()`` returned, by the id of the pictures.
     """
 
     whole: dict[int, str] = field(default_factory=dict)
     each: dict[int, list[bytes]] = field(default_factory=dict)
+    encoded: dict[int, list[bytes]] = field(default_factory=dict)
 
     def of(self, images: ImageSequence) -> str:
         """Return the SHA-256 of images, as ``digest_images()`` does."""
         if id(images) not in self.whole:
-            self.whole[id(images)] = digest_images(images)
+            self.whole[id(images)] = (
+                digest_of_digests(self.of_each(images))
+                if isinstance(images, EncodedPictures)
+                else digest_images(images)
+            )
         return self.whole[id(images)]
+
+    def of_each(self, pictures: EncodedPictures) -> list[bytes]:
+        """Return the SHA-256 of each encoded picture; the files are read once."""
+        if id(pictures) not in self.encoded:
+            self.encoded[id(pictures)] = pictures.digests()
+        return self.encoded[id(pictures)]
+
+    def copy(self) -> KnownDigests:
+        """Return the same digests, to which others can be added."""
+        return KnownDigests(dict(self.whole), dict(self.each), dict(self.encoded))
 
 
 def digest_images(images: ImageSequence) -> str:

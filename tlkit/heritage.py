@@ -51,7 +51,7 @@ class Heritage:
         if digests is not None:
             # Copies: images that are joined live no longer than this run, and an object made
             # later may get the same id.
-            self.digests = KnownDigests(dict(digests.whole), dict(digests.each))
+            self.digests = digests.copy()
         self.lineage: Lineage | None = None
         self._choice, self._registry = choice, registry
         self._missing: tuple[str, ...] = ()

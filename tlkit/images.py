@@ -275,6 +275,14 @@ class _Chosen(Sequence[Any]):
         return self._items[self._rows[index]]
 
 
+def digest_of_digests(digests: Sequence[bytes]) -> str:
+    """Return the SHA-256 of all pictures of a sequence, given that of each.
+
+    So one reading of the files serves both, and it can be shared out among threads.
+    """
+    return hashlib.sha256(b"".join(digests)).hexdigest()
+
+
 class EncodedPictures(Sequence[UInt8Array]):
     """Pictures that are read and decoded when they are asked for.
 
@@ -327,17 +335,12 @@ class EncodedPictures(Sequence[UInt8Array]):
         return EncodedPictures(_Chosen(self.sources, rows), names, self._hint)
 
     def fingerprint(self) -> str:
-        """Return the SHA-256 of the encoded pictures, in order.
+        """Return the SHA-256 of what ``digests()`` returns, in order.
 
         Raises:
             PictureError: If a file cannot be read.
         """
-        digest = hashlib.sha256()
-        for index in range(len(self)):
-            content = self._content(index)
-            digest.update(len(content).to_bytes(8, "little"))
-            digest.update(content)
-        return digest.hexdigest()
+        return digest_of_digests(self.digests())
 
     def digests(self) -> list[bytes]:
         """Return the SHA-256 of each encoded picture: equal ones are copies of one file.

@@ -11,6 +11,7 @@ import numpy as np
 
 from tlkit.errors import DataError
 from tlkit.fingerprint import KnownDigests
+from tlkit.images import EncodedPictures
 from tlkit.records import Duplicate, ImageSequence, Int64Array, Split
 from tlkit.rows import release_pages
 from tlkit.subsets import SplitName, Subset
@@ -81,10 +82,11 @@ def find_leakage(
         test: The images to test on.
         kept: Digests of earlier runs on the same splits; what is missing is added.
     """
-    digests = kept.each if kept is not None else {}
+    kept = kept if kept is not None else KnownDigests()
+    digests = kept.each
     splits = [train.split, validation.split, test.split]
     if any(id(split) not in digests for split in splits):
-        digests |= _digests(splits)
+        digests |= _digests(splits, kept)
     drawn = validation.split is train.split
     known = np.concatenate([train.rows, validation.rows]) if drawn else train.rows
     copies = _copies(digests[id(train.split)], train.rows)
@@ -128,10 +130,11 @@ def count_copies(part: Subset, others: Sequence[Subset], kept: KnownDigests | No
         kept: Digests of splits that are known already; what is missing is added.
     """
     splits = [part.split, *(other.split for other in others)]
-    digests: Mapping[int, list[bytes]] = kept.each if kept is not None else {}
+    kept = kept if kept is not None else KnownDigests()
+    digests: Mapping[int, list[bytes]] = kept.each
     one_kind = len({type(split.images) for split in splits}) == 1
     if not one_kind or any(id(split) not in digests for split in splits):
-        found = _digests(splits)
+        found = _digests(splits, kept)
         digests = {**digests, **found} if one_kind else found
     taken = set().union(*(_taken(digests[id(other.split)], other.rows) for other in others))
     own = digests[id(part.split)]
@@ -218,26 +221,32 @@ def settle(
     return kept, notes
 
 
-def digest_each(images: ImageSequence) -> list[bytes]:
+def digest_each(images: ImageSequence, kept: KnownDigests) -> list[bytes]:
     """Return one digest for each image: equal ones are equal in shape and in every pixel.
 
     A lazy sequence with a method ``digests()`` answers itself, such as by its encoded bytes.
+
+    Args:
+        images: The images.
+        kept: Digests that are known already; those of encoded pictures are added.
     """
     if isinstance(images, np.ndarray):
         return [digest for chunk in _digest_array(images) for digest in chunk]
+    if isinstance(images, EncodedPictures):
+        return kept.of_each(images)
     if hasattr(images, "digests"):
         return list(images.digests())
     return _digest_pixels(images)
 
 
-def _digests(splits: Sequence[Split]) -> Mapping[int, list[bytes]]:
+def _digests(splits: Sequence[Split], kept: KnownDigests) -> Mapping[int, list[bytes]]:
     distinct = {id(split): split.images for split in splits}
     # Pixels cannot be compared with encoded bytes, nor one kind of bytes with another.
     same_kind = len({type(images) for images in distinct.values()}) == 1
     if same_kind:
-        return {key: digest_each(images) for key, images in distinct.items()}
+        return {key: digest_each(images, kept) for key, images in distinct.items()}
     return {
-        key: digest_each(images) if isinstance(images, np.ndarray) else _digest_pixels(images)
+        key: digest_each(images, kept) if isinstance(images, np.ndarray) else _digest_pixels(images)
         for key, images in distinct.items()
     }
 

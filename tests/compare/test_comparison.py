@@ -89,9 +89,9 @@ def test_few_shot_cells_share_features_and_digests(grid, tmp_path, config, regis
     read = {"whole": 0, "each": 0}
 
     def counted(key, function):
-        def call(images):
+        def call(*arguments):
             read[key] += 1
-            return function(images)
+            return function(*arguments)
 
         return call
 

@@ -35,6 +35,7 @@ CALLS = {
     "bench": (("{data}", "--rounds", "1", "--case", "classic"), "tlkit.bench/1"),
     "compare": (GRID, "tlkit.compare/1"),
     "plugins": ((), "tlkit.plugins/1"),
+    "check": (("linear",), "tlkit.check/1"),
     "predict": (("{run}", "{picture}"), "tlkit.predict/1"),
     "serve": (("{run}", "--port", "0"), "tlkit.serve/1"),
     "report": (("{run}",), "tlkit.report/1"),

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from tlkit.testing import run_checks
+from tlkit.testing.finding import find
+
 EXAMPLES = Path(__file__).parent.parent / "examples"
 NAMES = sorted(path.parent.name for path in EXAMPLES.glob("*/run.py"))
 
@@ -29,3 +32,11 @@ def test_the_example_runs(name, tmp_path):
     assert done.returncode == 0, done.stderr
     assert "test accuracy" in done.stdout.lower()
     assert len(list((tmp_path / "runs").iterdir())) == 1
+
+
+@pytest.mark.parametrize("kind", ["backbone", "head", "reporter", "dataset", "workflow", "engine"])
+def test_the_custom_plugin_conforms(kind):
+    file = EXAMPLES / f"custom_{kind}" / "run.py"
+    (found,) = find(str(file), kind, {})
+    outcomes = run_checks(found.make)
+    assert {item.check: item.reason for item in outcomes if item.status != "passed"} == {}

@@ -294,6 +294,33 @@ def plugins(json_: JsonOption = False) -> documents.Plugins:
     return document
 
 
+@app.command()
+@answers
+def check(
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME|FILE.py",
+            help="A registered name; or a file, FILE.py:CLASS for one class of it.",
+        ),
+    ],
+    kind: Annotated[
+        str | None, typer.Option(help="Its kind, where several plugins have that name.")
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="A keyword of its constructor; may be given again."
+        ),
+    ] = None,
+    json_: JsonOption = False,
+) -> documents.Checks:
+    """Check that a plugin does what tlkit asks of its kind; the exit code is 1 if not."""
+    from tlkit.testing.command import check as run_suite
+
+    return run_suite(target, kind, set_ or [], quiet=json_)
+
+
 @cache_app.command("list")
 @answers
 def cache_list(json_: JsonOption = False) -> documents.Cache:

@@ -643,6 +643,34 @@ class Plugins(Document):
     broken: list[BrokenPlugin]
 
 
+class CheckOutcome(Part):
+    """What one check found."""
+
+    check: str
+    rule: str = Field(description="What it asks for.")
+    status: Literal["passed", "failed", "skipped"] = Field(
+        description="skipped where a check that it needs did not pass."
+    )
+    reason: str = Field(description="Why it failed or was skipped; empty if it passed.")
+    seconds: Number
+
+
+class CheckedPlugin(Part):
+    """A plugin, and what the conformance suite found."""
+
+    kind: str
+    name: str
+    origin: str = Field(description="The distribution with its version, or the file.")
+    outcomes: list[CheckOutcome]
+
+
+class Checks(Document):
+    """``tlkit check``: whether plugins do what tlkit asks of them; failed if one does not."""
+
+    schema_: Literal["tlkit.check/1"] = Field(default="tlkit.check/1", alias="schema")
+    plugins: list[CheckedPlugin]
+
+
 class StoredFeatures(Part):
     """Features on disk."""
 

@@ -146,8 +146,20 @@ def check_classifier(
     Raises:
         PluginError: If that is no model from features to logits.
     """
-    import keras
+    check_logits_shape(head, classifier, feature_shape, num_classes)
+    check_logits_are_no_probabilities(head, classifier, feature_shape)
 
+
+def check_logits_shape(
+    head: Head, classifier: Any, feature_shape: tuple[int, ...], num_classes: int
+) -> None:
+    """Check that a head made a model from features to one number for each class.
+
+    The arguments are those of ``check_classifier()``.
+
+    Raises:
+        PluginError: If it did not.
+    """
     _check_model(head, "build()", classifier)
     with plugin_call(head, "the network that build() returned"):
         shape = classifier.compute_output_shape((None, *feature_shape))
@@ -156,6 +168,20 @@ def check_classifier(
             f"{describe_plugin(head)} built a model with output shape {shape}; "
             f"allowed: logits (N, {num_classes}), one for each class."
         )
+
+
+def check_logits_are_no_probabilities(
+    head: Head, classifier: Any, feature_shape: tuple[int, ...]
+) -> None:
+    """Check that a head's model has no softmax at its end.
+
+    The arguments are those of ``check_classifier()``.
+
+    Raises:
+        PluginError: If it has one.
+    """
+    import keras
+
     # Any softmax shows in its values, however it is written.
     probe = np.random.default_rng(0).normal(size=(4, *feature_shape)).astype(np.float32)
     with plugin_call(head, "the network that build() returned"):

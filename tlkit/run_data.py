@@ -126,7 +126,7 @@ def load_run_data(
     """
     data = load_data(source, settings.seed)
     replay = None if replay_for is None else replay_for(data)
-    _check_data(data, source, least_classes=2 if replay is None else 1)
+    check_data(data, source, least_classes=2 if replay is None else 1)
     if replay is None:
         return prepare_data(data, settings, digests)
     before = replay.before
@@ -325,7 +325,17 @@ def _stratified(labels: Any, share: float, seed: int) -> tuple[Any, Any]:
         ) from err
 
 
-def _check_data(data: ImageData, source: DatasetSource, least_classes: int) -> None:
+def check_data(data: ImageData, source: DatasetSource, least_classes: int) -> None:
+    """Check what a data set gave.
+
+    Args:
+        data: What it gave.
+        source: The data set, for errors.
+        least_classes: How many classes there must be.
+
+    Raises:
+        DataError: If images, labels or class names are not as ``ImageData`` says.
+    """
     problems = []
     num_classes = len(data.class_names)
     if num_classes < least_classes:

@@ -1,19 +1,28 @@
-import keras
-
-from tlkit import Backbone, Trainer
+from tlkit import Backbone, Trainer, WeightsError
 
 
 class TwoConvolutions(Backbone):
+    """Two convolutions with random weights."""
+
     name = "two_convolutions"
 
+    def __init__(self, image_size: int = 16, weights: str = "random"):
+        if weights != "random":
+            raise WeightsError(f"Unknown weights '{weights}'. Allowed: 'random'.")
+        super().__init__(image_size, weights)
+
     def build(self):
+        import keras
+
         size = (self.image_size, self.image_size, 3)
         conv = [keras.layers.Conv2D(n, 3, 2, activation="relu") for n in (16, 32)]
         return keras.Sequential([keras.Input(size), *conv])
 
     def preprocess(self, images):
+        import keras
+
         return keras.layers.Rescaling(1 / 255)(images)
 
 
 if __name__ == "__main__":
-    Trainer(backbone=TwoConvolutions(image_size=16), head="dense", dataset="digits").run()
+    Trainer(backbone=TwoConvolutions(), head="dense", dataset="digits").run()

@@ -4,6 +4,8 @@ from tlkit import DatasetSource, ImageData, Split, Trainer
 
 
 class Stripes(DatasetSource):
+    """Stripes across or down."""
+
     name = "stripes"
 
     def load(self, seed):

@@ -1,12 +1,14 @@
-import keras
-
 from tlkit import Head, Trainer
 
 
 class Cosine(Head):
+    """The cosine of the angle between features and a learned direction for each class."""
+
     name = "cosine"
 
     def build(self, feature_shape, num_classes):
+        import keras
+
         x = inputs = keras.Input(feature_shape)
         x = keras.layers.UnitNormalization()(x)
         x = keras.layers.Rescaling(16.0)(x)

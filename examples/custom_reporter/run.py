@@ -2,6 +2,8 @@ from tlkit import Reporter, Trainer
 
 
 class OneLine(Reporter):
+    """One line for each epoch."""
+
     name = "one_line"
 
     def on_epoch_end(self, phase, epoch, metrics, seconds, **kwargs):

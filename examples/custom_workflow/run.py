@@ -1,12 +1,15 @@
-import keras
-
 from tlkit import Trainer, Workflow
 
 
 class TwoSpeeds(Workflow):
+    """The head at one learning rate, then at a tenth of it."""
+
     name = "two_speeds"
+    fine_tunes = False
 
     def run(self, session):
+        import keras
+
         for rate in (1e-2, 1e-3):
             session.train_head(
                 epochs=10, optimizer=keras.optimizers.Adam(rate), name=f"frozen at {rate}"

@@ -50,3 +50,19 @@ def tlkit_command(capsys, tmp_path, monkeypatch):
         return caught.value.code or 0, output.out, output.err
 
     return call
+
+
+@pytest.fixture(scope="session")
+def _s3_server():
+    from tests.s3_server import running_server
+
+    with running_server() as endpoint:
+        yield endpoint
+
+
+@pytest.fixture
+def s3(_s3_server, monkeypatch):
+    """A fresh bucket of a real S3 server on this machine; the environment leads to it."""
+    from tests.s3_server import make_bucket
+
+    return make_bucket(_s3_server, monkeypatch)

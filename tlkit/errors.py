@@ -70,6 +70,24 @@ class RunFolderError(TlkitError):
     """A run folder that is missing, incomplete or damaged."""
 
 
+class ObjectStoreError(TlkitError):
+    """A URL that cannot be used, or an object store that does not do what it is asked."""
+
+
+class ObjectMissingError(ObjectStoreError):
+    """A bucket or an object that is not there."""
+
+
+class ObjectExistsError(ObjectStoreError):
+    """An object that is there already, and must not be replaced."""
+
+
+class StoreFailedError(ObjectStoreError):
+    """An object store that refuses, cannot be reached, or sends other bytes than were stored."""
+
+    exit_code = 1
+
+
 class ExplanationError(TlkitError):
     """An answer that cannot be explained, or not by the method that was asked for."""
 

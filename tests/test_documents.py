@@ -36,6 +36,7 @@ CALLS = {
     "compare": (GRID, "tlkit.compare/1"),
     "plugins": ((), "tlkit.plugins/1"),
     "check": (("linear",), "tlkit.check/1"),
+    "new-plugin": (("my-head", "--kind", "head"), "tlkit.new-plugin/1"),
     "predict": (("{run}", "{picture}"), "tlkit.predict/1"),
     "serve": (("{run}", "--port", "0"), "tlkit.serve/1"),
     "report": (("{run}",), "tlkit.report/1"),

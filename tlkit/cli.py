@@ -321,6 +321,26 @@ def check(
     return run_suite(target, kind, set_ or [], quiet=json_)
 
 
+@app.command("new-plugin")
+@answers
+def new_plugin(
+    name: Annotated[str, typer.Argument(help="What a config is to call it, such as my-head.")],
+    kind: Annotated[
+        str, typer.Option(help="backbone, head, reporter, dataset, workflow or engine.")
+    ],
+    output: Annotated[Path, typer.Option(help="Folder to make its folder in.")] = Path(),
+    json_: JsonOption = False,
+) -> documents.NewPlugin:
+    """Write a plugin package that installs, is found, passes its tests and runs."""
+    from tlkit.new_plugin.writing import write_plugin
+
+    document = write_plugin(name, kind, output)
+    if not json_:
+        _echo(f"The {kind} '{document.name}' is in {document.folder}. Go on with:")
+        _echo_lines("\n".join(document.commands))
+    return document
+
+
 @cache_app.command("list")
 @answers
 def cache_list(json_: JsonOption = False) -> documents.Cache:

@@ -671,6 +671,18 @@ class Checks(Document):
     plugins: list[CheckedPlugin]
 
 
+class NewPlugin(Document):
+    """``tlkit new-plugin``: the distribution that was written."""
+
+    schema_: Literal["tlkit.new-plugin/1"] = Field(default="tlkit.new-plugin/1", alias="schema")
+    folder: AbsolutePath
+    kind: str
+    name: str = Field(description="What a config calls the plugin.")
+    distribution: str
+    files: list[str] = Field(description="Their paths within the folder.")
+    commands: list[str] = Field(description="What to do next.")
+
+
 class StoredFeatures(Part):
     """Features on disk."""
 

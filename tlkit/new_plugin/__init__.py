@@ -1,0 +1,1 @@
+"""New plugins: a whole distribution, written from templates, that works from the first minute."""

@@ -21,7 +21,7 @@ from tlkit.registry import KINDS, Registry
 NAME = re.compile(r"[a-z][a-z0-9]*(?:[-_][a-z0-9]+)*")
 # How a run is told to use it, on the small data that tlkit ships with.
 RUN = {
-    "backbone": "tlkit run quickstart --set backbone.name={name}",
+    "backbone": "tlkit run quickstart --set backbone.name={name} --set backbone.weights=random",
     "head": "tlkit run quickstart --set head.name={name}",
     "reporter": "tlkit run quickstart --set 'reporters=[\"{name}\"]'",
     "dataset": "tlkit run quickstart --set dataset.name={name}",

@@ -14,7 +14,11 @@ from tlkit import (
     UnknownPluginError,
     config,
 )
+from tlkit.builtin.engines.tensorflow import TensorFlow
+from tlkit.changed_values import changed_settings
+from tlkit.compare.grid import config_digest
 from tlkit.config import build_trainer
+from tlkit.ray_cluster import RayCluster
 from tlkit.run_folder import config_text
 
 
@@ -290,3 +294,67 @@ def test_choosing_the_engine_automatically_leaves_out_the_files_precision(regist
     trainer = config.build_trainer(path, ["engine.name=auto"], registry=registry)
     assert trainer.engine is None
     assert "precision = 'bfloat16' left out" in trainer.notes[0]
+
+
+def test_a_cluster_is_named_by_a_table_within_the_engines(registry, write, tmp_path):
+    path = write(
+        '[dataset]\nname = "digits"\n[engine]\nname = "openvino"\ndistribute = "ray"\n'
+        'ray.address = "auto"\n[features]\nstore = "s3://bucket/features/"\n'
+    )
+    changes = ["engine.ray.workers=4", "engine.ray.address=ray://head:10001"]
+    trainer = config.build_trainer(path, changes, registry=registry)
+    assert trainer.engine.name == "openvino"
+    assert (trainer.cluster.address, trainer.cluster.workers) == ("ray://head:10001", 4)
+    assert trainer.store.shared == "s3://bucket/features"
+    saved = config_text(trainer.config)
+    again = config.build_trainer(write(saved), registry=registry)
+    assert config_text(again.config) == saved
+    plain = config.build_trainer(
+        path, ["engine.distribute=none", "features.store="], registry=registry
+    )
+    assert plain.cluster is None
+    assert plain.config["engine"] == {"name": "openvino", "precision": "float32"}
+    assert changed_settings(saved, config_text(plain.config)) == []
+    assert config_digest(again.config) == config_digest(plain.config)
+    kept = config.build_trainer(path, ["engine.name=auto"], registry=registry)
+    assert kept.cluster == trainer.cluster
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("engine.distribute=dask", "Wrong value for 'engine.distribute': received 'dask'"),
+        ("engine.ray.adress=auto", r"Unknown key 'adress' in \[engine.ray\].*mean 'address'"),
+        ("engine.ray.workers=two", "Wrong value for 'engine.ray.workers': received 'two'"),
+        ("engine.ray=auto", "Wrong value for 'engine.ray': received 'auto'. Allowed: a table"),
+        ("engine.ray.workers=2", "distribute = 'ray' is not"),
+        ("features.store=1", "Wrong value for 'features.store': received 1"),
+        ("features.store=s3://a:b@c/d", "credentials"),
+    ],
+)
+def test_a_bad_cluster_or_store_is_one_error(registry, setting, message):
+    with pytest.raises(TlkitError, match=message):
+        config.build_trainer("classic", [setting], registry=registry)
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("engine.ray.address=head", r"ray.address = 'head' is not allowed.*'auto'"),
+        ("engine.ray.workers=-1", "ray.workers = -1 is not allowed: 1 or more"),
+        ("engine.ray.cpus_per_worker=-1", "ray.cpus_per_worker = -1 is not allowed"),
+    ],
+)
+def test_values_of_a_cluster_are_checked(registry, setting, message):
+    with pytest.raises(ConfigError, match=message):
+        config.build_trainer("classic", ["engine.distribute=ray", setting], registry=registry)
+
+
+def test_a_cluster_in_python_is_a_mapping_of_the_same_keys(tmp_path):
+    engine = {"name": TensorFlow(), "distribute": "ray", "ray": {"address": "head:6379"}}
+    trainer = make_tiny_trainer(tmp_path, engine=engine)
+    assert trainer.engine is engine["name"]
+    assert trainer.cluster == RayCluster("head:6379")
+    for wrong in ({"name": "auto", "distribute": "dask"}, {"name": "auto", "ray": {"adress": 1}}):
+        with pytest.raises(ConfigError, match=r"\[engine"):
+            make_tiny_trainer(tmp_path, engine=wrong)

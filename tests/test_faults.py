@@ -11,7 +11,8 @@ from tlkit import DataError, Reporter, RunFolderError, load_run
 from tlkit.atomic import _PREFIX
 from tlkit.builtin.datasets.folder import Folder as Folder
 from tlkit.builtin.workflows.freeze_and_train import FreezeAndTrain
-from tlkit.features import FEATURES, FeatureStore
+from tlkit.feature_filling import FEATURES
+from tlkit.features import FeatureStore
 
 
 def mount(*arguments):

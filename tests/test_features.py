@@ -9,8 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tlkit import DataError, PluginError, features, shards
-from tlkit.features import FeatureStore, Wanted
+from tlkit import DataError, PluginError, feature_filling, features, shards
+from tlkit.feature_filling import Wanted
+from tlkit.features import FeatureStore
 
 ROWS = np.random.default_rng(0).normal(size=(40, 16)).astype(np.float32)
 
@@ -58,7 +59,7 @@ def test_float16_takes_half_the_space(store):
 
 def test_an_entry_knows_how_long_its_extraction_took(store, monkeypatch):
     clock = iter(range(0, 1000, 2))
-    monkeypatch.setattr(features.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(feature_filling.time, "monotonic", lambda: next(clock))
     store.get(wanted())
     assert store.seconds("k") == 2  # from the beginning to the end
     store.get(wanted(compute=no_compute))

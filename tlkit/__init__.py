@@ -10,6 +10,7 @@ from tlkit.backbone import Backbone
 from tlkit.dataset import DatasetSource
 from tlkit.engine import Engine
 from tlkit.errors import (
+    ClusterError,
     ConfigError,
     DataError,
     EngineError,
@@ -93,6 +94,7 @@ __all__ = [
     "ClassReport",
     "Classifier",
     "ClosedFormHead",
+    "ClusterError",
     "ConfigError",
     "DataError",
     "DatasetSource",

@@ -49,7 +49,11 @@ class Augmentation:
 
 
 class AugmentedImages(Sequence[UInt8Array]):
-    """One view of every image, cropped straight to the backbone's size, made when asked for."""
+    """One view of every image, cropped straight to the backbone's size, made when asked for.
+
+    Attributes:
+        images: What the views are of.
+    """
 
     def __init__(
         self,
@@ -58,6 +62,7 @@ class AugmentedImages(Sequence[UInt8Array]):
         view: int,
         image_size: int,
         interpolation: str,
+        first: int = 0,
     ) -> None:
         """Set what to draw.
 
@@ -67,12 +72,29 @@ class AugmentedImages(Sequence[UInt8Array]):
             view: Number of the view, from 1.
             image_size: Side of a view, in pixels.
             interpolation: The backbone's.
+            first: The number of the first image, where these are a part of more.
         """
-        self._images, self._augmentation, self._view = images, augmentation, view
-        self._size, self._interpolation = image_size, interpolation
+        self.images, self._augmentation, self._view = images, augmentation, view
+        self._size, self._interpolation, self._first = image_size, interpolation, first
 
     def __len__(self) -> int:
-        return len(self._images)
+        return len(self.images)
+
+    def of_part(self, images: ImageSequence, first: int) -> AugmentedImages:
+        """Return the same views of some of the images.
+
+        Args:
+            images: The part.
+            first: The number that its first image has here.
+        """
+        return AugmentedImages(
+            images,
+            self._augmentation,
+            self._view,
+            self._size,
+            self._interpolation,
+            self._first + first,
+        )
 
     @overload
     def __getitem__(self, index: int) -> UInt8Array: ...
@@ -82,8 +104,9 @@ class AugmentedImages(Sequence[UInt8Array]):
     def __getitem__(self, index: int | slice) -> Any:
         if isinstance(index, slice):
             return [self[row] for row in range(*index.indices(len(self)))]
-        generator = np.random.default_rng([self._augmentation.seed, self._view, index])
-        return self._draw(self._images[index], generator)
+        number = self._first + index
+        generator = np.random.default_rng([self._augmentation.seed, self._view, number])
+        return self._draw(self.images[index], generator)
 
     def __iter__(self) -> Iterator[UInt8Array]:
         return (self[row] for row in range(len(self)))

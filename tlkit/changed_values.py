@@ -6,16 +6,25 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-# What is shown and saved; no figure, history or weight depends on it.
-_FREE = ("reporters", "run.name", "run.save", "run.test_images")
+# What is shown and saved, and where the work is done and kept; no figure, history or weight depends
+# on it.
+_FREE = (
+    "reporters",
+    "run.name",
+    "run.save",
+    "run.test_images",
+    "features.store",
+    "engine.distribute",
+    "engine.ray",
+)
 _MOST_NAMED, _MOST_CHARACTERS = 8, 80
 
 
 def changed_settings(before: str, now: str) -> list[str]:
     """Return the settings that differ, each with both values.
 
-    Reporters, the run's name, the formats to save and whether pictures are kept are passed over:
-    results do not depend on them.
+    Reporters, the run's name, the formats to save, whether pictures are kept, and on which machines
+    features are computed and shared are passed over: results do not depend on them.
 
     Args:
         before: A config as TOML.

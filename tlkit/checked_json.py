@@ -21,18 +21,34 @@ def write_checked_json(path: Path, value: Mapping[str, Any]) -> None:
     Raises:
         OSError: If the file cannot be written.
     """
-    atomic_write_bytes(path, _render(json.loads(json.dumps(value))))
+    atomic_write_bytes(path, render_checked_json(value))
 
 
 def read_checked_json(path: Path) -> dict[str, Any] | None:
     """Return a record; None if it is missing, or is not byte for byte what was written."""
     try:
-        content = path.read_bytes()
+        return parse_checked_json(path.read_bytes())
+    except OSError:
+        return None
+
+
+def parse_checked_json(content: bytes) -> dict[str, Any] | None:
+    """Return the record of a file's content; None if it is not byte for byte what was written."""
+    try:
         value: Any = json.loads(content)["value"]
         whole = isinstance(value, dict) and content == _render(value)
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
     return value if whole else None
+
+
+def render_checked_json(value: Mapping[str, Any]) -> bytes:
+    """Return a record with its SHA-256, as a file holds it.
+
+    Args:
+        value: JSON values.
+    """
+    return _render(json.loads(json.dumps(value)))
 
 
 def _render(value: Mapping[str, Any]) -> bytes:

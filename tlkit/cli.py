@@ -344,7 +344,10 @@ def new_plugin(
 @cache_app.command("list")
 @answers
 def cache_list(json_: JsonOption = False) -> documents.Cache:
-    """List stored features: backbone, images, size, age."""
+    """List stored features: backbone, images, size, age.
+
+    These are the ones of this machine; shared ones ([features] store) are not looked at.
+    """
     import time
 
     from tlkit.documents import Cache, StoredFeatures
@@ -384,7 +387,8 @@ def cache_list(json_: JsonOption = False) -> documents.Cache:
 def cache_clear(json_: JsonOption = False) -> documents.CacheCleared:
     """Delete stored features; they are made again when needed.
 
-    What engines were measured at is deleted too.
+    What engines were measured at is deleted too. Only the folder of this machine is cleared:
+    features that are shared ([features] store) stay there, and are copied from there when needed.
     """
     from tlkit.documents import CacheCleared
     from tlkit.engine_choice import engines_folder, forget

@@ -17,7 +17,7 @@ from tlkit.augmentation import Augmentation
 from tlkit.backbone import Backbone
 from tlkit.dataset import DatasetSource
 from tlkit.errors import ConfigError, UnknownPluginError, did_you_mean
-from tlkit.features import FeatureStore
+from tlkit.features import FeatureStore, shared_store
 from tlkit.head import Head
 from tlkit.options import accepts, describe_type
 from tlkit.paths import expand_home
@@ -79,6 +79,9 @@ class FeaturesTable(BaseModel):
         default=0.1, description="Largest change of brightness, contrast and saturation."
     )
     seed: int = Field(default=0, description="Seed of the views.")
+    store: str = Field(
+        default="", description="Folder or URL where several machines share stored features."
+    )
 
 
 class TestTimeAugmentationTable(BaseModel):
@@ -98,6 +101,32 @@ class Table(BaseModel):
     model_config = ConfigDict(extra="allow", strict=True)
 
     name: str = Field(description="Registered name of a plugin.")
+
+
+class RayTable(BaseModel):
+    """The ``[engine.ray]`` table: the cluster that computes features."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    address: str = Field(
+        default="",
+        description="'' to start Ray on this machine, 'auto', 'host:port' or 'ray://host:port'.",
+    )
+    workers: int = Field(
+        default=0, description="Processes that hold the backbone; 0 for as many as fit."
+    )
+    cpus_per_worker: int = Field(
+        default=0, description="Processors of each; 0 for all of a node, at most 8."
+    )
+
+
+class EngineTable(Table):
+    """The ``[engine]`` table: an engine, and on which machines it runs."""
+
+    distribute: Literal["none", "ray"] = Field(
+        default="none", description="What the features are computed on: this machine, or Ray."
+    )
+    ray: RayTable = Field(default=RayTable(), description="The Ray cluster.")
 
 
 class CompareTable(BaseModel):
@@ -123,7 +152,7 @@ class Config(BaseModel):
     backbone: Table = Table(name="mobilenet_v2")
     head: Table = Table(name="dense")
     workflow: Table = Table(name="freeze_and_train")
-    engine: Table = Table(name="auto")
+    engine: EngineTable = EngineTable(name="auto")
     features: FeaturesTable = FeaturesTable()
     test_time_augmentation: TestTimeAugmentationTable = TestTimeAugmentationTable()
     reporters: list[Table] = [Table(name="plots"), Table(name="files"), Table(name="rich")]
@@ -185,7 +214,7 @@ def _is_path(source: str) -> bool:
 
 
 def override(tables: dict[str, Any], assignment: str) -> None:
-    """Apply one ``table.key=value`` to the tables, in place.
+    """Apply one ``table.key=value`` to the tables, in place; or one ``table.table.key=value``.
 
     The value is read as TOML; what is no TOML is taken as text, so quotes may be left out.
 
@@ -196,6 +225,7 @@ def override(tables: dict[str, Any], assignment: str) -> None:
     parts = [part.strip() for part in key.split(".")]
     short = ("reporters", "engine")
     wrong = len(parts) != 2 and not (len(parts) == 1 and parts[0] in short)
+    wrong = wrong and not (len(parts) == 3 and _is_inner_table(*parts[:2]))
     if not equals or wrong or not all(parts) or parts[0] == "reporters" != key.strip():
         raise ConfigError(
             f"Cannot use --set {assignment!r}. Allowed: TABLE.KEY=VALUE, such as "
@@ -208,11 +238,21 @@ def override(tables: dict[str, Any], assignment: str) -> None:
     if len(parts) == 1:
         tables[parts[0]] = value
     else:
-        table = tables.setdefault(parts[0], {})
-        if not isinstance(table, dict):
-            raise ConfigError(f"Cannot use --set {assignment!r}: '{parts[0]}' is no table.")
-        table[parts[1]] = value
+        table = tables
+        for part in parts[:-1]:
+            table = table.setdefault(part, {})
+            if not isinstance(table, dict):
+                raise ConfigError(f"Cannot use --set {assignment!r}: '{part}' is no table.")
+        table[parts[-1]] = value
     _lengthen(tables)
+
+
+def _is_inner_table(outer: str, inner: str) -> bool:
+    """Return whether a table of the config holds another one."""
+    field = Config.model_fields.get(outer)
+    model = None if field is None else _model(field.annotation)
+    found = None if model is None else model.model_fields.get(inner)
+    return found is not None and _model(found.annotation) is not None
 
 
 def build_trainer(
@@ -257,11 +297,20 @@ def build_trainer(
         label = f"[[{kind}s]]" if kind == "reporter" else f"[{kind}]"
         return registry.create(kind, table.name, f"{label} in {where}", **options)
 
-    def create_engine(table: Table) -> Any:
+    def create_engine(table: EngineTable) -> Any:
+        where_to = {"distribute": table.distribute, "ray": table.ray.model_dump()}
+        if table.ray.model_fields_set and "distribute" not in table.model_fields_set:
+            raise ConfigError(
+                f"[engine] ray is set, and distribute = 'ray' is not. Set it, or distribute = "
+                f"'none' to keep these settings for later.\n(received: {where})"
+            )
         if table.name == "auto":
-            return {"name": "auto", **(table.model_extra or {})}
-        return create("engine", table)
+            return {"name": "auto", **(table.model_extra or {}), **where_to}
+        return {"name": create("engine", table), **where_to}
 
+    shared = config.features.store
+    if shared:
+        store = shared_store(shared, store)
     try:
         trainer = Trainer(
             backbone=cast(Backbone, create("backbone", config.backbone)),
@@ -282,7 +331,9 @@ def build_trainer(
             old_classes=config.run.old_classes,
             feature_type=config.features.dtype,
             views=config.features.views,
-            augmentation=Augmentation(**config.features.model_dump(exclude={"dtype", "views"})),
+            augmentation=Augmentation(
+                **config.features.model_dump(exclude={"dtype", "views", "store"})
+            ),
             test_time_augmentation=TestTimeAugmentation(
                 config.test_time_augmentation.mirror, tuple(config.test_time_augmentation.scales)
             ),
@@ -403,7 +454,8 @@ def _drop_keys_of_old_plugins(
         plugin = None if auto else registry.get(kind, after["name"])
         for key, value in before.items():
             fits = plugin is not None and accepts(plugin, key, value)
-            kept = after.get(key) != value or key == "name" or fits
+            own = kind == "engine" and key in EngineTable.model_fields
+            kept = after.get(key) != value or key == "name" or fits or own
             if not kept:
                 del after[key]
                 notes.append(f"[{kind}] {key} = {value!r} left out: not for {after['name']}.")
@@ -443,9 +495,10 @@ def _explain(problem: str, location: list[str], tables: Mapping[str, Any]) -> st
     names, value, field = _find(location, tables)
     if problem == "extra_forbidden":
         parent, key = location[:-1], location[-1]
-        model = _model(Config.model_fields[parent[0]].annotation) if parent else Config
+        _, _, parent_field = _find(parent, tables)
+        model = None if parent_field is None else _model(parent_field.annotation)
         allowed = (model or Config).model_fields
-        kind = f"key '{key}' in [{parent[0]}]" if parent else f"table [{key}]"
+        kind = f"key '{key}' in [{'.'.join(parent)}]" if parent else f"table [{key}]"
         return f"Unknown {kind}.{did_you_mean(key, allowed)}\nAllowed: {', '.join(allowed)}."
     if problem == "missing" and location[-1] == "name":
         table = ".".join(names).removesuffix(".name")

@@ -57,6 +57,8 @@ class EngineChooser:
     Attributes:
         trials: What was measured, in this run or an earlier one.
         name: The engine that was chosen; empty before.
+        chosen: That engine; None before.
+        tensorflow: The engine that the others are compared with.
     """
 
     def __init__(
@@ -80,7 +82,7 @@ class EngineChooser:
         """
         self._engine, self._folder = engine, folder
         self._judge = judge if judge is not None else compare
-        self._reference = next(item for item in candidates if item.name == "tensorflow")
+        self.tensorflow = next(item for item in candidates if item.name == "tensorflow")
         self._candidates = [
             item
             for item in candidates
@@ -93,6 +95,7 @@ class EngineChooser:
             )
         self.trials: list[EngineTrial] = []
         self.name = ""
+        self.chosen: Engine | None = None
         self._compiled: dict[str, Forward] = {}
 
     @property
@@ -120,22 +123,22 @@ class EngineChooser:
             return self._take(self._engine, model)
         wanted = [self._engine] if self._engine is not None else self._candidates
         if not wanted:
-            return self._take(self._reference, model)
+            return self._take(self.tensorflow, model)
         # One that was asked for is measured each time: it may be under development.
         known = [self._recall(item, model_digest) for item in wanted if self._engine is None]
         self.trials = [trial for trial in known if trial is not None]
         if len(self.trials) < len(wanted):
             images = probe()
             try:
-                rate = _images_per_second(self._compile(self._reference, model), images.pixels)
+                rate = _images_per_second(self._compile(self.tensorflow, model), images.pixels)
             except Exception as err:
                 if self._engine is not None or not is_out_of_memory(err):
                     raise
                 # With so little memory there is nothing to be won by a choice.
-                return self._take(self._reference, model)
+                return self._take(self.tensorflow, model)
             if self._engine is None and total / rate < LEAST_SECONDS:
                 self.trials = []
-                return self._take(self._reference, model)
+                return self._take(self.tensorflow, model)
             self.trials = [self._try(item, model, model_digest, images, rate) for item in wanted]
         if self._engine is not None:
             self._refuse_if_different(self.trials[0])
@@ -144,10 +147,10 @@ class EngineChooser:
 
     def reference(self, model: keras.Model) -> Forward:
         """Return a model compiled by TensorFlow, without measuring or remembering anything."""
-        return self._reference.compile(model)
+        return self.tensorflow.compile(model)
 
     def _take(self, engine: Engine, model: keras.Model) -> Forward:
-        self.name = engine.name
+        self.name, self.chosen = engine.name, engine
         return self._compile(engine, model)
 
     def _compile(self, engine: Engine, model: keras.Model) -> Forward:
@@ -155,8 +158,8 @@ class EngineChooser:
             with plugin_call(engine, "compile()"):
                 forward = engine.compile(model)
             # The reference runs the backbone's own layers, so that what it raises is not its fault.
-            if engine.name != self._reference.name:
-                forward = _named(engine, forward)
+            if engine.name != self.tensorflow.name:
+                forward = named_forward(engine, forward)
             self._compiled[engine.name] = forward
         return self._compiled[engine.name]
 
@@ -167,7 +170,7 @@ class EngineChooser:
         accepted = [trial for trial in self.trials if trial.accepted]
         best = min(accepted, key=seconds, default=None)
         if best is None or seconds(best) >= total / best.reference_images_per_second:
-            return self._reference
+            return self.tensorflow
         return next(item for item in self._candidates if item.name == best.engine)
 
     def _refuse_if_different(self, trial: EngineTrial) -> None:
@@ -184,7 +187,7 @@ class EngineChooser:
     def _try(
         self, engine: Engine, model: keras.Model, digest: str, probe: Probe, reference_rate: float
     ) -> EngineTrial:
-        reference = self._compile(self._reference, model)
+        reference = self._compile(self.tensorflow, model)
         expected = reference(probe.pixels)
         begin = time.monotonic()
         # A failure is not remembered: its cause, such as a full disk, may be gone next time.
@@ -215,7 +218,7 @@ class EngineChooser:
             digest_code(type(engine)),
             {key: repr(value) for key, value in sorted(engine.options.items())},
             engine.version(),
-            self._reference.version(),
+            self.tensorflow.version(),
             processor_name(),
         ]
         key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
@@ -312,7 +315,7 @@ def forget(folder: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _named(engine: Engine, forward: Forward) -> Forward:
+def named_forward(engine: Engine, forward: Forward) -> Forward:
     """Return a compiled model that names its engine in what it raises."""
 
     @functools.wraps(forward)

@@ -62,6 +62,12 @@ class EngineError(TlkitError):
     """An engine that is not installed, or does not give the backbone's features."""
 
 
+class ClusterError(TlkitError):
+    """A cluster that cannot be reached, or whose workers do not do what was asked of them."""
+
+    exit_code = 1
+
+
 class WeightsError(TlkitError):
     """Pretrained weights that are missing or do not fit the backbone."""
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator
-from dataclasses import asdict, dataclass, field
+from collections.abc import Generator, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,12 +14,17 @@ from tlkit.backbone import Backbone
 from tlkit.engine_choice import PROBE_IMAGES, EngineChooser, Probe
 from tlkit.events import Events
 from tlkit.extraction import Pipeline
-from tlkit.features import Features, FeatureStore, FeatureType, Wanted
+from tlkit.feature_filling import ComputeElsewhere, Features, FeatureType, Wanted
+from tlkit.features import FeatureStore
 from tlkit.fingerprint import fingerprint
 from tlkit.plugin_calls import origin_of
+from tlkit.ray_extraction import RayExtraction, work_of
+from tlkit.ray_worker import Work
 from tlkit.records import Extraction, Float32Array, ImageSequence, Split
 from tlkit.resizing import Resizer, stack_resized
 from tlkit.rows import take_rows
+from tlkit.shards import ShardedArray
+from tlkit.shared_shards import SharedShards
 from tlkit.test_time_augmentation import PLAIN, FixedView, resizer_of_view
 
 if TYPE_CHECKING:
@@ -61,6 +66,7 @@ class FeatureSource:
         feature_type: The number type that is stored.
         what: Said of the features where they are shown, such as ``"block 6"``.
         reference_engine: Whether TensorFlow runs the model, whatever else is installed.
+        cluster: What computes the features in place of this process; None for nothing.
     """
 
     model: keras.Model
@@ -75,6 +81,7 @@ class FeatureSource:
     feature_type: FeatureType = "float32"
     what: str = ""
     reference_engine: bool = False
+    cluster: RayExtraction | None = None
     _engine: Forward | None = None
     _pipelines: dict[FixedView, Pipeline] = field(default_factory=dict)
     _found: dict[tuple[int, int, FixedView], Features] = field(default_factory=dict)
@@ -165,7 +172,7 @@ class FeatureSource:
             )
         if fixed != PLAIN:
             settings |= {"fixed_view": asdict(fixed)}
-        return Wanted(
+        wanted = Wanted(
             fingerprint(self.digest, digest_of_images, **settings),
             (len(images), *self.model.output_shape[1:]),
             self.backbone.name,
@@ -174,17 +181,57 @@ class FeatureSource:
             label,
             origin_of(self.backbone),
         )
+        if self.cluster is None:
+            return wanted
+        return replace(wanted, compute_elsewhere=self._on_cluster(wanted, images, split, fixed))
+
+    def _on_cluster(
+        self, wanted: Wanted, images: ImageSequence, split: Split, fixed: FixedView
+    ) -> ComputeElsewhere:
+        cluster = self.cluster
+        assert cluster is not None
+
+        def compute(
+            place: SharedShards, array: ShardedArray, shards: Sequence[int]
+        ) -> Generator[tuple[int, str]]:
+            def work(cpus: int) -> Work:
+                self._pipeline(images, split, fixed, len(images))
+                engine = self.engines.tensorflow if self.reference_engine else self.engines.chosen
+                assert engine is not None
+                return work_of(
+                    wanted,
+                    self.model,
+                    self.backbone,
+                    fixed,
+                    engine,
+                    self._pipelines[fixed],
+                    images,
+                    place=place,
+                    array=array,
+                    mark=mark,
+                    cpus=cpus,
+                )
+
+            with place.marked() as mark:
+                yield from cluster.compute(work, images, array, shards)
+
+        return compute
 
     def _run_pipeline(
         self, images: ImageSequence, start: int, split: Split, fixed: FixedView
     ) -> Generator[Float32Array]:
+        return self._pipeline(images, split, fixed, len(images) - start).run(images, start)
+
+    def _pipeline(
+        self, images: ImageSequence, split: Split, fixed: FixedView, total: int
+    ) -> Pipeline:
         if fixed not in self._pipelines:
             if self._engine is None:
-                self._engine = self._forward(images, split, len(images) - start)
+                self._engine = self._forward(images, split, total)
             size, interpolation = self.backbone.image_size, self.backbone.interpolation
             resize = resizer_of_view(fixed, size, interpolation, self.resizer)
             self._pipelines[fixed] = Pipeline(self._engine, resize, size)
-        return self._pipelines[fixed].run(images, start)
+        return self._pipelines[fixed]
 
     def _forward(self, images: ImageSequence, split: Split, total: int) -> Forward:
         if self.reference_engine:
@@ -204,6 +251,15 @@ class FeatureSource:
             return
         profile = self._pipelines[fixed].take_profile()
         engine = "tensorflow" if self.reference_engine else self.engines.name
+        if self.cluster is not None:
+            tally = self.cluster.take_tally()
+            workers = {f"{node} {pid}": number for (node, pid), number in tally.images.items()}
+            self.log.extractions.append(
+                Extraction(
+                    label, engine, count, tally.batch_size, seconds, dict(tally.seconds), workers
+                )
+            )
+            return
         size = profile.largest_batch or profile.batch_size
         if profile.largest_batch:
             self.events.warnings.append(

@@ -334,6 +334,34 @@ class EncodedPictures(Sequence[UInt8Array]):
         names = None if self._names is None else _Chosen(self._names, rows)
         return EncodedPictures(_Chosen(self.sources, rows), names, self._hint)
 
+    def part(self, rows: range) -> EncodedPictures:
+        """Return pictures that follow each other, without a trace of the others."""
+        sources = [self.sources[row] for row in rows]
+        names = None if self._names is None else [self._names[row] for row in rows]
+        return EncodedPictures(sources, names, self._hint)
+
+    def loaded(self, who: str) -> EncodedPictures:
+        """Return the same pictures with their files read, not decoded.
+
+        Args:
+            who: Said of a file that cannot be read: who tried, such as ``" on node a"``.
+
+        Raises:
+            PictureError: If a file cannot be read.
+        """
+        names = [
+            _name(source, None if self._names is None else self._names[index])
+            for index, source in enumerate(self.sources)
+        ]
+        contents = []
+        for index, name in enumerate(names):
+            try:
+                contents.append(self._content(index))
+            except PictureError as err:
+                reason = f"{err.reason.rstrip('.')}{who}"
+                raise PictureError(f"Cannot read the picture {name}: {reason}", reason) from err
+        return EncodedPictures(contents, names, self._hint)
+
     def fingerprint(self) -> str:
         """Return the SHA-256 of what ``digests()`` returns, in order.
 

@@ -596,7 +596,10 @@ class Extraction:
         num_images: Number of images that were computed, without those that were stored before.
         batch_size: Images in a batch, as a short probe found it.
         seconds: Wall-clock time.
-        stage_seconds: Seconds of work in all threads together: ``read``, ``resize``, ``forward``.
+        stage_seconds: Seconds of work in all threads together: ``read``, ``resize``, ``forward``;
+            on a cluster of all workers together, ``write`` too.
+        workers: Images that each worker of a cluster computed, by its node and process; none where
+            this machine did it all.
     """
 
     split: str
@@ -605,6 +608,7 @@ class Extraction:
     batch_size: int
     seconds: float
     stage_seconds: Mapping[str, float]
+    workers: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -226,6 +226,8 @@ def _numbers(record: RunRecord) -> Iterator[tuple[str, float]]:
             yield f"extractions.{name}", getattr(extraction, name)
         for value in extraction.stage_seconds.values():
             yield "extractions.stage_seconds", value
+        for images in extraction.workers.values():
+            yield "extractions.workers", images
     for trial in record.engine_trials:
         for name in ("images_per_second", "reference_images_per_second", "setup_seconds"):
             yield f"engine_trials.{name}", getattr(trial, name)

@@ -17,8 +17,9 @@ from tlkit.engine_choice import EngineChooser
 from tlkit.errors import ConfigError, PluginError
 from tlkit.events import Events
 from tlkit.extraction import guess_batch_size, resized_batches
+from tlkit.feature_filling import Features, FeatureType
 from tlkit.feature_source import ExtractionLog, FeatureSource
-from tlkit.features import Features, FeatureStore, FeatureType, free_bytes
+from tlkit.features import FeatureStore, free_bytes
 from tlkit.fingerprint import KnownDigests, digest_model, fingerprint
 from tlkit.fitting import Examples, Prepare
 from tlkit.folded_normalisation import folded_normalisation
@@ -43,6 +44,7 @@ from tlkit.model import (
 from tlkit.out_of_memory import in_halves
 from tlkit.phase_fitting import PhaseFitting
 from tlkit.plugin_calls import describe_plugin
+from tlkit.ray_extraction import RayExtraction
 from tlkit.records import (
     Float32Array,
     Int64Array,
@@ -83,6 +85,7 @@ class Session:
         fine_tuned: Whether the backbone has changed, so that stored features no longer fit it.
         digests: Those of the images that are known already.
         checkpoints: Where the state of the training is kept.
+        cluster: What computes features in place of this process; None for nothing.
         epochs_before: Epochs of the runs that this one starts from; the order of the images goes on
             after theirs.
     """
@@ -106,6 +109,7 @@ class Session:
     fine_tuned: bool = False
     digests: KnownDigests = field(default_factory=KnownDigests)
     checkpoints: Checkpoints = field(default_factory=Checkpoints)
+    cluster: RayExtraction | None = None
     epochs_before: int = 0
     _source: FeatureSource | None = None
     _resizer: Resizer | None = None
@@ -138,6 +142,7 @@ class Session:
             "log": self.log,
             "augmentation": self.augmentation,
             "feature_type": self.feature_type,
+            "cluster": self.cluster,
         }
         return FeatureSource(model, digest, **(settings | changes))
 

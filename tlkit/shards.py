@@ -104,7 +104,7 @@ class ShardedArray:
             whole = pool.map(is_whole, range(self.num_shards))
             return [shard for shard, right in enumerate(whole) if not right]
 
-    def fill(self, shards: range, batches: Iterable[Any]) -> Iterator[int]:
+    def fill(self, shards: range, batches: Iterable[Any], *, lasting: bool = True) -> Iterator[int]:
         """Write some shards; each is followed by its digest.
 
         A process that is killed meanwhile leaves whole shards and one that ``damaged()`` finds.
@@ -114,6 +114,7 @@ class ShardedArray:
                 at its end.
             batches: The rows from the first of these shards on, in batches of any size; batches
                 beyond the last shard are not asked for.
+            lasting: Whether to wait at the end until the disk holds them; see ``sync()``.
 
         Yields:
             After each batch, the number of the row that is next.
@@ -144,9 +145,26 @@ class ShardedArray:
                 yield row
                 if row == wanted.stop:
                     break
-            for written in (file, digests):
-                written.flush()
-                os.fsync(written.fileno())
+        if lasting:
+            self.sync()
+
+    def sync(self) -> None:
+        """Wait until the disk holds what was written."""
+        for path in (self.path, self.digests):
+            with self._open(path) as file:
+                os.fsync(file.fileno())
+
+    def read(self, shard: int) -> Any:
+        """Return the rows of a shard, (rows, ...), as they lie in the file; nothing is checked.
+
+        Raises:
+            OSError: If the file cannot be read.
+        """
+        rows = self.rows(range(shard, shard + 1))
+        with self.path.open("rb", buffering=0) as file:
+            file.seek(len(self.header) + rows.start * self.row_bytes)
+            data = file.read(len(rows) * self.row_bytes)
+        return np.frombuffer(data, self.descr).reshape(len(rows), *self.shape[1:])
 
     def keep_first(self, shards: int) -> None:
         """Cut off what follows the first shards."""

@@ -30,11 +30,12 @@ from tlkit.checkpoint import Checkpoints
 from tlkit.dataset import DatasetSource
 from tlkit.engine import Engine
 from tlkit.engine_choice import EngineChooser, engines_folder
-from tlkit.errors import ConfigError, PluginError, RunFolderError, TlkitError
+from tlkit.errors import ConfigError, PluginError, RunFolderError, TlkitError, did_you_mean
 from tlkit.evaluation import evaluate
 from tlkit.events import Events
 from tlkit.extraction import MAX_WORKERS
-from tlkit.features import FeatureStore, FeatureType
+from tlkit.feature_filling import FeatureType
+from tlkit.features import FeatureStore, shared_store
 from tlkit.fingerprint import KnownDigests, digest_splits, digest_weights
 from tlkit.head import Head
 from tlkit.heritage import Heritage
@@ -46,6 +47,8 @@ from tlkit.parent import OldClasses, check_backbone, read_parent
 from tlkit.paths import expand_home
 from tlkit.plugin import Plugin
 from tlkit.plugin_calls import describe_plugin, plugin_call, plugin_warnings
+from tlkit.ray_cluster import RayCluster
+from tlkit.ray_extraction import RayExtraction
 from tlkit.records import (
     Evaluation,
     Float32Array,
@@ -116,7 +119,7 @@ class Trainer:
         augmentation: Augmentation | None = None,
         test_time_augmentation: TestTimeAugmentation | None = None,
         runs: Path | str | None = "runs",
-        store: FeatureStore | None = None,
+        store: FeatureStore | Path | str | None = None,
         registry: Registry | None = None,
     ) -> None:
         """Make the plugins; nothing is loaded or computed before ``run()``.
@@ -128,7 +131,10 @@ class Trainer:
             workflow: The order of training.
             reporters: What shows the run; an empty list for silence.
             engine: What runs the frozen backbone; ``"auto"`` for the fastest installed engine
-                whose features equal TensorFlow's on images of this data set.
+                whose features equal TensorFlow's on images of this data set. A mapping may say
+                where it runs: ``{"name": "auto", "distribute": "ray", "ray": {"address":
+                "auto"}}`` for the workers of a Ray cluster, with the keys of ``RayCluster``; its
+                ``name`` may be an ``Engine`` too.
             name: Name of the run and of its folder: letters, digits, ``.``, ``_``, ``-``.
             seed: Seed of the splits, the weights, the dropout and the batches; 0 to 2**32 - 1.
             validation: Share of the training images to validate on, above 0 and below 1, drawn
@@ -156,7 +162,9 @@ class Trainer:
             test_time_augmentation: Fixed views of each image that the head is trained on as well,
                 and whose logits the saved model averages; by default the image alone.
             runs: Where run folders are made; None to save nothing.
-            store: Where features are kept; by default the user's cache folder.
+            store: Where features are kept; by default the user's cache folder. A folder or a URL,
+                such as ``"s3://bucket/features"``, is shared with other machines: the cache folder
+                then holds the working copy.
             registry: Where names are looked up; by default the built-in and installed plugins.
 
         Raises:
@@ -169,6 +177,7 @@ class Trainer:
         self.dataset: DatasetSource = self._plugin(DatasetSource, dataset)
         self.workflow: Workflow = self._plugin(Workflow, workflow)
         self.reporters: list[Reporter] = [self._plugin(Reporter, item) for item in reporters]
+        engine, self.cluster = _cluster_of(engine)
         self.engine: Engine | None = self._engine(engine)
         self.feature_type: FeatureType = feature_type
         self.views = views
@@ -184,6 +193,8 @@ class Trainer:
         self.start_from = None if start_from is None else expand_home(start_from).absolute()
         self.old_classes: OldClasses = old_classes
         self.runs = None if runs is None else expand_home(runs)
+        if isinstance(store, (str, Path)):
+            store = shared_store(store)
         self.store = store if store is not None else FeatureStore()
         self.notes: list[str] = []
         self.one_thread_per_operation = False
@@ -191,6 +202,7 @@ class Trainer:
         self.listeners: list[Reporter] = []
         self.digests: KnownDigests | None = None
         self.comparison: Path | None = None
+        self._extraction: RayExtraction | None = None
         self._check()
 
     @property
@@ -212,11 +224,15 @@ class Trainer:
             "backbone": _table(self.backbone),
             "head": _table(self.head),
             "workflow": _table(self.workflow),
-            "engine": {"name": "auto"} if self.engine is None else _table(self.engine),
+            "engine": {
+                **({"name": "auto"} if self.engine is None else _table(self.engine)),
+                **self._distribution(),
+            },
             "features": {
                 "dtype": self.feature_type,
                 "views": self.views,
                 **asdict(self.augmentation),
+                **({"store": self.store.shared} if self.store.shared else {}),
             },
             "test_time_augmentation": {
                 "mirror": self.test_time_augmentation.mirror,
@@ -230,6 +246,13 @@ class Trainer:
         if self.start_from is None:
             return {}
         return {"start_from": str(self.start_from), "old_classes": self.old_classes}
+
+    def _distribution(self) -> dict[str, Any]:
+        """Return the keys that only a run has whose features are computed on a cluster."""
+        if self.cluster is None:
+            return {}
+        options = self.cluster.options
+        return {"distribute": "ray", **({"ray": options} if options else {})}
 
     def run(self) -> RunResult:
         """Load, train, test, save and report.
@@ -279,10 +302,21 @@ class Trainer:
                 engines = self._engines()
                 if self._registry is not None:
                     events.warnings += dict.fromkeys(self._registry.warnings)
-                return self._run(events, engines, resumed)
+                with self._connected():
+                    return self._run(events, engines, resumed)
         except BaseException as err:
             events.emit("on_error", err)
             raise
+
+    @contextmanager
+    def _connected(self) -> Iterator[None]:
+        """Keep what computes features elsewhere ready, and leave it at the end."""
+        self._extraction = None if self.cluster is None else RayExtraction(self.cluster)
+        try:
+            yield
+        finally:
+            if self._extraction is not None:
+                self._extraction.close()
 
     def start_tensorflow(self) -> None:
         """Import TensorFlow as this run wants it; ``run()`` does so too."""
@@ -602,6 +636,7 @@ class Trainer:
             test_time_augmentation=self.test_time_augmentation,
             digests=digests,
             checkpoints=checkpoints,
+            cluster=self._extraction,
         )
 
     def _engine(self, given: Any) -> Engine | None:
@@ -697,6 +732,32 @@ def _came_from_the_machine(err: BaseException) -> bool:
     if isinstance(err, RunFolderError) or err.__cause__ is None:
         return False  # of its own folder a run says itself how to go on
     return isinstance(err.__cause__, OSError) or _came_from_the_machine(err.__cause__)
+
+
+def _cluster_of(engine: Any) -> tuple[Any, RayCluster | None]:
+    """Return what was given as engine without where it runs, and the cluster; None for none.
+
+    Raises:
+        ConfigError: If that is not allowed.
+    """
+    if not isinstance(engine, Mapping):
+        return engine, None
+    options = dict(engine)
+    distribute, cluster = options.pop("distribute", "none"), options.pop("ray", {})
+    if distribute not in ("none", "ray") or not isinstance(cluster, Mapping):
+        raise ConfigError(
+            f"[engine] distribute = {distribute!r}, ray = {cluster!r} is not allowed: 'none' or "
+            f"'ray', and a table with {', '.join(RayCluster.__annotations__)}."
+        )
+    unknown = [key for key in cluster if key not in RayCluster.__annotations__]
+    if unknown:
+        raise ConfigError(
+            f"Unknown key '{unknown[0]}' in [engine.ray]."
+            f"{did_you_mean(str(unknown[0]), RayCluster.__annotations__)}\n"
+            f"Allowed: {', '.join(RayCluster.__annotations__)}."
+        )
+    named = options["name"] if isinstance(options.get("name"), Engine) else options
+    return named, RayCluster(**cluster) if distribute == "ray" else None
 
 
 def _table(plugin: Plugin) -> dict[str, Any]:

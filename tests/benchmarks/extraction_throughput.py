@@ -24,7 +24,8 @@ import numpy as np
 
 from tlkit import Registry
 from tlkit.extraction import Pipeline, number_of_workers
-from tlkit.features import FeatureStore, Wanted
+from tlkit.feature_filling import Wanted
+from tlkit.features import FeatureStore
 from tlkit.model import assemble
 from tlkit.resizing import make_resizer
 

@@ -146,13 +146,16 @@ def plan(
 def config_digest(config: Mapping[str, Any]) -> str:
     """Return the SHA-256 of a resolved config, without what changes no figure.
 
-    Those are the run's name, whether it keeps test images, its reporters, and a test-time
-    augmentation that is off, which older configs do not have.
+    Those are the run's name, whether it keeps test images, its reporters, where features are
+    computed and shared, and a test-time augmentation that is off, which older configs do not have.
     """
     tables = tomllib.loads(config_text(config))
     tables.get("run", {}).pop("name", None)
     tables.get("run", {}).pop("test_images", None)
     tables.pop("reporters", None)
+    tables.get("features", {}).pop("store", None)
+    for key in ("distribute", "ray"):
+        tables.get("engine", {}).pop(key, None)
     if not any(tables.get("test_time_augmentation", {}).values()):
         tables.pop("test_time_augmentation", None)
     return hashlib.sha256(json.dumps(tables, sort_keys=True).encode()).hexdigest()

@@ -16,7 +16,8 @@ from tlkit.compare.reading import CELL, finished_runs, load_figures
 from tlkit.compare.records import Cell
 from tlkit.dataset import load_data
 from tlkit.errors import RunFolderError, TlkitError
-from tlkit.features import Features, FeatureStore, Progress, Wanted, Warn
+from tlkit.feature_filling import Features, Progress, Wanted, Warn
+from tlkit.features import FeatureStore
 from tlkit.fingerprint import KnownDigests, digest_labels, digest_splits
 from tlkit.records import ImageData, Phase, RunInfo, RunResult
 from tlkit.reporter import Reporter

@@ -64,13 +64,19 @@ class Views:
             rows += lineage_rows(run.lineage)
         engine = run.config.get("engine", {})
         if engine.get("name", "auto") != "auto":
-            rows.append(("Engine", f"{describe(engine)}, as asked for"))
+            asked = {key: engine[key] for key in engine if key not in ("distribute", "ray")}
+            rows.append(("Engine", f"{describe(asked)}, as asked for"))
+        if engine.get("distribute", "none") != "none":
+            address = engine.get("ray", {}).get("address") or "started on this machine"
+            rows.append(("Distributed", f"features by {engine['distribute']}, {address}"))
         features = run.config.get("features", {})
         if features.get("views"):
             settings = ", ".join(f"{key} {features[key]}" for key in ("flip", "crop", "colour"))
             rows.append(("Views", f"{features['views']} of each training image: {settings}"))
         if run.looks:
             rows.append(("Test time", f"mean over {run.looks}"))
+        if features.get("store"):
+            rows.append(("Shared store", features["store"]))
         if features.get("dtype", "float32") != "float32":
             rows.append(("Features", f"stored as {features['dtype']}"))
         rows.append(("Folder", "none: nothing is saved" if run.folder is None else str(run.folder)))
@@ -239,8 +245,16 @@ def _extraction(item: Extraction) -> str:
     )
     return (
         f"{item.split}: {item.num_images / max(item.seconds, 1e-9):,.0f} images/s with "
-        f"{item.engine}, batches of {item.batch_size}; {stages}"
+        f"{item.engine}{_workers(item)}, batches of {item.batch_size}; {stages}"
     )
+
+
+def _workers(item: Extraction) -> str:
+    """Return on how many workers and nodes of a cluster an extraction ran, in words."""
+    if not item.workers:
+        return ""
+    nodes = {name.rpartition(" ")[0] for name in item.workers}
+    return f" on {plural(len(item.workers), 'Ray worker')} of {plural(len(nodes), 'node')}"
 
 
 def _listing(folder: Path) -> str:

@@ -24,7 +24,7 @@ import pytest
 
 from tests.crash_job import SHARD_BYTES
 from tlkit import shards
-from tlkit.atomic import _PREFIX
+from tlkit.atomic import UNFINISHED
 from tlkit.checkpoint import CHECKPOINT
 from tlkit.features import FeatureStore
 
@@ -45,7 +45,7 @@ def run_folder(folder: Path) -> Path | None:
 def check_whole(folder: Path) -> None:
     """Read every file; only those that bear the mark of an unfinished write may be damaged."""
     for path in sorted(folder.rglob("*")):
-        if not path.is_file() or path.name.startswith(_PREFIX) or path.name == "lock":
+        if not path.is_file() or path.name.startswith(UNFINISHED) or path.name == "lock":
             continue
         content = path.read_bytes()
         if path.suffix == ".json":
@@ -149,5 +149,5 @@ def test_a_killed_run_leaves_whole_files_and_ends_as_if_uninterrupted(
     for name, value in weights.items():
         np.testing.assert_array_equal(now[name], value)
     if code == 0:
-        assert not list(run_folder(tmp_path).rglob(f"{_PREFIX}*"))
+        assert not list(run_folder(tmp_path).rglob(f"{UNFINISHED}*"))
         assert not (run_folder(tmp_path) / CHECKPOINT).exists()

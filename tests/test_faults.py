@@ -8,7 +8,7 @@ from PIL import Image
 
 from tests.tiny import Colours, make_images, make_tiny_trainer
 from tlkit import DataError, Reporter, RunFolderError, load_run
-from tlkit.atomic import _PREFIX
+from tlkit.atomic import UNFINISHED
 from tlkit.builtin.datasets.folder import Folder as Folder
 from tlkit.builtin.workflows.freeze_and_train import FreezeAndTrain
 from tlkit.feature_filling import FEATURES
@@ -66,7 +66,7 @@ def test_a_full_disk_under_the_run_folder_is_named_and_the_run_can_be_resumed(tm
     with pytest.raises(RunFolderError, match=r"No space left on device.*tlkit resume"):
         make_trainer(tmp_path, runs=folder).run()
     (run,) = folder.iterdir()
-    assert not list(run.rglob(f"{_PREFIX}*"))
+    assert not list(run.rglob(f"{UNFINISHED}*"))
     remount("size=10m")
     result = make_trainer(tmp_path, runs=folder).resume(run)
     assert load_run(run).test.loss == result.test.loss

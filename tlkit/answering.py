@@ -15,6 +15,7 @@ import typer
 
 from tlkit.errors import TlkitError
 from tlkit.interruption import Interrupted, exit_on_next_interrupt
+from tlkit.paths import with_urls
 from tlkit.screen import say
 
 if TYPE_CHECKING:
@@ -137,6 +138,7 @@ def _go_on(action: Callable[[], None]) -> int:
 
 
 def _error(err: BaseException, message: str, code: int, as_json: bool) -> Document | None:
+    message = with_urls(message)
     if not as_json:
         say(message if isinstance(err, KeyboardInterrupt) else f"error: {message}")
         return None
@@ -146,7 +148,7 @@ def _error(err: BaseException, message: str, code: int, as_json: bool) -> Docume
         type=type(err).__name__,
         message=message,
         exit_code=code,
-        next_command=err.command if isinstance(err, Interrupted) else None,
+        next_command=with_urls(err.command) if isinstance(err, Interrupted) else None,
     )
 
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 # What is left of a writer that was killed begins like this.
-_PREFIX = ".tlkit-unfinished-"
+UNFINISHED = ".tlkit-unfinished-"
 
 
 @contextmanager
@@ -24,7 +24,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     Raises:
         OSError: If the file cannot be made or replaced.
     """
-    temporary = path.with_name(f"{_PREFIX}{secrets.token_hex(6)}{path.suffix[:40]}")
+    temporary = path.with_name(f"{UNFINISHED}{secrets.token_hex(6)}{path.suffix[:40]}")
     try:
         # Not tempfile: its files can be read by their owner only, and stay so when renamed.
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
@@ -40,7 +40,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 def remove_unfinished(folder: Path) -> None:
     """Delete what killed writers left in a folder and below; no other process may write there."""
-    for path in folder.rglob(f"{_PREFIX}*"):
+    for path in folder.rglob(f"{UNFINISHED}*"):
         path.unlink(missing_ok=True)
 
 

@@ -27,8 +27,8 @@ from tlkit.errors import ConfigError, DataError, RunFolderError
 from tlkit.features import FeatureStore
 from tlkit.images import read_picture
 from tlkit.model_parts import ModelParts, find_parts
+from tlkit.object_store import local_place
 from tlkit.out_of_memory import in_halves
-from tlkit.paths import expand_home
 from tlkit.records import EngineTrial, Float32Array, Int64Array, RunResult, UInt8Array
 from tlkit.registry import Registry
 from tlkit.resizing import Resizer, make_resizer, stack_resized
@@ -135,7 +135,7 @@ class Classifier:
             EngineError: If the engine is not installed, cannot compile the model, or answers
                 otherwise than TensorFlow.
         """
-        folder = expand_home(folder)
+        folder = local_place(folder)
         run = run_folder.load_run(folder)
         registry = registry if registry is not None else Registry()
         chosen = _engine(engine, registry)

@@ -14,7 +14,6 @@ from tlkit import __version__
 from tlkit.answering import Continuing, JsonOption, answers, call
 from tlkit.errors import ConfigError
 from tlkit.interruption import Interrupted, Watch, command_line
-from tlkit.paths import expand_home
 from tlkit.screen import say, show_groups, show_table
 
 if TYPE_CHECKING:
@@ -95,11 +94,15 @@ def resume(
     """Go on with a run that was interrupted or killed, from its last epoch."""
     from tlkit.config import build_resumed
     from tlkit.documents import Run
-    from tlkit.run_folder import has_states
+    from tlkit.mirror import fetched
+    from tlkit.run_folder import has_states, load_run
+    from tlkit.run_mirror import finish_upload
 
+    if (finished := finish_upload(folder)) is not None:
+        return Run.of(load_run(finished))
     trainer = build_resumed(folder)
     trainer.one_thread_per_operation = not trainer.workflow.fine_tunes
-    before = expand_home(folder)
+    before = fetched(folder)
     with Watch(command_line(context.obj), before, trained=has_states(before)) as watch:
         trainer.listeners = [watch]
         return Run.of(trainer.resume(folder))

@@ -19,11 +19,12 @@ from tlkit.dataset import DatasetSource
 from tlkit.errors import ConfigError, UnknownPluginError, did_you_mean
 from tlkit.features import FeatureStore, shared_store
 from tlkit.head import Head
+from tlkit.mirror import fetched
 from tlkit.options import accepts, describe_type
-from tlkit.paths import expand_home
+from tlkit.paths import with_urls
 from tlkit.registry import Registry
 from tlkit.reporter import Reporter
-from tlkit.run_folder import CONFIG, find_unfinished, load_run
+from tlkit.run_folder import CONFIG, find_unfinished, is_summary, load_run
 from tlkit.test_time_augmentation import TestTimeAugmentation
 from tlkit.trainer import Trainer
 from tlkit.workflow import Workflow
@@ -194,10 +195,10 @@ def read(source: str) -> tuple[dict[str, Any], str]:
     Raises:
         ConfigError: If it is missing or no TOML.
     """
-    path = expand_home(source)
     if _is_path(source):
+        path = fetched(source)
         try:
-            text, where = path.read_text(encoding="utf-8"), str(path)
+            text, where = path.read_text(encoding="utf-8"), with_urls(str(path))
         except (OSError, UnicodeDecodeError, ValueError) as err:
             reason = getattr(err, "strerror", None) or err
             raise ConfigError(f"Cannot read the config {path}: {reason}.") from err
@@ -360,16 +361,17 @@ def build_resumed(folder: Path | str) -> Trainer:
         ConfigError: If its config is not valid, or names objects that only Python code can make.
         UnknownPluginError: If a plugin is not registered.
     """
-    folder = expand_home(folder)
+    folder = fetched(folder, is_summary)
     path = find_unfinished(folder)
     try:
         return build_trainer(str(path), runs=folder.parent)
     except (ConfigError, UnknownPluginError) as err:
         of_python = isinstance(err, UnknownPluginError) or _names_objects(path)
         if of_python:
+            place = with_urls(str(folder))
             err.add_note(
                 f"Was the run begun in Python, with plugins or objects of its own? Then resume it "
-                f"there, with a Trainer of the same: Trainer(...).resume({str(folder)!r})"
+                f"there, with a Trainer of the same: Trainer(...).resume({place!r})"
             )
         raise
 
@@ -394,8 +396,8 @@ def _config_of(run: Path | str | None) -> str:
             f"Nothing says what to run. Give a recipe ({', '.join(recipes())}), the path of a TOML "
             f"file, or a finished run: tlkit run --from RUN."
         )
-    folder = expand_home(run)
-    load_run(folder)
+    folder = load_run(run).folder
+    assert folder is not None
     return str(folder / CONFIG)
 
 

@@ -12,10 +12,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    PlainSerializer,
+    WithJsonSchema,
+)
 
 from tlkit.errors import ConfigError, nearest
-from tlkit.paths import expand_home
+from tlkit.object_store import local_place
+from tlkit.paths import with_urls
 
 if TYPE_CHECKING:
     from tlkit.records import RunResult
@@ -27,7 +37,12 @@ def _finite(value: Any) -> Any:
 
 # JSON has no infinity and no NaN: what is no number is null.
 Number = Annotated[float | None, BeforeValidator(_finite)]
-AbsolutePath = Annotated[Path, AfterValidator(lambda path: expand_home(path).absolute())]
+AbsolutePath = Annotated[
+    Path,
+    AfterValidator(lambda path: local_place(path).absolute()),
+    PlainSerializer(lambda path: with_urls(str(path)), when_used="json"),
+    WithJsonSchema({"type": "string", "format": "path"}, mode="serialization"),
+]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from tlkit.paths import with_urls
+
 
 class TlkitError(Exception):
     """Base of every error that tlkit raises on purpose.
@@ -14,6 +16,10 @@ class TlkitError(Exception):
     """
 
     exit_code = 2
+
+    def __str__(self) -> str:
+        """Return the message; a copy of what lies in an object store is named by its URL."""
+        return with_urls(super().__str__())
 
 
 class ConfigError(TlkitError):

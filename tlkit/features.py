@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
 import shutil
 from contextlib import suppress
 from dataclasses import dataclass
@@ -29,7 +28,7 @@ from tlkit.feature_filling import (
     sharded,
 )
 from tlkit.object_store import check_url, is_url
-from tlkit.paths import expand_home
+from tlkit.paths import cache_folder, expand_home
 from tlkit.shared_shards import SHARDS, SharedShards
 
 
@@ -202,9 +201,7 @@ def shared_store(location: Path | str, store: FeatureStore | None = None) -> Fea
 
 def default_cache_folder() -> Path:
     """Return ``$TLKIT_CACHE``, or the user's cache folder for tlkit."""
-    import platformdirs
-
-    return Path(os.environ.get("TLKIT_CACHE") or platformdirs.user_cache_dir("tlkit"))
+    return cache_folder()
 
 
 def free_bytes(folder: Path) -> int:

@@ -19,17 +19,20 @@ from tlkit.errors import (
     PluginError,
     StoreFailedError,
 )
+from tlkit.paths import expand_home, stores_folder
 from tlkit.text import printable
 
 CONNECT_SECONDS, READ_SECONDS, ATTEMPTS = 10.0, 20.0, 3
-_URL = re.compile(r"(?P<protocol>[a-z][a-z0-9+.-]*)://(?P<rest>.*)", re.IGNORECASE | re.DOTALL)
+_URL = re.compile(r"(?P<protocol>[a-z][a-z0-9+-]*)://(?P<rest>.*)", re.IGNORECASE | re.DOTALL)
+_COLLAPSED = re.compile(r"([a-z][a-z0-9+-]+):/+([^/].*)", re.IGNORECASE | re.DOTALL)
 _EXTRAS = {"s3": "'tlkit[s3]'", "s3a": "'tlkit[s3]'", "gs": "'tlkit[gcs]'", "gcs": "'tlkit[gcs]'"}
 _LOCAL = ("file", "local")
 _NO_FOLDERS = ("http", "https", "data")
 _SECRET_NAME = re.compile(r"KEY|SECRET|TOKEN|PASSWORD|CREDENTIAL|SAS", re.IGNORECASE)
 _LEAST_SECRET = 8
+_DRIVE = re.compile(r"[A-Za-z]:")
 _MD5 = re.compile(r"[0-9a-f]{32}")
-_LONGEST_PART = 255
+_LONGEST_PART = 240  # file systems take 255 bytes, and the cache adds a letter to some
 
 
 def is_url(text: object) -> bool:
@@ -111,6 +114,25 @@ def join(url: str, name: str) -> str:
     return f"{url.rstrip('/')}/{name}"
 
 
+def local_place(path: Path | str) -> Path:
+    """Return a path with its home folder, or where the copy of what lies at a URL is kept.
+
+    Nothing is fetched: see ``tlkit.mirror.fetched()``.
+
+    Args:
+        path: A path, or a URL; also one that became a ``Path``, which has lost a slash.
+
+    Raises:
+        ObjectStoreError: If it is a URL that cannot be used.
+        PluginError: If the package for its protocol is not installed.
+    """
+    collapsed = _COLLAPSED.fullmatch(str(path))
+    if collapsed is None:
+        return expand_home(path)
+    protocol, name = check_url(f"{collapsed[1]}://{collapsed[2]}").split("://")
+    return local_path(stores_folder() / protocol, name)
+
+
 def local_path(folder: Path, name: str) -> Path:
     """Return where an object is kept in a local folder: below it, whatever the object's name.
 
@@ -124,13 +146,14 @@ def local_path(folder: Path, name: str) -> Path:
     parts = name.split("/")
     if any(
         part in ("", ".", "..")
-        or any(character in part for character in "\\:\0")
+        or any(character in part for character in "\\\0")
+        or _DRIVE.match(part)
         or len(part.encode("utf-8", "surrogatepass")) > _LONGEST_PART
         for part in parts
     ):
         raise ObjectStoreError(
             f"The object '{printable(name)}' cannot be kept as a file: a part of its name is empty,"
-            f" '.', '..', too long, or holds a backslash or a colon. Rename or delete it."
+            f" '.', '..', too long, begins like a drive's (C:), or holds a backslash. Rename it."
         )
     return folder.joinpath(*parts)
 

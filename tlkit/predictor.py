@@ -15,7 +15,8 @@ from tlkit.errors import DataError
 from tlkit.extraction import Pipeline
 from tlkit.familiarity import Familiarity
 from tlkit.images import PICTURE_SUFFIXES, read_picture, scan_pictures, without_warnings
-from tlkit.paths import expand_home
+from tlkit.mirror import fetched
+from tlkit.paths import with_urls
 from tlkit.records import Float32Array, UInt8Array
 from tlkit.runtime import no_talk_of_retracing
 from tlkit.text import printable
@@ -67,7 +68,7 @@ def predict(
 
     Args:
         run: The run folder, or a ``Classifier`` that is open already.
-        inputs: Files, and folders whose pictures are taken, sub-folders included.
+        inputs: Files, and folders whose pictures are taken, sub-folders included; or their URLs.
         top: How many classes to give for each picture, 1 or more.
         engine: What runs the model of a run folder; see ``Classifier.open()``.
         batch_size: Pictures in a batch, 1 or more; 0 for the fastest.
@@ -132,7 +133,7 @@ def classify(
     def failed() -> Iterator[Prediction]:
         nonlocal position
         while (error := pictures.errors.pop(position, None)) is not None:
-            yield Prediction(str(found[position].path), error=error)
+            yield Prediction(with_urls(str(found[position].path)), error=error)
             position += 1
 
     pipeline = Pipeline(
@@ -149,7 +150,7 @@ def classify(
                 yield from failed()
                 abstained = None if threshold is None else shares[0] < threshold
                 yield Prediction(
-                    str(found[position].path),
+                    with_urls(str(found[position].path)),
                     () if abstained else tuple(names[i] for i in best),
                     tuple(shares),
                     abstained=abstained,
@@ -223,7 +224,7 @@ def scan_inputs(inputs: Sequence[Path | str]) -> tuple[list[PictureInput], int]:
     found: list[PictureInput] = []
     others = 0
     for item in inputs:
-        path = expand_home(item)
+        path = fetched(item)
         if path.is_dir():
             scan = scan_pictures(path, recursive=True)
             others += scan.others

@@ -22,8 +22,9 @@ from tlkit.changed_values import changed_settings
 from tlkit.checkpoint import BEGUN, CHECKPOINT, check_settings, read_begun
 from tlkit.errors import RunFolderError, UnsafeFileError
 from tlkit.interruption import command_line
+from tlkit.mirror import fetched
 from tlkit.model_file import load_model_file
-from tlkit.paths import expand_home
+from tlkit.paths import expand_home, with_urls
 from tlkit.records import (
     Calibration,
     ClassReport,
@@ -247,7 +248,7 @@ def discard(folder: Path) -> None:
 def finish(folder: Path, result: RunResult) -> None:
     """Write ``run.json``, which makes the run a finished one, and delete its checkpoints."""
     try:
-        atomic_write_text(folder / RUN, json.dumps(to_json(result), indent=2))
+        atomic_write_text(folder / RUN, with_urls(json.dumps(to_json(result), indent=2)))
     except OSError as err:
         raise _cannot_write(folder, err) from err
     shutil.rmtree(folder / CHECKPOINT, ignore_errors=True)
@@ -324,10 +325,23 @@ def to_json(result: RunResult) -> dict[str, Any]:
 def load_run(folder: Path | str) -> RunResult:
     """Read a finished run back from its folder; the model stays on disk.
 
+    Args:
+        folder: The run folder, or its URL, such as ``s3://bucket/runs/TIME-NAME``: then
+            ``result.folder`` is a copy of it in the cache folder.
+
+    Raises:
+        RunFolderError: If the folder is not that of a finished run.
+        ObjectStoreError: If the URL cannot be used, or the store does not answer.
+    """
+    return read_run(fetched(folder))
+
+
+def read_run(folder: Path) -> RunResult:
+    """Read a finished run as ``load_run()`` does, from what is on this machine.
+
     Raises:
         RunFolderError: If the folder is not that of a finished run.
     """
-    folder = expand_home(folder)
     if not folder.is_dir():
         raise RunFolderError(f"There is no run folder {folder}. `ls runs` shows those in runs/.")
     if not (folder / RUN).is_file():
@@ -342,6 +356,16 @@ def load_run(folder: Path | str) -> RunResult:
         raise RunFolderError(
             f"The run folder {folder} is damaged: {type(err).__name__}: {err}"
         ) from err
+
+
+def is_summary(name: str) -> bool:
+    """Return whether an object is needed to know of a run, or of each run in a folder of runs.
+
+    Args:
+        name: The object's name below the folder.
+    """
+    *folders, file = name.split("/")
+    return len(folders) <= 1 and file in (RUN, CONFIG, PREDICTIONS, "report.html")
 
 
 def load_validation(run: RunResult) -> tuple[Int64Array, Float32Array]:
@@ -408,7 +432,7 @@ def model_path(folder: Path | str) -> Path:
     Raises:
         RunFolderError: If there is none.
     """
-    folder = expand_home(folder)
+    folder = fetched(folder)
     if folder.is_file():
         raise RunFolderError(
             f"{folder} is a file; allowed is the folder of a run. A model file alone is read by "

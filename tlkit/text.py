@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from tlkit.paths import with_urls
+
 # Not "printable" to Python, but they are ordinary writing: the no-break and the ideographic space,
 # and the joiners that Persian, Indic scripts and emoji are spelt with.
 _ORDINARY = frozenset("\u00a0\u3000\u200c\u200d")
@@ -13,12 +15,14 @@ def printable(text: str, limit: int | None = None) -> str:
     r"""Return text that moves no cursor, changes no colour and turns no line round.
 
     Control characters, newlines, bidirectional overrides, lone surrogates and unassigned
-    characters become ``\xNN``, ``\uNNNN`` or ``\UNNNNNNNN``.
+    characters become ``\xNN``, ``\uNNNN`` or ``\UNNNNNNNN``. The paths of copies of what lies in
+    object stores become URLs.
 
     Args:
         text: Any text.
         limit: Most characters to return, 1 or more; longer text ends in ``…``.
     """
+    text = with_urls(text)
     if limit is not None:
         text, cut = text[: limit + 1], len(text) > limit
     else:

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from tlkit import run_folder, thumbnails
+from tlkit import run_folder, run_mirror, thumbnails
 from tlkit.atomic import remove_unfinished
 from tlkit.augmentation import Augmentation
 from tlkit.backbone import Backbone
@@ -43,8 +43,9 @@ from tlkit.images import without_warnings
 from tlkit.interruption import command_line
 from tlkit.leakage import DuplicatesChoice
 from tlkit.model import build_backbone, with_temperature
+from tlkit.object_store import local_place
 from tlkit.parent import OldClasses, check_backbone, read_parent
-from tlkit.paths import expand_home
+from tlkit.paths import with_urls
 from tlkit.plugin import Plugin
 from tlkit.plugin_calls import describe_plugin, plugin_call, plugin_warnings
 from tlkit.ray_cluster import RayCluster
@@ -59,6 +60,7 @@ from tlkit.records import (
 )
 from tlkit.registry import Registry
 from tlkit.reporter import Reporter
+from tlkit.run_claim import Claim
 from tlkit.run_data import DataSettings, RunData, load_run_data
 from tlkit.runtime import (
     environment,
@@ -161,7 +163,8 @@ class Trainer:
             augmentation: How the views differ from the image.
             test_time_augmentation: Fixed views of each image that the head is trained on as well,
                 and whose logits the saved model averages; by default the image alone.
-            runs: Where run folders are made; None to save nothing.
+            runs: Where run folders are made, also a URL such as ``s3://bucket/runs``; None to save
+                nothing.
             store: Where features are kept; by default the user's cache folder. A folder or a URL,
                 such as ``"s3://bucket/features"``, is shared with other machines: the cache folder
                 then holds the working copy.
@@ -190,9 +193,9 @@ class Trainer:
         self.few_shot = few_shot
         self.test_images = test_images
         # Whole, so that the saved config means the same run from any folder.
-        self.start_from = None if start_from is None else expand_home(start_from).absolute()
+        self.start_from = None if start_from is None else local_place(start_from).absolute()
         self.old_classes: OldClasses = old_classes
-        self.runs = None if runs is None else expand_home(runs)
+        self.runs = None if runs is None else local_place(runs)
         if isinstance(store, (str, Path)):
             store = shared_store(store)
         self.store = store if store is not None else FeatureStore()
@@ -245,7 +248,7 @@ class Trainer:
         """Return the keys that only a run has that starts from another."""
         if self.start_from is None:
             return {}
-        return {"start_from": str(self.start_from), "old_classes": self.old_classes}
+        return {"start_from": with_urls(str(self.start_from)), "old_classes": self.old_classes}
 
     def _distribution(self) -> dict[str, Any]:
         """Return the keys that only a run has whose features are computed on a cluster."""
@@ -273,9 +276,10 @@ class Trainer:
         run that was never interrupted.
 
         Args:
-            folder: The run folder. It must be that of a run with the config of this Trainer;
-                reporters, ``name``, ``save`` and ``test_images`` may differ. TensorFlow is started
-                with ``one_thread_per_operation`` as it was then, if nothing has started it yet.
+            folder: The run folder, or its URL. It must be that of a run with the config of this
+                Trainer; reporters, ``name``, ``save`` and ``test_images`` may differ. TensorFlow is
+                started with ``one_thread_per_operation`` as it was then, if nothing has started it
+                yet.
 
         Returns:
             The result, with the trained model in ``result.model``.
@@ -285,12 +289,13 @@ class Trainer:
                 run is at work in it, or the data set or the weights are other ones now.
             TlkitError: As ``run()`` does.
         """
-        folder = expand_home(folder)
-        run_folder.check_unfinished(folder, self.config)
-        self._threads_as_begun = run_folder.begun_facts(folder).get("one_thread_per_operation")
-        return self._watched(folder)
+        folder = local_place(folder)
+        with run_mirror.taken_over(folder) as claim:
+            run_folder.check_unfinished(folder, self.config)
+            self._threads_as_begun = run_folder.begun_facts(folder).get("one_thread_per_operation")
+            return self._watched(folder, claim)
 
-    def _watched(self, resumed: Path | None) -> RunResult:
+    def _watched(self, resumed: Path | None, claim: Claim | None = None) -> RunResult:
         events = Events([*self.listeners, *self.reporters])
         try:
             # Around all threads that read pictures: the filters are the whole process's.
@@ -303,7 +308,7 @@ class Trainer:
                 if self._registry is not None:
                     events.warnings += dict.fromkeys(self._registry.warnings)
                 with self._connected():
-                    return self._run(events, engines, resumed)
+                    return self._run(events, engines, resumed, claim)
         except BaseException as err:
             events.emit("on_error", err)
             raise
@@ -326,7 +331,9 @@ class Trainer:
             single = self._threads_as_begun
         require_tensorflow_backend(one_thread_per_operation=single)
 
-    def _run(self, events: Events, engines: EngineChooser, resumed: Path | None) -> RunResult:
+    def _run(
+        self, events: Events, engines: EngineChooser, resumed: Path | None, claim: Claim | None
+    ) -> RunResult:
         begin, now = time.monotonic(), datetime.now().astimezone()
         seconds: dict[str, float] = {}
         with _stage(events, seconds, "start"):
@@ -343,7 +350,7 @@ class Trainer:
             if heritage is not None:
                 _, notes = heritage.begin(loaded, self.head, self.duplicates)
                 loaded = replace(loaded, notes=(*loaded.notes, *notes))
-        with self._folder(resumed, events) as (folder, kept):
+        with self._folder(resumed, claim, events) as (folder, kept):
             began = kept.began(now.isoformat(timespec="seconds"))
             session, result = self._train(
                 loaded, heritage, events, engines, seconds, folder, kept, began
@@ -377,7 +384,7 @@ class Trainer:
 
     @contextmanager
     def _folder(
-        self, resumed: Path | None, events: Events
+        self, resumed: Path | None, claim: Claim | None, events: Events
     ) -> Iterator[tuple[Path | None, Checkpoints]]:
         """Yield the run folder and its checkpoints.
 
@@ -386,14 +393,17 @@ class Trainer:
         """
         folder = resumed
         if folder is None and self.runs is not None:
-            folder = run_folder.create(self.runs, self.name)
+            folder, claim = run_mirror.create(self.runs, self.name)
         if folder is None:
             yield None, Checkpoints()
             return
         if resumed is not None:
             run_folder.find_unfinished(folder)  # another process may have ended it by now
         missing = resumed is not None and not run_folder.has_checkpoints(folder)
-        with run_folder.own(folder) as checkpoints:
+        with (
+            run_mirror.mirrored(folder, claim, events.warnings),
+            run_folder.own(folder) as checkpoints,
+        ):
             if resumed is not None:
                 remove_unfinished(folder)
             # Also where it is resumed with other reporters: the config is that of the result.

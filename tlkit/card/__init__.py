@@ -13,7 +13,8 @@ from tlkit.card.lab_report import lab_report
 from tlkit.card.model_card import model_card
 from tlkit.card.parts import PLOTS
 from tlkit.errors import RunFolderError, UnknownPluginError
-from tlkit.paths import expand_home
+from tlkit.mirror import fetched, put_back
+from tlkit.object_store import local_place
 from tlkit.records import RunResult
 from tlkit.registry import Registry
 from tlkit.reporter import Reporter
@@ -50,10 +51,10 @@ def write_card(
         RunFolderError: If the folder is not that of a finished run, or the file cannot be written
             or is not tlkit's own.
     """
-    folder = expand_home(folder)
     result = load_run(folder)
+    folder = local_place(folder)
     registry = registry if registry is not None else Registry()
-    path = folder / FILES[kind] if out is None else expand_home(out)
+    path = folder / FILES[kind] if out is None else fetched(out)
     _check(path)
     # Every run has this one.
     if not (folder / PLOTS / "confusion_matrix.png").is_file():
@@ -63,6 +64,7 @@ def write_card(
         atomic_write_text(path, _marked(text))
     except OSError as err:
         raise RunFolderError(f"Cannot write {path}: {err.strerror or err}.") from err
+    put_back(path, folder / PLOTS)
     return path
 
 

@@ -17,10 +17,11 @@ from tlkit.compare.summary import best_two, chosen_by_validation, summarise, wit
 from tlkit.errors import ConfigError, RunFolderError
 from tlkit.events import Events
 from tlkit.features import FeatureStore
-from tlkit.paths import expand_home
+from tlkit.mirror import fetched
+from tlkit.object_store import local_place
 from tlkit.records import RunResult
 from tlkit.registry import Registry
-from tlkit.run_folder import load_run
+from tlkit.run_folder import is_summary, load_run
 
 __all__ = ["Cell", "Comparison", "Figures", "PairedTest", "compare_grid", "compare_runs"]
 
@@ -73,7 +74,7 @@ def compare_grid(
         DataError: If the data set cannot be loaded.
         RunFolderError: If the results cannot be written.
     """
-    output = expand_home(output)
+    output = fetched(output, lambda name: is_summary(name.removeprefix("runs/")))
     watched = WatchedStore(None if store is None else store.folder)
     grid = plan(
         os.fspath(source),
@@ -121,7 +122,7 @@ def compare_runs(folders: Sequence[Path | str], *, output: Path | str | None = N
         RunFolderError: If one is not that of a finished run, or they were not tested on the same
             images with the same labels.
     """
-    paths = [expand_home(item) for item in folders]
+    paths = [local_place(item) for item in folders]
     if len({path.resolve() for path in paths}) < max(2, len(paths)):
         raise ConfigError(
             f"Cannot compare {', '.join(map(str, paths)) or 'nothing'}. Allowed: two or more "
@@ -136,7 +137,7 @@ def compare_runs(folders: Sequence[Path | str], *, output: Path | str | None = N
         cells=tuple(_cell_of(name, result) for name, result in results.items()),
         pairs=paired_tests(right),
         differences=differing_settings([result.info.config for result in results.values()]),
-        folder=None if output is None else expand_home(output),
+        folder=None if output is None else local_place(output),
     )
     if comparison.folder is not None:
         write(comparison, comparison.folder)

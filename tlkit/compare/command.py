@@ -16,7 +16,7 @@ from tlkit.config import recipes
 from tlkit.documents import ComparisonDocument
 from tlkit.errors import ConfigError
 from tlkit.interruption import Interrupted
-from tlkit.paths import expand_home
+from tlkit.object_store import local_place
 from tlkit.text import printable
 
 PIPED_WIDTH = 200
@@ -47,7 +47,7 @@ def compare_sources(
         TlkitError: If the arguments do not fit together, or the comparison cannot be made.
     """
     configs = [item for item in sources if item in recipes() or item.endswith(".toml")]
-    if len(sources) == 1 and (configs or not expand_home(sources[0]).is_dir()):
+    if len(sources) == 1 and (configs or not local_place(sources[0]).is_dir()):
         comparison = _grid(sources[0], grid, overrides, output or Path("comparison"), command)
     elif len(sources) > 1 and not configs:
         given = [name for name, value in grid.items() if value] + ["--set"] * bool(overrides)

@@ -16,6 +16,7 @@ from tlkit.compare.summary import summarise
 from tlkit.compare.table import sentence
 from tlkit.documents import ComparisonDocument
 from tlkit.errors import RunFolderError
+from tlkit.mirror import put_back
 from tlkit.text import safe_cell
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ def write(comparison: Comparison, folder: Path, *, picture: bool = True) -> None
             rows = summarise(comparison.cells)
             _save(draw(rows), folder / PICTURE)
             _save(draw_few_shot(rows), folder / FEW_SHOT_PICTURE)
+        put_back(*(folder / name for name in (JSON, CSV, PICTURE, FEW_SHOT_PICTURE)))
     except OSError as err:
         raise RunFolderError(f"Cannot write into {folder}: {err.strerror or err}.") from err
 

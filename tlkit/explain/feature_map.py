@@ -17,6 +17,8 @@ from tlkit.explain.saving import save_figure
 from tlkit.explain.test_set import load_test_images, sample
 from tlkit.explain.writing import FOLDER
 from tlkit.features import FeatureStore
+from tlkit.mirror import put_back
+from tlkit.object_store import local_place
 
 MAX_POINTS = 2000
 _LEAST_POINTS = 4
@@ -74,6 +76,8 @@ def draw_maps(
             f"{run.info.name}: test features, {projection.title}",
             f"{shown} test images, {mistakes:,} mistakes ringed",
         )
-        path = (out if out is not None else run.folder / FOLDER) / f"map-{projection.name}.png"
+        target = local_place(out) if out is not None else run.folder / FOLDER
+        path = target / f"map-{projection.name}.png"
         save_figure(figure, path)
+        put_back(path)
         yield FeatureMap(projection.name, len(rows), total, mistakes, source, path)

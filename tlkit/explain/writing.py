@@ -21,6 +21,8 @@ from tlkit.explain.records import ClassHeat, Explanation, Method
 from tlkit.explain.saving import save_figure
 from tlkit.explain.test_set import image_name, load_test_images, take
 from tlkit.images import without_warnings
+from tlkit.mirror import put_back
+from tlkit.object_store import local_place
 from tlkit.predictor import find_pictures
 from tlkit.records import Float32Array, Int64Array, RunResult
 
@@ -153,7 +155,7 @@ def _explain(
     check_settings(settings, class_names)
     model = run_folder.load_model(run.folder)
     parts = find_parts(model)
-    target = out if out is not None else run.folder / FOLDER
+    target = local_place(out) if out is not None else run.folder / FOLDER
     taken: set[str] = set()
     for item in items:
         truth = None if item.label is None else class_names[item.label]
@@ -186,6 +188,7 @@ def _explain(
             image, heats, settings.method, _title(run, found, parts), _subtitle(found)
         )
         save_figure(figure, found.path)
+        put_back(found.path)
         yield found
 
 

@@ -19,7 +19,8 @@ from tlkit.export.formats import format_of
 from tlkit.export.progress import StepLine
 from tlkit.export.records import Exported
 from tlkit.export.writing import FOLDER, Job, Settings, export_run, parse_names, prepare
-from tlkit.paths import expand_home
+from tlkit.mirror import put_back
+from tlkit.object_store import local_place
 from tlkit.screen import say, show_table
 from tlkit.text import printable
 from tlkit.wording import plural
@@ -138,7 +139,7 @@ def _document(folder: Path, job: Job, files: list[ExportedFile]) -> ExportDocume
 
 def _keep(folder: Path, job: Job, item: Exported) -> None:
     """Write what is known of a file into the run folder, beside what is known of the others."""
-    path = expand_home(folder) / FOLDER / FIGURES
+    path = local_place(folder) / FOLDER / FIGURES
     try:
         path.parent.mkdir(exist_ok=True)
         try:
@@ -156,6 +157,7 @@ def _keep(folder: Path, job: Job, item: Exported) -> None:
             files = [known for known in files if known.place.resolve() != place]
             files.append(_file(job, item))
         atomic_write_text(path, _document(folder, job, files).text())
+        put_back(path)
     except OSError as err:
         # The files themselves are in place, perhaps elsewhere because this cannot be written.
         say(f"warning: cannot write {path}: {err.strerror or err}. The figures are not kept.")

@@ -24,6 +24,8 @@ from tlkit.export.metadata import as_text, metadata_of
 from tlkit.export.picture_file import write_pictures
 from tlkit.export.progress import Tell
 from tlkit.export.records import Exported
+from tlkit.mirror import put_back
+from tlkit.object_store import local_place
 from tlkit.records import RunResult
 from tlkit.registry import Registry
 from tlkit.rows import take_rows
@@ -110,9 +112,10 @@ def prepare(
     pairs = [(fmt, precision) for fmt, precision in asked if precision in fmt.precisions] or asked
     for fmt, precision in pairs:
         fmt.check(precision, settings.input_size)
-    one_file = out is not None and _is_file(Path(out), pairs)
+    out = None if out is None else local_place(out)
+    one_file = out is not None and _is_file(out, pairs)
     run = run_folder.load_run(folder)
-    where = Path(out) if out is not None else _folder_of(run) / FOLDER
+    where = out if out is not None else _folder_of(run) / FOLDER
     targets = tuple(
         (fmt, precision, where if one_file else where / fmt.file_name(precision))
         for fmt, precision in pairs
@@ -183,6 +186,7 @@ def _export(
                 fault = find_fault(figures, precision, settings.tolerance, len(test_set.labels))
             if fault is not None and not settings.allow_loss:
                 raise ExportError(fault)
+        put_back(path)
     except OSError as err:
         raise RunFolderError(
             f"Cannot write {path}: {err.strerror or err}. Choose another place with --out."

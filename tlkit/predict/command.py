@@ -7,18 +7,21 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tlkit import run_folder
 from tlkit.abstention import Abstention, fit_abstention
 from tlkit.classifier import Classifier
 from tlkit.documents import AbstentionFigures, PredictedPicture, Predictions
+from tlkit.errors import ObjectStoreError
 from tlkit.extraction import MAX_WORKERS
 from tlkit.familiarity import Familiarity
 from tlkit.interruption import Interrupted
-from tlkit.paths import expand_home
+from tlkit.mirror import put_back
+from tlkit.object_store import local_place
+from tlkit.paths import url_of
 from tlkit.predict.familiar import learn_familiarity, load_familiarity
 from tlkit.predict.files import AnswerFile, answer_file, check_answer_path, unfinished_path
 from tlkit.predict.progress import progress
@@ -95,10 +98,14 @@ def predict(wanted: Wanted) -> Predictions:
     """
     tally = _Tally()
     found: list[PictureInput] = []
+    if wanted.out is not None:
+        wanted = replace(wanted, out=local_place(wanted.out))
     try:
         check_numbers(wanted.top, wanted.batch_size)
-        out = None if wanted.out is None else expand_home(wanted.out)
+        out = wanted.out
         if out is not None:
+            if url_of(out) is not None:
+                out.parent.mkdir(parents=True, exist_ok=True)
             check_answer_path(out)
         # Before a large folder is read, and before TensorFlow is started.
         run = run_folder.load_run(wanted.run)
@@ -179,6 +186,8 @@ def _classified(
         )
         if file is not None:
             file.close(document)
+    if out is not None:
+        put_back(out)
     _sum_up(wanted, document, tally)
     return document
 
@@ -263,5 +272,8 @@ def _interrupted(wanted: Wanted, tally: _Tally, total: int) -> Interrupted:
     where = f" after {tally.pictures:,} of {plural(total, 'picture')}" if tally.pictures else ""
     kept = "Nothing was kept."
     if wanted.out is not None and tally.pictures:
-        kept = f"Kept: the answers so far, in {unfinished_path(expand_home(wanted.out))}."
+        unfinished = unfinished_path(wanted.out)
+        with suppress(ObjectStoreError):
+            put_back(unfinished)
+        kept = f"Kept: the answers so far, in {unfinished}."
     return Interrupted(f"Interrupted{where}.\n{kept}", wanted.command, RUN_AGAIN)

@@ -14,6 +14,7 @@ from tlkit.errors import ConfigError, DataError, RunFolderError, TlkitError
 from tlkit.extraction import Pipeline
 from tlkit.familiarity import Familiarity, fit_familiarity
 from tlkit.images import without_warnings
+from tlkit.mirror import put_back
 from tlkit.model_parts import find_parts, inner_layers
 from tlkit.records import Float32Array, ImageSequence, Int64Array, RunResult
 from tlkit.registry import Registry
@@ -144,5 +145,6 @@ def _save(path: Path, found: Familiarity) -> None:
                 precision=found.precision,
                 limit=np.float64(found.limit),
             )
+        put_back(path)
     except OSError as err:
         raise RunFolderError(f"Cannot write {path}: {err.strerror or err}.") from err

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Literal
 
 from tlkit.errors import RunFolderError
-from tlkit.paths import expand_home
+from tlkit.mirror import fetched
 from tlkit.report.index import run_folders, write_index
 from tlkit.report.page import write_report
 from tlkit.report.rendering import require_extra
-from tlkit.run_folder import CONFIG, RUN, load_run, name_unfinished, unfinished_runs
+from tlkit.run_folder import CONFIG, RUN, is_summary, load_run, name_unfinished, unfinished_runs
 from tlkit.screen import say
 
 
@@ -19,7 +19,7 @@ def write(folder: Path, show: bool) -> tuple[Path, Literal["run", "index"]]:
     """Write the report of a run, or the index of a folder of runs.
 
     Args:
-        folder: A run folder, or a folder of run folders.
+        folder: A run folder, or a folder of run folders; or its URL.
         show: Open the page in the browser.
 
     Returns:
@@ -29,7 +29,7 @@ def write(folder: Path, show: bool) -> tuple[Path, Literal["run", "index"]]:
         TlkitError: If the folder is neither, or the page cannot be made.
     """
     require_extra()
-    folder = expand_home(folder)
+    folder = fetched(folder, is_summary)
     is_run = any((folder / name).is_file() for name in (RUN, CONFIG))
     if folder.is_dir() and not is_run and not run_folders(folder):
         raise RunFolderError(

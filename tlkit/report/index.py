@@ -11,13 +11,20 @@ from urllib.parse import quote
 
 from tlkit.atomic import atomic_write_text
 from tlkit.errors import RunFolderError
-from tlkit.paths import expand_home
+from tlkit.mirror import fetched, put_back
 from tlkit.records import RunInfo, RunResult
 from tlkit.report.charts import accuracy_of_runs
 from tlkit.report.content import duration, model_bytes, size_text, text
 from tlkit.report.page import PAGE
 from tlkit.report.rendering import render
-from tlkit.run_folder import CONFIG, RUN, load_run, name_unfinished, unfinished_runs
+from tlkit.run_folder import (
+    CONFIG,
+    RUN,
+    is_summary,
+    name_unfinished,
+    read_run,
+    unfinished_runs,
+)
 from tlkit.wording import date
 
 INDEX = "index.html"
@@ -45,7 +52,7 @@ def write_index(folder: Path | str) -> Path:
     """Write ``index.html``: a table that sorts, a chart, and a link to each report that is there.
 
     Args:
-        folder: A folder of run folders, such as ``runs``.
+        folder: A folder of run folders, such as ``runs``, or its URL.
 
     Returns:
         The file.
@@ -54,12 +61,12 @@ def write_index(folder: Path | str) -> Path:
         PluginError: If ``tlkit[html]`` is not installed.
         RunFolderError: If there is no finished run, or the file cannot be written.
     """
-    folder = expand_home(folder)
+    folder = fetched(folder, is_summary)
     results: list[RunResult] = []
     problems: list[Problem] = []
     for path in run_folders(folder):
         try:
-            results.append(load_run(path))
+            results.append(read_run(path))
         except RunFolderError as err:
             unfinished = not (path / RUN).is_file()
             go_on = f"did not finish; go on with `tlkit resume {path}`"
@@ -75,6 +82,7 @@ def write_index(folder: Path | str) -> Path:
         atomic_write_text(path, _render(folder, results, problems))
     except OSError as err:
         raise RunFolderError(f"Cannot write {path}: {err.strerror or err}.") from err
+    put_back(path)
     return path
 
 

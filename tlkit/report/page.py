@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tlkit.atomic import atomic_write_text
 from tlkit.errors import RunFolderError
+from tlkit.mirror import put_back
 from tlkit.records import RunResult
 from tlkit.report.content import content
 from tlkit.report.pictures import class_data, picture_data
@@ -44,6 +45,7 @@ def write_report(result: RunResult) -> Path:
         atomic_write_text(path, render_report(result, thumbnails, reason))
     except OSError as err:
         raise RunFolderError(f"Cannot write {path}: {err.strerror or err}.") from err
+    put_back(path)
     return path
 
 

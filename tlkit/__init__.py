@@ -69,7 +69,9 @@ if TYPE_CHECKING:
         read_picture,
         scan_pictures,
     )
+    from tlkit.mirror import fetched
     from tlkit.model_file import check_model_config, check_weights
+    from tlkit.object_store import is_url
     from tlkit.picture_check import SKIP_HINT, PictureCheck, check_pictures
     from tlkit.picture_splits import picture_data
     from tlkit.registry import Registry
@@ -78,6 +80,7 @@ if TYPE_CHECKING:
     from tlkit.run_folder import load_model, load_run
     from tlkit.session import Session
     from tlkit.splitting import split_rows
+    from tlkit.stored_path import StoredPath, open_place
     from tlkit.test_time_augmentation import TestTimeAugmentation
     from tlkit.trainer import Trainer
 
@@ -130,6 +133,7 @@ __all__ = [
     "Sealed",
     "Session",
     "Split",
+    "StoredPath",
     "TestTimeAugmentation",
     "TlkitError",
     "Trainer",
@@ -148,11 +152,14 @@ __all__ = [
     "compare_grid",
     "compare_runs",
     "did_you_mean",
+    "fetched",
     "hookimpl",
+    "is_url",
     "leads_out",
     "list_pictures",
     "load_model",
     "load_run",
+    "open_place",
     "picture_data",
     "printable",
     "expand_home",
@@ -179,6 +186,7 @@ _LAZY = {
     "SKIP_HINT": "tlkit.picture_check",
     "Sealed": "tlkit.restricted_unpickling",
     "Session": "tlkit.session",
+    "StoredPath": "tlkit.stored_path",
     "TestTimeAugmentation": "tlkit.test_time_augmentation",
     "Trainer": "tlkit.trainer",
     "check_member": "tlkit.archives",
@@ -188,10 +196,13 @@ _LAZY = {
     "check_zip": "tlkit.archives",
     "compare_grid": "tlkit.compare",
     "compare_runs": "tlkit.compare",
+    "fetched": "tlkit.mirror",
+    "is_url": "tlkit.object_store",
     "leads_out": "tlkit.images",
     "list_pictures": "tlkit.images",
     "load_model": "tlkit.run_folder",
     "load_run": "tlkit.run_folder",
+    "open_place": "tlkit.stored_path",
     "picture_data": "tlkit.picture_splits",
     "read_picture": "tlkit.images",
     "restricted_load": "tlkit.restricted_unpickling",

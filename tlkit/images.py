@@ -17,6 +17,7 @@ from typing import Any, overload
 from tlkit.errors import DataError, PictureError, TlkitError
 from tlkit.limits import limit, raise_with
 from tlkit.records import UInt8Array
+from tlkit.stored_path import StoredPath
 from tlkit.threads import map_in_threads
 
 PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
@@ -27,7 +28,10 @@ FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 MAX_DEFLATE_RATIO = 1032
 
 
-def read_picture(source: Path | str | bytes, name: str | None = None) -> UInt8Array:
+Source = Path | str | bytes | StoredPath
+
+
+def read_picture(source: Source, name: str | None = None) -> UInt8Array:
     """Read the first frame of a picture.
 
     Its EXIF orientation is applied, transparency is laid on white, and any colour mode becomes
@@ -35,7 +39,7 @@ def read_picture(source: Path | str | bytes, name: str | None = None) -> UInt8Ar
     Python's warning filters belong to all threads; see ``without_warnings()``.
 
     Args:
-        source: The file's path, or its content.
+        source: The file's path, or its content; or where it lies in an object store.
         name: What to call it in errors; by default its path.
 
     Returns:
@@ -73,7 +77,7 @@ def without_warnings() -> Iterator[None]:
 
 
 @contextmanager
-def open_picture(source: Path | str | bytes, name: str | None = None) -> Iterator[Any]:
+def open_picture(source: Source, name: str | None = None) -> Iterator[Any]:
     """Yield the ``PIL.Image`` of a picture whose header was read and whose pixels were not.
 
     Raises:
@@ -83,6 +87,9 @@ def open_picture(source: Path | str | bytes, name: str | None = None) -> Iterato
     """
     from PIL import Image
 
+    if isinstance(source, StoredPath):
+        name = _name(source, name)
+        source = _stored_content(source, name)
     most = limit("TLKIT_MAX_PIXELS")
     if 2 * (Image.MAX_IMAGE_PIXELS or most) < most and os.environ.get("TLKIT_MAX_PIXELS"):
         # Pillow refuses twice its own limit; whoever sets ours wants it to hold.
@@ -146,19 +153,28 @@ def _bytes_of_png(picture: Any) -> int:
     return int(picture.width * picture.height * channels * bits // 8)
 
 
-def _name(source: Path | str | bytes, name: str | None) -> str:
+def _stored_content(source: StoredPath, name: str) -> bytes:
+    try:
+        return source.read_bytes()
+    except DataError as err:
+        raise _error(source, name, str(err)) from err
+
+
+def _name(source: Source, name: str | None) -> str:
     if name is not None:
         return name
     return f"of {len(source):,} bytes" if isinstance(source, bytes) else str(source)
 
 
-def _error(source: Path | str | bytes, name: str | None, reason: str) -> PictureError:
+def _error(source: Source, name: str | None, reason: str) -> PictureError:
     return PictureError(f"Cannot read the picture {_name(source, name)}: {reason}", reason)
 
 
-def _unreadable(source: Path | str | bytes, name: str | None, err: Exception) -> PictureError:
+def _unreadable(source: Source, name: str | None, err: Exception) -> PictureError:
     from PIL import UnidentifiedImageError
 
+    if isinstance(source, StoredPath):
+        source, name = source.read_bytes(), _name(source, name)
     if isinstance(err, UnidentifiedImageError):
         size = len(source) if isinstance(source, bytes) else Path(source).stat().st_size
         kinds = ", ".join(FORMATS)
@@ -194,12 +210,13 @@ class FolderScan:
     """What is in a folder.
 
     Attributes:
-        pictures: The picture files by their suffix, sorted.
+        pictures: The picture files by their suffix, sorted: ``Path``, or ``StoredPath`` of a folder
+            in an object store.
         outside: Symbolic links that lead out of the folder, sorted; none of them was followed.
         others: The number of other files that are not hidden.
     """
 
-    pictures: list[Path]
+    pictures: list[Any]
     outside: list[Path]
     others: int
 
@@ -213,7 +230,11 @@ def list_pictures(folder: Path, *, recursive: bool = False) -> list[Path]:
 
 
 def scan_pictures(
-    folder: Path, *, recursive: bool = False, inside: Path | None = None, follow_links: bool = False
+    folder: Path | StoredPath,
+    *,
+    recursive: bool = False,
+    inside: Path | StoredPath | None = None,
+    follow_links: bool = False,
 ) -> FolderScan:
     """Return what is in a folder; hidden files and folders are left out.
 
@@ -223,6 +244,9 @@ def scan_pictures(
         inside: The folder that links must stay in; by default ``folder``.
         follow_links: Whether links may lead anywhere, and links to folders are looked into.
     """
+    if isinstance(folder, StoredPath):
+        return _scan_stored(folder, recursive)
+    assert not isinstance(inside, StoredPath)
     root = os.path.realpath(folder if inside is None else inside)
     found, outside, others = [], [], 0
     seen: set[str] = set()
@@ -248,15 +272,29 @@ def scan_pictures(
     return FolderScan(sorted(map(Path, found)), sorted(map(Path, outside)), others)
 
 
-def leads_out(path: Path | str, root: Path | str) -> bool:
+def _scan_stored(folder: StoredPath, recursive: bool) -> FolderScan:
+    found, others = [], 0
+    for file in folder.files():
+        parts = file.relative_to(folder).parts
+        if any(part.startswith(".") for part in parts) or (len(parts) > 1 and not recursive):
+            continue
+        if os.path.splitext(parts[-1])[1].lower() in PICTURE_SUFFIXES:  # noqa: PTH122
+            found.append(file)
+        else:
+            others += 1
+    return FolderScan(sorted(found), [], others)
+
+
+def leads_out(path: Path | str | StoredPath, root: Path | str | StoredPath) -> bool:
     """Return whether a path is a symbolic link to something outside a folder.
 
     Args:
         path: The path; where it is no link, the answer is no.
         root: The folder, without links (``os.path.realpath()``).
     """
-    if not os.path.islink(path):  # noqa: PTH114
+    if isinstance(path, StoredPath) or not os.path.islink(path):  # noqa: PTH114
         return False
+    assert not isinstance(root, StoredPath)
     return not Path(os.path.realpath(path)).is_relative_to(root)
 
 
@@ -292,15 +330,15 @@ class EncodedPictures(Sequence[UInt8Array]):
 
     def __init__(
         self,
-        sources: Sequence[Path] | Sequence[bytes] | Sequence[Path | bytes],
+        sources: Sequence[Source],
         names: Sequence[str] | None = None,
         hint: str = "",
     ) -> None:
         """Keep the sources.
 
         Args:
-            sources: For each picture the path of its file, or the file's content. A lazy sequence
-                is asked from several threads at once.
+            sources: For each picture the path of its file, be it in an object store, or the file's
+                content. A lazy sequence is asked from several threads at once.
             names: What errors call them; by default their paths.
             hint: Said after the error about a picture that cannot be read: what to do about it.
         """
@@ -385,6 +423,8 @@ class EncodedPictures(Sequence[UInt8Array]):
         source = self.sources[index]
         if isinstance(source, bytes):
             return source
+        if isinstance(source, StoredPath):
+            return _stored_content(source, str(source))
         try:
             return Path(source).read_bytes()
         except OSError as err:

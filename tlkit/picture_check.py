@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
-from tlkit.errors import ConfigError, DataError, PictureError
-from tlkit.images import open_picture, read_picture, without_warnings
+from tlkit.errors import ConfigError, DataError, PictureError, StoreFailedError
+from tlkit.images import Source, open_picture, read_picture, without_warnings
 from tlkit.limits import LIMITS, limit
 from tlkit.records import PictureNote
 from tlkit.text import printable
@@ -49,7 +48,7 @@ class PictureCheck:
 
 
 def check_pictures(
-    sources: Sequence[Path] | Sequence[bytes] | Sequence[Path | bytes],
+    sources: Sequence[Source],
     names: Sequence[str],
     broken: Broken = "error",
 ) -> PictureCheck:
@@ -99,9 +98,7 @@ def check_pictures(
     )
 
 
-def inspect_picture(
-    source: Path | str | bytes, name: str, *, decode: bool = False
-) -> PictureNote | None:
+def inspect_picture(source: Source, name: str, *, decode: bool = False) -> PictureNote | None:
     """Return what is unusual about a picture, or None.
 
     Args:
@@ -114,6 +111,8 @@ def inspect_picture(
             unusual = _describe(picture)
         if decode:
             read_picture(source, name)
+    except StoreFailedError:
+        raise  # says nothing of the picture
     except Exception as err:  # Pillow's parsers raise many kinds of error on broken files
         reason = err.reason if isinstance(err, PictureError) else str(err)
         return PictureNote(name, (BROKEN,), (reason or type(err).__name__,))

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tlkit.errors import DataError
-from tlkit.images import EncodedPictures
+from tlkit.images import EncodedPictures, Source
 from tlkit.picture_check import SKIP_HINT, Broken, check_pictures
 from tlkit.records import ImageData, PictureNote, Split
 from tlkit.splitting import split_rows
@@ -20,7 +19,7 @@ PARTS = ("train", "validation", "test")
 
 
 def picture_data(
-    sources: Sequence[Path] | Sequence[bytes] | Sequence[Path | bytes],
+    sources: Sequence[Source],
     names: Sequence[str],
     labels: ArrayLike,
     parts: Sequence[str],
@@ -36,7 +35,8 @@ def picture_data(
     """Check pictures and make a dataset of them; they are decoded when they are needed.
 
     Args:
-        sources: For each of N pictures the path of its file, or the file's content. A lazy
+        sources: For each of N pictures the path of its file, be it in an object store (see
+            ``open_place()``), or the file's content. A lazy
             sequence is asked from several threads at once.
         names: What reports call them, N.
         labels: Class numbers (N,), 0 to number of classes - 1.

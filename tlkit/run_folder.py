@@ -24,6 +24,7 @@ from tlkit.errors import RunFolderError, UnsafeFileError
 from tlkit.interruption import command_line
 from tlkit.mirror import fetched
 from tlkit.model_file import load_model_file
+from tlkit.object_store import is_url
 from tlkit.paths import expand_home, with_urls
 from tlkit.records import (
     Calibration,
@@ -207,7 +208,7 @@ def note_relative_paths(err: Exception, folder: Path, options: Mapping[str, Any]
     """
     before, now = begun_facts(folder).get("working_folder"), str(Path.cwd())
     for name, value in options.items():
-        if not isinstance(value, str) or not value or before == now:
+        if not isinstance(value, str) or not value or is_url(value) or before == now:
             continue
         path = expand_home(value)
         if path.is_absolute() or path.exists() or value not in str(err):

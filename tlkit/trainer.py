@@ -30,7 +30,14 @@ from tlkit.checkpoint import Checkpoints
 from tlkit.dataset import DatasetSource
 from tlkit.engine import Engine
 from tlkit.engine_choice import EngineChooser, engines_folder
-from tlkit.errors import ConfigError, PluginError, RunFolderError, TlkitError, did_you_mean
+from tlkit.errors import (
+    ConfigError,
+    PluginError,
+    RunFolderError,
+    StoreFailedError,
+    TlkitError,
+    did_you_mean,
+)
 from tlkit.evaluation import evaluate
 from tlkit.events import Events
 from tlkit.extraction import MAX_WORKERS
@@ -204,6 +211,7 @@ class Trainer:
         self._threads_as_begun: bool | None = None
         self.listeners: list[Reporter] = []
         self.digests: KnownDigests | None = None
+        self._known = KnownDigests()
         self.comparison: Path | None = None
         self._extraction: RayExtraction | None = None
         self._check()
@@ -336,6 +344,8 @@ class Trainer:
     ) -> RunResult:
         begin, now = time.monotonic(), datetime.now().astimezone()
         seconds: dict[str, float] = {}
+        # For the leakage search and the fingerprint, so that files are read once for both.
+        self._known = self.digests if self.digests is not None else KnownDigests()
         with _stage(events, seconds, "start"):
             self.start_tensorflow()
             self._import_modules()
@@ -371,7 +381,7 @@ class Trainer:
         loaded = load_run_data(
             self.dataset,
             settings,
-            self.digests if heritage is None else heritage.digests,
+            self._known if heritage is None else heritage.digests,
             None if heritage is None else heritage.replay_for,
         )
         if self.calibrate and loaded.on_test:
@@ -432,7 +442,7 @@ class Trainer:
         began: str,
     ) -> tuple[Session, RunResult]:
         data, subsets = loaded.data, loaded.subsets
-        digests = self.digests if self.digests is not None else KnownDigests()
+        digests = self._known
         if heritage is not None:
             digests = heritage.digests
         info = RunInfo(
@@ -739,6 +749,8 @@ def _keep_test_images(result: RunResult, names: Sequence[str]) -> list[str]:
 
 def _came_from_the_machine(err: BaseException) -> bool:
     """Return whether it began with what the system refused: a full disk, a file that is gone."""
+    if isinstance(err, StoreFailedError):
+        return True
     if isinstance(err, RunFolderError) or err.__cause__ is None:
         return False  # of its own folder a run says itself how to go on
     return isinstance(err.__cause__, OSError) or _came_from_the_machine(err.__cause__)

@@ -15,7 +15,7 @@ from tlkit import (
     Split,
     UnsafeFileError,
     check_member,
-    expand_home,
+    fetched,
 )
 from tlkit.builtin.datasets.arrays import read_npz
 from tlkit.builtin.datasets.cifar_pickle import MAX_BYTES, load
@@ -70,7 +70,7 @@ class CIFAR10(DatasetSource):
 
     def _find(self) -> Path:
         if self.path is not None:
-            given = expand_home(self.path)
+            given = fetched(self.path)
             if not given.exists():
                 raise DataError(f"[dataset] path: there is no {given}. Allowed: {self._layout()}.")
             nested = given / self.folder

@@ -7,7 +7,7 @@ import functools
 import io
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -17,8 +17,10 @@ from tlkit import (
     DatasetSource,
     ImageData,
     PictureNote,
+    StoredPath,
     did_you_mean,
-    expand_home,
+    is_url,
+    open_place,
     picture_data,
     printable,
 )
@@ -54,13 +56,13 @@ class CsvTable(DatasetSource):
         """Choose the file and its columns.
 
         Args:
-            path: A CSV file in UTF-8 whose first line names the columns; separated by commas,
-                semicolons or tabs.
+            path: A CSV file in UTF-8, or its URL, whose first line names the columns; separated by
+                commas, semicolons or tabs.
             image_column: The column with the paths of the pictures.
             label_column: The column with the class names, or class numbers.
             split_column: The column that says train, validation or test; by default "split" where
                 there is one.
-            root: The folder that paths start from; by default that of the CSV file.
+            root: The folder that paths start from, or its URL; by default that of the CSV file.
             test_fraction: Share of the pictures in the test split where no row is in it, above 0
                 and below 1.
             broken: "error" to end the run at pictures that are missing or cannot be read, or
@@ -81,10 +83,10 @@ class CsvTable(DatasetSource):
             DataError: If the file, a column, a label or a picture is missing or wrong; with the
                 lines it stands in.
         """
-        file = expand_home(self.path)
+        file = open_place(self.path)
         columns, rows = _read(file, (self.image_column, self.label_column))
         part_column = self._part_column(file, columns)
-        root = file.parent if self.root is None else expand_home(self.root)
+        root = self._root(file)
         if not root.is_dir():
             raise DataError(f"[dataset] root: there is no folder {root}.")
         self._refuse_wrong_cells(file, rows, part_column)
@@ -95,7 +97,7 @@ class CsvTable(DatasetSource):
                 f"{file}: the column '{self.label_column}' has {len(class_names)} labels; at least "
                 f"2 are needed."
             )
-        locate = _Locator(root, self.follow_links)
+        locate = _locator(root, self.follow_links)
         located = [(line, row, locate(row[self.image_column])) for line, row in rows]
         outside = [(line, row[self.image_column]) for line, row, path in located if path is None]
         if outside:
@@ -104,8 +106,7 @@ class CsvTable(DatasetSource):
                 "you know where they lead, set follow_links = true."
             )
             raise DataError(_listing(file, f"lead out of {root}", outside, hint))
-        # Path.is_file() raises on names that are too long.
-        found = [item for item in located if item[2] and os.path.isfile(item[2])]  # noqa: PTH113
+        found = [item for item in located if item[2] and _is_file(item[2])]
         lines = {line for line, _, _ in found}
         missing = [(line, row[self.image_column]) for line, row in rows if line not in lines]
         if missing and self.broken == "error":
@@ -136,7 +137,16 @@ class CsvTable(DatasetSource):
             ],
         )
 
-    def _part_column(self, file: Path, columns: list[str]) -> str | None:
+    def _root(self, file: Path | StoredPath) -> Path | StoredPath:
+        """Return the folder that paths start from."""
+        if self.root is not None:
+            return open_place(self.root)
+        if is_url(self.path):
+            return open_place(self.path.rpartition("/")[0])
+        assert isinstance(file, Path)
+        return file.parent
+
+    def _part_column(self, file: Path | StoredPath, columns: list[str]) -> str | None:
         wanted = {"image_column": self.image_column, "label_column": self.label_column}
         if self.split_column is not None:
             wanted["split_column"] = self.split_column
@@ -151,7 +161,9 @@ class CsvTable(DatasetSource):
             return self.split_column
         return SPLIT_COLUMN if SPLIT_COLUMN in columns else None
 
-    def _refuse_wrong_cells(self, file: Path, rows: list[Row], part_column: str | None) -> None:
+    def _refuse_wrong_cells(
+        self, file: Path | StoredPath, rows: list[Row], part_column: str | None
+    ) -> None:
         for column in (self.image_column, self.label_column):
             empty = [(line, "") for line, row in rows if not row[column]]
             if empty:
@@ -183,10 +195,12 @@ def sort_labels(labels: set[str]) -> tuple[str, ...]:
     return tuple(sorted(labels, key=lambda label: (values[label], label)))
 
 
-def _read(file: Path, wanted: tuple[str, ...]) -> tuple[list[str], list[Row]]:
+def _read(file: Path | StoredPath, wanted: tuple[str, ...]) -> tuple[list[str], list[Row]]:
     """Return the columns, and each row with the line that it begins in."""
     try:
-        text = file.read_text(encoding="utf-8-sig")
+        if not file.is_file() and isinstance(file, StoredPath):
+            raise DataError(f"[dataset] path: there is no {file}.")
+        text = file.read_bytes().decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError as err:
         line = err.object[: err.start].count(b"\n") + 1
         raise DataError(f"{file} is not UTF-8 in line {line}: save it as UTF-8.") from err
@@ -230,6 +244,26 @@ def _lines(text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
         begin = reader.line_num + 1
 
 
+def _is_file(path: Path | StoredPath) -> bool:
+    # Path.is_file() raises on names that are too long.
+    return path.is_file() if isinstance(path, StoredPath) else os.path.isfile(path)  # noqa: PTH113
+
+
+def _locator(
+    root: Path | StoredPath, follow_links: bool
+) -> Callable[[str], Path | StoredPath | None]:
+    if not isinstance(root, StoredPath):
+        return _Locator(root, follow_links)
+
+    def locate(text: str) -> StoredPath | None:
+        path = root / text
+        if "\\" in text and not path.is_file():
+            path = root / text.replace("\\", "/")
+        return path if path.is_below(root) else None
+
+    return locate
+
+
 class _Locator:
     """Turns what a cell says into the path of a file within one folder."""
 
@@ -260,7 +294,7 @@ class _Locator:
         return Path(os.path.realpath(path)).is_relative_to(self._real)
 
 
-def _listing(file: Path, problem: str, found: list[tuple[int, str]], hint: str) -> str:
+def _listing(file: Path | StoredPath, problem: str, found: list[tuple[int, str]], hint: str) -> str:
     lines = [
         f"  line {line}" + (f": {printable(text, 120)}" if text else "")
         for line, text in found[:MAX_NAMED]

@@ -12,7 +12,7 @@ from tlkit import (
     DatasetSource,
     ImageData,
     Split,
-    expand_home,
+    fetched,
 )
 from tlkit.builtin.datasets.download import download, keras_datasets_folder
 
@@ -56,7 +56,7 @@ class FashionMNIST(DatasetSource):
     def _find(self, file_name: str) -> Path:
         layout = "a folder with the four published idx .gz files"
         if self.path is not None:
-            file = expand_home(self.path) / file_name
+            file = fetched(self.path) / file_name
             if not file.is_file():
                 raise DataError(f"[dataset] path: there is no {file}. Allowed: {layout}.")
             return file

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import ClassVar, Literal
+from pathlib import Path, PurePath
+from typing import Any, ClassVar, Literal
 
 from tlkit import (
     PICTURE_SUFFIXES,
@@ -13,9 +13,10 @@ from tlkit import (
     DatasetSource,
     ImageData,
     PictureNote,
+    StoredPath,
     did_you_mean,
-    expand_home,
     leads_out,
+    open_place,
     picture_data,
     printable,
     scan_pictures,
@@ -45,7 +46,8 @@ class Folder(DatasetSource):
 
         Args:
             path: A folder with train/CLASS/*.png|jpg|webp|... and test/CLASS/*, and validation/
-                if there is one; or a folder with CLASS/*.
+                if there is one; or a folder with CLASS/*. Or the URL of such a folder, such as
+                s3://bucket/pictures, whose pictures are read where they lie.
             test_fraction: Share of the pictures in the test split where there is no test folder,
                 above 0 and below 1.
             broken: "error" to end the run at pictures that cannot be read, or "skip" to leave them
@@ -65,7 +67,7 @@ class Folder(DatasetSource):
             DataError: If there is no such folder, a class is missing or empty, or pictures cannot
                 be read.
         """
-        root = expand_home(self.path)
+        root = open_place(self.path)
         if not root.is_dir():
             raise DataError(
                 f"[dataset] path: there is no folder {root}. Needed: a folder with train/CLASS/ "
@@ -94,10 +96,10 @@ class Folder(DatasetSource):
             raise DataError(found.refusal(found.outside, SKIP_HINT))
         return data
 
-    def _data(self, root: Path, found: _Found, seed: int) -> ImageData:
+    def _data(self, root: Path | StoredPath, found: _Found, seed: int) -> ImageData:
         return picture_data(
             found.paths,
-            [path.relative_to(root).as_posix() for path in found.paths],
+            [_below(path, root) for path in found.paths],
             found.labels,
             found.parts,
             found.class_names,
@@ -108,7 +110,7 @@ class Folder(DatasetSource):
             notes=found.notes,
             left_out=[
                 PictureNote(
-                    path.relative_to(root).as_posix(),
+                    _below(path, root),
                     ("broken",),
                     ("it is a link that leads out of the folder",),
                 )
@@ -117,22 +119,29 @@ class Folder(DatasetSource):
         )
 
 
+def _below(path: Path | StoredPath, root: Path | StoredPath) -> str:
+    relative: PurePath = path.relative_to(root)  # type: ignore[arg-type]  # both are of one kind
+    return relative.as_posix()
+
+
 @dataclass
 class _Found:
     """The pictures of a folder, and the split and the class that they stand under."""
 
-    root: Path
+    root: Path | StoredPath
     follow_links: bool
     class_names: tuple[str, ...] = ()
-    paths: list[Path] = field(default_factory=list)
+    paths: list[Path | StoredPath] = field(default_factory=list)
     labels: list[int] = field(default_factory=list)
     parts: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     outside: list[Path] = field(default_factory=list)
 
-    def scan(self, folder: Path, part: str) -> None:
+    def scan(self, folder: Path | StoredPath, part: str) -> None:
         """Add the pictures of one split; the first one decides the classes."""
-        folders = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+        folders: list[Any] = sorted(
+            p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")
+        )
         real = self.root.resolve()
         linked = [path for path in (folder, *folders) if leads_out(path, real)]
         if linked and not self.follow_links:
@@ -175,10 +184,7 @@ class _Found:
 
     def refusal(self, links: list[Path], hint: str = "") -> str:
         """Say which links lead out of the folder, and what to do."""
-        lines = [
-            f"  {printable(path.relative_to(self.root).as_posix(), 120)}"
-            for path in links[:MAX_NAMED]
-        ]
+        lines = [f"  {printable(_below(path, self.root), 120)}" for path in links[:MAX_NAMED]]
         more = len(links) - MAX_NAMED
         lines += [f"  and {more:,} more"] if more > 0 else []
         return "\n".join(

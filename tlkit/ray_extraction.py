@@ -109,9 +109,10 @@ class RayExtraction:
         """
         ray = self.connection.ray()
         groups = groups_of(shards, max(1, LEAST_IMAGES // array.rows_per_shard))
+        layout = self.connection.layout()
+        needed = work(layout.cpus)
         with told(self.connection.cluster.label):
-            layout = self.connection.layout()
-            kept = ray.put(work(layout.cpus))
+            kept = ray.put(needed)
             with images_for_workers(ray, images, array, groups) as source:
                 batches = self._dataset(groups, source, kept, layout.workers, layout.cpus)
                 with closing(batches):
@@ -127,35 +128,51 @@ class RayExtraction:
     ) -> Generator[Any]:
         import ray.data
 
-        context = ray.data.DataContext.get_current()
-        context.enable_progress_bars = False
-        context.execution_options.preserve_order = False
         each = -(-len(groups) // MOST_READING_TASKS)
         tasks = [
             {"first": first, "count": min(each, len(groups) - first)}
             for first in range(0, len(groups), each)
         ]
-        # Reading waits for disks and networks, so that it takes no processor from the workers.
-        yield from (
-            ray.data.from_items(tasks, override_num_blocks=len(tasks))
-            .flat_map(
-                read_groups,
-                fn_args=(source,),
-                num_cpus=0,
-                compute=ray.data.TaskPoolStrategy(size=-(-workers // 2)),
+        with _settings_of_data(ray.data.DataContext.get_current()):
+            # Reading waits for disks and networks, so that it takes no processor from the workers.
+            dataset = (
+                ray.data.from_items(tasks, override_num_blocks=len(tasks))
+                .flat_map(
+                    read_groups,
+                    fn_args=(source,),
+                    num_cpus=0,
+                    compute=ray.data.TaskPoolStrategy(size=-(-workers // 2)),
+                )
+                .map_batches(
+                    FeatureWorker,
+                    fn_constructor_args=([work], source),
+                    batch_size=1,
+                    batch_format="numpy",
+                    num_cpus=cpus,
+                    compute=ray.data.ActorPoolStrategy(
+                        size=min(workers, len(groups)), max_tasks_in_flight_per_actor=2
+                    ),
+                )
             )
-            .map_batches(
-                FeatureWorker,
-                fn_constructor_args=([work], source),
-                batch_size=1,
-                batch_format="numpy",
-                num_cpus=cpus,
-                compute=ray.data.ActorPoolStrategy(
-                    size=min(workers, len(groups)), max_tasks_in_flight_per_actor=2
-                ),
-            )
-            .iter_batches(batch_size=None, batch_format="numpy", prefetch_batches=0)
-        )
+        yield from dataset.iter_batches(batch_size=None, batch_format="numpy", prefetch_batches=0)
+
+
+@contextmanager
+def _settings_of_data(context: Any) -> Iterator[None]:
+    """Set how data sets are run that are made within; others of this process are not changed."""
+    wanted = {
+        "enable_progress_bars": False,
+        # Groups of larger images come one by one, so that few are computed again after a death.
+        "target_max_block_size": 2**20,
+    }
+    before = {key: getattr(context, key) for key in wanted}
+    for key, value in wanted.items():
+        setattr(context, key, value)
+    try:
+        yield
+    finally:
+        for key, value in before.items():
+            setattr(context, key, value)
 
 
 def work_of(

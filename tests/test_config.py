@@ -301,10 +301,10 @@ def test_a_cluster_is_named_by_a_table_within_the_engines(registry, write, tmp_p
         '[dataset]\nname = "digits"\n[engine]\nname = "openvino"\ndistribute = "ray"\n'
         'ray.address = "auto"\n[features]\nstore = "s3://bucket/features/"\n'
     )
-    changes = ["engine.ray.workers=4", "engine.ray.address=ray://head:10001"]
+    changes = ["engine.ray.workers=4", "engine.ray.address=head:6379"]
     trainer = config.build_trainer(path, changes, registry=registry)
     assert trainer.engine.name == "openvino"
-    assert (trainer.cluster.address, trainer.cluster.workers) == ("ray://head:10001", 4)
+    assert (trainer.cluster.address, trainer.cluster.workers) == ("head:6379", 4)
     assert trainer.store.shared == "s3://bucket/features"
     saved = config_text(trainer.config)
     again = config.build_trainer(write(saved), registry=registry)
@@ -341,6 +341,7 @@ def test_a_bad_cluster_or_store_is_one_error(registry, setting, message):
     ("setting", "message"),
     [
         ("engine.ray.address=head", r"ray.address = 'head' is not allowed.*'auto'"),
+        ("engine.ray.address=ray://head:10001", r"is not allowed: .*with ray.address = 'auto'"),
         ("engine.ray.workers=-1", "ray.workers = -1 is not allowed: 1 or more"),
         ("engine.ray.cpus_per_worker=-1", "ray.cpus_per_worker = -1 is not allowed"),
     ],

@@ -52,11 +52,10 @@ def test_without_ray_the_error_says_what_to_install(monkeypatch):
         Connection(RayCluster())
 
 
-@pytest.mark.parametrize("address", ["{}", "ray://{}"])
-def test_a_port_that_nobody_listens_on_is_one_error(address):
+def test_a_port_that_nobody_listens_on_is_one_error():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        where = address.format(f"127.0.0.1:{free.getsockname()[1]}")
+        where = f"127.0.0.1:{free.getsockname()[1]}"
         with pytest.raises(ClusterError, match=r"Cannot reach .*ray start --head"):
             Connection(RayCluster(where)).ray()
 

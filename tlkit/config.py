@@ -111,7 +111,7 @@ class RayTable(BaseModel):
 
     address: str = Field(
         default="",
-        description="'' to start Ray on this machine, 'auto', 'host:port' or 'ray://host:port'.",
+        description="'' to start Ray on this machine, 'auto', or 'host:port'.",
     )
     workers: int = Field(
         default=0, description="Processes that hold the backbone; 0 for as many as fit."

@@ -20,7 +20,6 @@ from tlkit.runtime import held_back_stderr, number_of_cores
 CONNECT_SECONDS = 10.0
 # Beyond so many processors one worker gains nothing; see tlkit.extraction.MAX_WORKERS.
 MOST_CPUS_PER_WORKER = 8
-CLIENT_PORT = 10001
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,7 @@ class RayCluster:
 
     Attributes:
         address: Empty to start Ray on this machine; ``"auto"`` for the cluster that this machine
-            is a node of; ``"host:port"`` of its head; ``"ray://host:port"`` of a Ray client server.
+            is a node of; ``"host:port"`` of its head.
         workers: How many processes hold the backbone; 0 for as many as fit.
         cpus_per_worker: Processors of each; 0 for all of a node, at most 8.
     """
@@ -44,11 +43,16 @@ class RayCluster:
         Raises:
             ConfigError: If one is out of range.
         """
-        if not re.fullmatch(r"|auto|local|(ray://)?[A-Za-z0-9_.\[\]:-]+:\d{1,5}", self.address):
+        if self.address.startswith("ray://"):
+            raise ConfigError(
+                f"[engine] ray.address = {self.address!r} is not allowed: images go to workers "
+                f"from a node of the cluster. Run tlkit on one, such as its head, with "
+                f"ray.address = 'auto'."
+            )
+        if not re.fullmatch(r"|auto|[A-Za-z0-9_.\[\]:-]+:\d{1,5}", self.address):
             raise ConfigError(
                 f"[engine] ray.address = {self.address!r} is not allowed: '' to start Ray on this "
-                f"machine, 'auto' for the cluster that this machine belongs to, 'host:port', or "
-                f"'ray://host:port'."
+                f"machine, 'auto' for the cluster that this machine belongs to, or 'host:port'."
             )
         for key in ("workers", "cpus_per_worker"):
             if getattr(self, key) < 0:
@@ -114,7 +118,7 @@ class Connection:
             address = self.cluster.address
             _check_reachable(address)
             settings: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-            if address in ("", "local"):
+            if not address:
                 settings |= {"num_cpus": number_of_cores(), "include_dashboard": False}
             try:
                 with _own_handler_of_sigterm(), held_back_stderr():
@@ -210,9 +214,9 @@ def _prepare_environment() -> None:
 
 def _check_reachable(address: str) -> None:
     """Open a connection to a host, since Ray would try for minutes."""
-    if address in ("", "auto", "local"):
+    if address in ("", "auto"):
         return
-    host, _, port = address.removeprefix("ray://").rpartition(":")
+    host, _, port = address.rpartition(":")
     try:
         with socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS):
             pass
@@ -224,7 +228,7 @@ def _check_reachable(address: str) -> None:
 
 
 def _advice(address: str) -> str:
-    if address in ("", "local"):
+    if not address:
         return "Set [engine] distribute = 'none' to compute without Ray."
     start = "ray start --head"
     return (

@@ -104,6 +104,7 @@ class Report:
         seconds: Seconds of work by stage: ``read``, ``resize``, ``forward``, ``write``.
         worker: The node and the process, such as ``("a1b2c3d4", 4711)``.
         batch_size: Images in a batch.
+        ended: When all of it was written, in seconds since the epoch, by the clock of the node.
         problem: What went wrong; None if nothing did.
     """
 
@@ -112,6 +113,7 @@ class Report:
     seconds: Mapping[str, float] = field(default_factory=dict)
     worker: tuple[str, int] = ("", 0)
     batch_size: int = 0
+    ended: float = 0.0
     problem: Problem | None = None
 
 
@@ -241,7 +243,7 @@ class FeatureWorker:
             written.append((shard, work.place.write(shard, data)))
         seconds["read"] = seconds.get("read", 0.0) + group.seconds
         seconds["write"] = time.monotonic() - begin
-        return Report(tuple(written), len(rows), seconds, self._worker, size)
+        return Report(tuple(written), len(rows), seconds, self._worker, size, time.time())
 
     def _prepare(self) -> Pipeline | None:
         work = self._work

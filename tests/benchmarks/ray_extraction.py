@@ -37,7 +37,7 @@ from tlkit.features import FeatureStore
 from tlkit.fingerprint import digest_images, digest_model
 from tlkit.model import assemble
 from tlkit.ray_cluster import RayCluster
-from tlkit.ray_extraction import RayExtraction
+from tlkit.ray_extraction import RayExtraction, Tally
 from tlkit.resizing import make_resizer
 from tlkit.runtime import number_of_cores
 from tlkit.shards import SHARD_BYTES
@@ -58,30 +58,40 @@ class StandIn(RayExtraction):
         return super().compute(waiting if self.seconds else work, images, array, shards)
 
 
-class Clock:
-    """Notes when shards arrived; takes the place of the reporters."""
+class Reports(Tally):
+    """Keeps what workers reported."""
 
-    def __init__(self, extraction=None):
-        self.extraction, self.warnings, self.arrived = extraction, [], []
-        self.begin = time.monotonic()
+    def __init__(self):
+        super().__init__()
+        self.all = []
+
+    def note(self, report):
+        super().note(report)
+        self.all.append(report)
+
+    def window(self):
+        """Return when every worker had written a shard, when the last was, and images between."""
+        first = {}
+        for report in sorted(self.all, key=lambda report: report.ended):
+            first.setdefault(report.worker, report.ended)
+        begin, end = max(first.values()), max(report.ended for report in self.all)
+        return begin, end, sum(report.images for report in self.all if report.ended > begin)
+
+
+class Clock:
+    """Notes when images were finished, without Ray; takes the place of the reporters."""
+
+    def __init__(self):
+        self.warnings, self.arrived = [], []
 
     def emit(self, name, *arguments, **more):
         if name == "on_extract_progress" and arguments[1]:
-            workers = 0 if self.extraction is None else len(self.extraction.tally.images)
-            self.arrived.append((time.monotonic(), arguments[1], workers))
+            self.arrived.append((time.time(), arguments[1]))
 
-    def point(self, workers):
-        """Return images, and seconds for them, after every worker had come to work."""
-        most = max(number for _, _, number in self.arrived)
-        warm = next(item for item in self.arrived if item[2] == most)
-        end = self.arrived[-1]
-        return {
-            "workers": workers,
-            "workers_that_worked": most,
-            "images": end[1] - warm[1],
-            "seconds": end[0] - warm[0],
-            "start_seconds": warm[0] - self.begin,
-        }
+    def window(self):
+        """Return when the first images were there, when the last were, and images between."""
+        (begin, warm), (end, last) = self.arrived[0], self.arrived[-1]
+        return begin, end, last - warm
 
 
 def source(model, backbone, head, engine, folder, extraction, shared):
@@ -136,6 +146,7 @@ def main():
             )
             # As many processors as workers, whatever the machine has.
             ray.init(
+                address="local",
                 num_cpus=workers,
                 include_dashboard=False,
                 log_to_driver=False,
@@ -149,17 +160,25 @@ def main():
             )
             # The engine is compiled and compared before the clock starts.
             found._pipeline(split.images, split, PLAIN, len(split))
-            found.events = clock = Clock(extraction)
+            found.events = clock = Clock()
+            begun = time.time()
+            if extraction is not None:
+                extraction.tally = clock = Reports()
             found.get("train", split, digest)
-            total = time.monotonic() - clock.begin
+            total = time.time() - begun
             item = found.log.extractions[-1]
         rows = max(1, SHARD_BYTES // (4 * int(np.prod(model.features.output_shape[1:]))))
-        point = clock.point(workers)
+        begin, end, images = clock.window()
         stages = {key: round(value, 3) for key, value in item.stage_seconds.items()}
-        point |= {
-            "shards": round(point["images"] / rows, 2),
+        point = {
+            "workers": workers,
+            "workers_that_worked": len(item.workers),
+            "images": images,
+            "seconds": end - begin,
+            "start_seconds": begin - begun,
+            "shards": round(images / rows, 2),
             "shard_images": rows,
-            "images_per_second": point["images"] / point["seconds"],
+            "images_per_second": images / (end - begin),
             "total_seconds": total,
             "cores": number_of_cores(),
             "stand_in_ms": arguments.stand_in,

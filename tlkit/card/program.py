@@ -40,6 +40,8 @@ def tlkit_program(facts: Facts) -> str:
         arguments["feature_type"] = features["dtype"]
     if "views" in features:
         arguments["views"] = features["views"]
+    if features.get("store"):
+        arguments["store"] = features["store"]
     needs_views = bool(features.get("views")) or facts.fine_tuned is not None
     names = ["Trainer"]
     if info.looks:

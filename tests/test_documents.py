@@ -34,6 +34,10 @@ CALLS = {
     "recipes show": (("classic",), "tlkit.recipe/1"),
     "bench": (("{data}", "--rounds", "1", "--case", "classic"), "tlkit.bench/1"),
     "compare": (GRID, "tlkit.compare/1"),
+    "sweep": (
+        ("quickstart", "--space", "{space}", "--trials", "1", "--no-test", *FAST),
+        "tlkit.sweep/1",
+    ),
     "plugins": ((), "tlkit.plugins/1"),
     "check": (("linear",), "tlkit.check/1"),
     "new-plugin": (("my-head", "--kind", "head"), "tlkit.new-plugin/1"),
@@ -113,10 +117,12 @@ def test_every_command_prints_one_document_that_fits_its_schema(
     picture, data = tmp_path / "a.png", tmp_path / "data.npz"
     Image.new("RGB", (20, 20), "white").save(picture)
     data.write_bytes(b"read by nobody")
+    space = tmp_path / "space.toml"
+    space.write_text('["head.units"]\nchoice = [8, 128]\n')
     begun = tmp_path / "begun"
     begun.mkdir()
     shutil.copy(finished / "config.toml", begun)
-    places = {"run": finished, "picture": picture, "data": data, "begun": begun}
+    places = {"run": finished, "picture": picture, "data": data, "begun": begun, "space": space}
     code, out, err = call(
         capsys, *name.split(), *(item.format(**places) for item in arguments), "--json"
     )

@@ -81,6 +81,7 @@ if TYPE_CHECKING:
     from tlkit.session import Session
     from tlkit.splitting import split_rows
     from tlkit.stored_path import StoredPath, open_place
+    from tlkit.sweep import run_sweep
     from tlkit.test_time_augmentation import TestTimeAugmentation
     from tlkit.trainer import Trainer
 
@@ -165,6 +166,7 @@ __all__ = [
     "expand_home",
     "read_picture",
     "restricted_load",
+    "run_sweep",
     "safe_cell",
     "scan_pictures",
     "split_rows",
@@ -206,6 +208,7 @@ _LAZY = {
     "picture_data": "tlkit.picture_splits",
     "read_picture": "tlkit.images",
     "restricted_load": "tlkit.restricted_unpickling",
+    "run_sweep": "tlkit.sweep",
     "scan_pictures": "tlkit.images",
     "split_rows": "tlkit.splitting",
     "write_index": "tlkit.report",

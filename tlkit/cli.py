@@ -231,17 +231,90 @@ def compare(
 
 @app.command()
 @answers
+def sweep(
+    context: typer.Context,
+    recipe: Annotated[str, typer.Argument(help="Name of a recipe, or path of a TOML file.")],
+    space: Annotated[Path, typer.Option(help="TOML file of the keys to vary and their ranges.")],
+    trials: Annotated[int, typer.Option(help="How many trials the study is to have.")] = 50,
+    metric: Annotated[str, typer.Option(help="val_accuracy or val_loss.")] = "val_accuracy",
+    sampler: Annotated[str, typer.Option(help="tpe, random, qmc, grid or cma-es.")] = "tpe",
+    pruner: Annotated[
+        str, typer.Option(help="none, median, successive-halving or hyperband.")
+    ] = "none",
+    seed: Annotated[
+        int | None, typer.Option(help="Of the sampler; by default the config's.")
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="TABLE.KEY=VALUE", help="Change one setting; may be given again."
+        ),
+    ] = None,
+    storage: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="sqlite:///PATH, journal:PATH or postgresql://HOST/DATABASE; by default "
+            "TLKIT_SWEEP_STORAGE, else SQLite in the output folder.",
+        ),
+    ] = None,
+    study: Annotated[
+        str | None, typer.Option(help="Name in the storage; by default the run's.")
+    ] = None,
+    on: Annotated[
+        Literal["optuna", "ray"],
+        typer.Option(help="Trials in this process, or on a Ray cluster with ASHA."),
+    ] = "optuna",
+    address: Annotated[
+        str | None, typer.Option(help="Of the Ray cluster; by default one on this machine.")
+    ] = None,
+    test: Annotated[
+        bool, typer.Option("--test/--no-test", help="Test the best and the default in the end.")
+    ] = True,
+    output: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("sweep"),
+    json_: JsonOption = False,
+) -> documents.SweepDocument:
+    """Try many variations of a config, and keep the best.
+
+    Trials share one feature store and are measured on the validation images. The same command goes
+    on with an interrupted sweep; started more than once with one storage, it works on one study.
+    """
+    from tlkit.sweep.command import sweep as run
+
+    return run(
+        recipe,
+        space,
+        trials=trials,
+        metric=metric,
+        sampler=sampler,
+        pruner=pruner,
+        seed=seed,
+        overrides=set_ or [],
+        storage=storage,
+        study=study,
+        engine=on,
+        address=address,
+        test=test,
+        output=output,
+        quiet=json_,
+        command=command_line(context.obj),
+    )
+
+
+@app.command()
+@answers
 def report(
     folder: Annotated[
         Path,
         typer.Argument(
-            metavar="RUN", help="Folder of a finished run; or a folder of runs, for an index."
+            metavar="RUN",
+            help="Folder of a finished run or of a sweep; or a folder of runs, for an index.",
         ),
     ],
     open_: Annotated[bool, typer.Option("--open", help="Show the page in the browser.")] = False,
     json_: JsonOption = False,
 ) -> documents.Report:
-    """Write the HTML page of a run, or an index of all runs."""
+    """Write the HTML page of a run or a sweep, or an index of all runs."""
     from tlkit.documents import Report
     from tlkit.report.command import write
 

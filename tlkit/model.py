@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -22,27 +23,70 @@ if TYPE_CHECKING:
 RESIZE_LAYER, TEMPERATURE_LAYER = "resize", "temperature"
 
 
+@dataclass
+class Trunk:
+    """What stands before a head, and can stand before another one of the same pooling.
+
+    Attributes:
+        network: What the backbone built.
+        resize: Pixels of any size to (N, image_size, image_size, 3).
+        features: Resized pixels to what the head receives of one view.
+        digest: What ``digest_model()`` returned, while the network is as it was built; else empty.
+    """
+
+    network: keras.Model
+    resize: keras.layers.Layer
+    features: keras.Model
+    digest: str = ""
+
+
 @dataclass(frozen=True)
 class AssembledModel:
     """The views of one network; all share their layers.
 
     Attributes:
-        model: What is saved: RGB pixels 0 to 255, float32 or uint8 (N, any, any, 3), to
-            probabilities (N, number of classes).
-        logits: The same up to the logits; fine-tuning trains this one.
-        features: Resized pixels (N, image_size, image_size, 3) to what the head receives of one
-            view; the feature store runs this one.
-        resize: Pixels of any size to (N, image_size, image_size, 3).
-        backbone: What the backbone built.
+        trunk: What stands before the head.
         head: What the head built.
     """
 
-    model: keras.Model
-    logits: keras.Model
-    features: keras.Model
-    resize: keras.layers.Layer
-    backbone: keras.Model
+    trunk: Trunk
     head: keras.Model
+    _join: Callable[[], tuple[keras.Model, keras.Model]]
+
+    @property
+    def features(self) -> keras.Model:
+        """Resized pixels (N, image_size, image_size, 3) to what the head receives of one view.
+
+        The feature store runs this one.
+        """
+        return self.trunk.features
+
+    @property
+    def resize(self) -> keras.layers.Layer:
+        """Pixels of any size to (N, image_size, image_size, 3)."""
+        return self.trunk.resize
+
+    @property
+    def backbone(self) -> keras.Model:
+        """What the backbone built."""
+        return self.trunk.network
+
+    @property
+    def model(self) -> keras.Model:
+        """What is saved: pixels to probabilities (N, number of classes).
+
+        The pixels are RGB, 0 to 255, float32 or uint8 (N, any, any, 3).
+        """
+        return self._joined[0]
+
+    @property
+    def logits(self) -> keras.Model:
+        """The same up to the logits."""
+        return self._joined[1]
+
+    @cached_property
+    def _joined(self) -> tuple[keras.Model, keras.Model]:
+        return self._join()
 
 
 def assemble(
@@ -53,6 +97,7 @@ def assemble(
     network: keras.Model | None = None,
     classifier: keras.Model | None = None,
     views: Sequence[FixedView] = (PLAIN,),
+    trunk: Trunk | None = None,
 ) -> AssembledModel:
     """Join a backbone and a head; the backbone comes frozen.
 
@@ -63,17 +108,37 @@ def assemble(
         network: What ``backbone.build()`` returned, if it was built already.
         classifier: What the head built, if it was built already.
         views: The views of each image whose logits are averaged.
+        trunk: That of an earlier model of this backbone and pooling. The whole network, which costs
+            most of the time and which a head on stored features does without, is then joined when
+            it is first asked for.
 
     Raises:
         PluginError: If one of them built something of the wrong shape.
     """
+    joins_now = trunk is None
+    if trunk is None:
+        trunk = _make_trunk(backbone, head, network)
+    freeze(trunk.network)
+    shape = tuple(trunk.features.output_shape[1:])
+    if classifier is None:
+        with plugin_call(head, "build()"):
+            classifier = head.build(shape, num_classes)
+    check_classifier(head, classifier, shape, num_classes)
+    model = AssembledModel(
+        trunk, classifier, lambda: _join(backbone, head, num_classes, trunk, classifier, views)
+    )
+    if joins_now:
+        _ = model.model
+    return model
+
+
+def _make_trunk(backbone: Backbone, head: Head, network: keras.Model | None) -> Trunk:
     import keras
 
     if network is None:
         network = build_backbone(backbone)
     freeze(network)
     size = backbone.image_size
-    pixels = keras.Input((None, None, 3), name="pixels")
     resized = keras.Input((size, size, 3), name="resized")
     # Antialiasing changes nothing for images that are enlarged, and large photographs need it.
     resize = keras.layers.Resizing(
@@ -82,30 +147,35 @@ def assemble(
     pooling = pool(head)
     maps = run_backbone(backbone, network, resized)
     _check_maps(backbone, maps)
-    features = pooling(maps) if pooling else maps
-    if classifier is None:
-        with plugin_call(head, "build()"):
-            classifier = head.build(tuple(features.shape[1:]), num_classes)
-    check_classifier(head, classifier, tuple(features.shape[1:]), num_classes)
+    return Trunk(network, resize, keras.Model(resized, pooling(maps) if pooling else maps))
+
+
+def _join(
+    backbone: Backbone,
+    head: Head,
+    num_classes: int,
+    trunk: Trunk,
+    classifier: keras.Model,
+    views: Sequence[FixedView],
+) -> tuple[keras.Model, keras.Model]:
+    """Return the whole network, from pixels to probabilities and to logits."""
+    import keras
+
+    pixels = keras.Input((None, None, 3), name="pixels")
     # Keras' resizing layer takes training=True by itself, and hands it on to the dropout after it:
     # whoever called the saved model without a word on training got answers with dropout.
-    image = resize(pixels, training=False)
+    image = trunk.resize(pixels, training=False)
     looks = [view.of(image, backbone.interpolation) for view in views]
     # One call for all views: some preprocess() make layers whose names may be there once only.
     batch = keras.ops.concatenate(looks, axis=0) if len(looks) > 1 else image
-    maps = run_backbone(backbone, network, batch)
+    pooling = pool(head)
+    maps = run_backbone(backbone, trunk.network, batch)
     logits = classifier(pooling(maps) if pooling else maps)
     if len(looks) > 1:
         logits = keras.ops.mean(keras.ops.reshape(logits, (len(looks), -1, num_classes)), axis=0)
     probabilities = keras.layers.Softmax(name="probabilities")(logits)
-    return AssembledModel(
-        model=keras.Model(pixels, probabilities, name=f"{backbone.name}_{head.name}"),
-        logits=keras.Model(pixels, logits),
-        features=keras.Model(resized, features),
-        resize=resize,
-        backbone=network,
-        head=classifier,
-    )
+    model = keras.Model(pixels, probabilities, name=f"{backbone.name}_{head.name}")
+    return model, keras.Model(pixels, logits)
 
 
 def build_backbone(backbone: Backbone) -> keras.Model:

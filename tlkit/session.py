@@ -127,9 +127,9 @@ class Session:
         if self.fine_tuned:
             raise PluginError("Stored features belong to the frozen backbone; it was fine-tuned.")
         if self._source is None:
-            self._source = self._make_source(
-                self.model.features, digest_model(self.model, self.backbone, self.head)
-            )
+            trunk = self.model.trunk
+            trunk.digest = trunk.digest or digest_model(self.model, self.backbone, self.head)
+            self._source = self._make_source(trunk.features, trunk.digest)
         return self._source.get(name, self.subsets[name].split, self.digest_of(name), view, fixed)
 
     def _make_source(self, model: keras.Model, digest: str, **changes: Any) -> FeatureSource:
@@ -453,9 +453,9 @@ class Session:
             self.backbone,
             head,
             len(self.class_names),
-            network=self.model.backbone,
             classifier=network,
             views=self.test_time_augmentation.views,
+            trunk=self.model.trunk,
         )
         return self._note(result)
 
@@ -596,7 +596,9 @@ class Session:
             events=self.events,
             seed=self.seed,
             epochs_before=self.epochs_before + sum(result.phase.epochs for result in self.phases),
-            parameters=sum(count_parameters(self.model.model)),
+            parameters=sum(
+                count_parameters(self.model.backbone) + count_parameters(self.model.head)
+            ),
             checkpoints=self.checkpoints,
             number=len(self.phases),
             **settings,

@@ -49,7 +49,7 @@ from tlkit.heritage import Heritage
 from tlkit.images import without_warnings
 from tlkit.interruption import command_line
 from tlkit.leakage import DuplicatesChoice
-from tlkit.model import build_backbone, with_temperature
+from tlkit.model import Trunk, build_backbone, with_temperature
 from tlkit.object_store import local_place
 from tlkit.parent import OldClasses, check_backbone, read_parent
 from tlkit.paths import with_urls
@@ -252,6 +252,11 @@ class Trainer:
             "reporters": [_table(reporter) for reporter in self.reporters],
         }
 
+    @property
+    def data_settings(self) -> DataSettings:
+        """How the data is taken."""
+        return DataSettings(self.seed, self.validation, self.duplicates, self.few_shot)
+
     def _origin(self) -> dict[str, str]:
         """Return the keys that only a run has that starts from another."""
         if self.start_from is None:
@@ -331,6 +336,41 @@ class Trainer:
             if self._extraction is not None:
                 self._extraction.close()
 
+    def try_out(
+        self, loaded: RunData, digests: KnownDigests, trunk: Trunk | None = None
+    ) -> Session:
+        """Train on data that is loaded, and neither test nor save: what a trial of a sweep is.
+
+        Only the listeners are told; the reporters are not.
+
+        Args:
+            loaded: The data, split by this Trainer's settings.
+            digests: Those of its images; what is missing is added.
+            trunk: What stands before the head, frozen, from an earlier run of the same backbone,
+                pooling and seed; None to build it.
+
+        Returns:
+            The session after the training: its phases, and where the time went.
+
+        Raises:
+            TlkitError: If a plugin or the training fails.
+        """
+        events = Events(self.listeners)
+        with without_warnings(), no_talk_of_retracing(), plugin_warnings(events.warnings.append):
+            engines = self._engines()
+            self.start_tensorflow()
+            self._import_modules()
+            names, subsets = loaded.data.class_names, loaded.subsets
+            with self._connected():
+                session = self._session(
+                    names, subsets, events, engines, digests, Checkpoints(), trunk
+                )
+                with plugin_call(self.workflow, "run()"):
+                    self.workflow.run(session)
+        if not session.phases:
+            raise PluginError(f"{describe_plugin(self.workflow)} trained nothing.")
+        return session
+
     def start_tensorflow(self) -> None:
         """Import TensorFlow as this run wants it; ``run()`` does so too."""
         # Beyond that many cores the threads of the extraction alone would not use all of them.
@@ -377,10 +417,9 @@ class Trainer:
         return Heritage(parent, self.old_classes, self._registry, self.digests)
 
     def _load(self, heritage: Heritage | None) -> RunData:
-        settings = DataSettings(self.seed, self.validation, self.duplicates, self.few_shot)
         loaded = load_run_data(
             self.dataset,
-            settings,
+            self.data_settings,
             self._known if heritage is None else heritage.digests,
             None if heritage is None else heritage.replay_for,
         )
@@ -617,13 +656,14 @@ class Trainer:
         engines: EngineChooser,
         digests: KnownDigests,
         checkpoints: Checkpoints,
+        trunk: Trunk | None = None,
     ) -> Session:
         import keras
 
         from tlkit.model import assemble, fits_h5
 
         keras.utils.set_random_seed(self.seed)
-        network = build_backbone(self.backbone)
+        network = build_backbone(self.backbone) if trunk is None else None
         # A head starts from the same weights whatever the backbone drew before it.
         keras.utils.set_random_seed(self.seed)
         model = assemble(
@@ -632,8 +672,9 @@ class Trainer:
             len(class_names),
             network=network,
             views=self.test_time_augmentation.views,
+            trunk=trunk,
         )
-        if "h5" in self.save and not fits_h5(model.model):
+        if trunk is None and "h5" in self.save and not fits_h5(model.model):
             raise ConfigError(
                 f"[run] save = 'h5' is not allowed for {self.backbone.name} with {self.head.name}: "
                 f"Keras cannot read operations without a layer, such as those of "

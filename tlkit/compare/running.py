@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -14,14 +13,13 @@ from tlkit.atomic import atomic_write_text
 from tlkit.compare.grid import Grid, Planned
 from tlkit.compare.reading import CELL, finished_runs, load_figures
 from tlkit.compare.records import Cell
-from tlkit.dataset import load_data
 from tlkit.errors import RunFolderError, TlkitError
 from tlkit.feature_filling import Features, Progress, Wanted, Warn
 from tlkit.features import FeatureStore
-from tlkit.fingerprint import KnownDigests, digest_labels, digest_splits
-from tlkit.records import ImageData, Phase, RunInfo, RunResult
+from tlkit.records import Phase, RunInfo, RunResult
 from tlkit.reporter import Reporter
 from tlkit.run_folder import unfinished_run
+from tlkit.shared_parts import SharedParts
 from tlkit.trainer import Trainer
 from tlkit.wording import percent
 
@@ -86,57 +84,14 @@ class Follower(Reporter):
         atomic_write_text(result.folder / CELL, json.dumps(record, indent=2))
 
 
-class _Shared:
-    """What cells have in common, made once: the images of a seed, the network of a backbone."""
-
-    def __init__(self) -> None:
-        self._seed: int | None = None
-        self._data: ImageData | None = None
-        self._digests = KnownDigests()
-        self._fingerprints: dict[int, dict[str, str]] = {}
-        self._key = ""
-        self._network: Any = None
-
-    def fingerprints(self, trainer: Trainer) -> dict[str, str]:
-        """Return those of the images and labels that a cell would use now."""
-        if trainer.seed not in self._fingerprints:
-            data = self._load(trainer)
-            self._fingerprints[trainer.seed] = {
-                **digest_splits(data, self._digests),
-                "labels": digest_labels(data),
-            }
-        return self._fingerprints[trainer.seed]
-
-    def lend(self, trainer: Trainer) -> None:
-        """Let a Trainer find what is there already; its plugins and its config stay its own."""
-        data = self._load(trainer)
-        vars(trainer.dataset)["load"] = lambda seed: data
-        trainer.digests = self._digests
-        build = trainer.backbone.build
-        # The seed is in the key because it decides random weights.
-        key = repr((trainer.seed, trainer.config["backbone"]))
-
-        def build_once() -> Any:
-            # Fine-tuning changes it, so that the next cell needs a fresh one.
-            if self._network is None or key != self._key or trainer.workflow.fine_tunes:
-                self._network = None
-                _forget_models()
-                self._key, self._network = key, build()
-            return self._network
-
-        vars(trainer.backbone)["build"] = build_once
-
-    def _load(self, trainer: Trainer) -> ImageData:
-        if self._data is None or trainer.seed != self._seed:
-            self._data = None  # lets go of the other one first
-            self._digests = KnownDigests()
-            self._data = load_data(trainer.dataset, trainer.seed)
-            self._seed = trainer.seed
-        return self._data
-
-
 def run_grid(
-    grid: Grid, store: WatchedStore, *, one_thread_per_operation: bool, say: Say, status: Say
+    grid: Grid,
+    store: WatchedStore,
+    *,
+    one_thread_per_operation: bool,
+    say: Say,
+    status: Say,
+    shared: SharedParts | None = None,
 ) -> Iterator[Cell]:
     """Run the cells that are not finished; yield each cell when it is known.
 
@@ -150,6 +105,7 @@ def run_grid(
         one_thread_per_operation: How TensorFlow is started, where the workflow never fine-tunes.
         say: Told of each cell; the warnings of its run are further lines of the text.
         status: Told what is going on, many times a second.
+        shared: What earlier runs of this process on the same data set have in common with these.
 
     Raises:
         DataError: If the data set cannot be loaded.
@@ -157,7 +113,7 @@ def run_grid(
     finished: dict[str, list[tuple[Path, Mapping[str, str]]]] = {}
     for digest, folder, fingerprints in finished_runs(grid.runs):
         finished.setdefault(digest, []).append((folder, fingerprints))
-    shared = _Shared()
+    shared = shared if shared is not None else SharedParts()
     total = len(grid.cells)
 
     def make(planned: Planned) -> Trainer:
@@ -196,7 +152,7 @@ def _reuse(
     cell: Cell,
     trainer: Trainer,
     found: list[tuple[Path, Mapping[str, str]]],
-    shared: _Shared,
+    shared: SharedParts,
 ) -> Cell:
     for folder, fingerprints in reversed(found):
         now = shared.fingerprints(trainer)
@@ -210,7 +166,7 @@ def _reuse(
 
 
 def _run(
-    cell: Cell, trainer: Trainer, shared: _Shared, follower: Follower
+    cell: Cell, trainer: Trainer, shared: SharedParts, follower: Follower
 ) -> tuple[Cell, list[str]]:
     """Run a cell; return what it reached, or why it failed, and its warnings, a line each."""
     # A data set that cannot be had is no matter of one cell.
@@ -236,14 +192,6 @@ def _run_or_resume(trainer: Trainer) -> RunResult:
         with suppress(RunFolderError):
             return trainer.resume(begun)
     return trainer.run()
-
-
-def _forget_models() -> None:
-    """Free what Keras keeps of models that are gone; a long grid would grow by each of them."""
-    import keras
-
-    keras.backend.clear_session()
-    gc.collect()
 
 
 def _first_line(text: str) -> str:

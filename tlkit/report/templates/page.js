@@ -82,6 +82,9 @@
         phase: { color: muted, strokeDash: [5, 4], strokeWidth: 1.5 },
         "phase-name": { color: muted, align: "left", dx: 4, fontSize: 12 },
         kept: { color: text, strokeDash: [1, 3], strokeWidth: 2 },
+        "axis-line": { color: border, strokeWidth: 1.5 },
+        "axis-value": { color: text, align: "left", dx: 5, fontSize: 11 },
+        "bar-value": { color: text, align: "left", dx: 4, fontSize: 12 },
         diagonal: { color: muted, stroke: muted, strokeDash: [5, 4], strokeWidth: 1.5 },
       },
     };

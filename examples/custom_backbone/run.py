@@ -25,4 +25,7 @@ class TwoConvolutions(Backbone):
 
 
 if __name__ == "__main__":
-    Trainer(backbone=TwoConvolutions(), head="dense", dataset="digits").run()
+    # Random weights know nothing yet: after one epoch of the head all of the network is trained.
+    training = {"epochs": 1, "fine_tune_epochs": 20, "fine_tune_learning_rate": 1e-2}
+    workflow = {"name": "freeze_and_train", **training}
+    Trainer(backbone=TwoConvolutions(), dataset="digits", workflow=workflow).run()

@@ -57,7 +57,7 @@ class Cluster:
 
     cores: int = 8
     gigabits: float = 5.0
-    shard_images: int = 1024
+    shard_images: int = 204
     dispatch_seconds: float = 0.005
     put_seconds: float = 0.1
     start_seconds: float = 60.0
@@ -66,6 +66,7 @@ class Cluster:
     gets_per_prefix: float = 5500.0
     disk_gigabytes_per_second: float = 1.0
     memory_gigabytes: float = 32.0
+    list_bytes: float = 600.0
     epochs: int = 5
     dollars_per_core_hour: float = 0.085
     dollars_per_gigabyte_month: float = 0.023
@@ -133,6 +134,7 @@ def plan(costs, cluster, images, machines):
         "extraction": slowest["extraction"][0],
         "compute_dollars": core_hours * cluster.dollars_per_core_hour,
         "request_dollars": requests,
+        "list_gigabytes": images * cluster.list_bytes / 1e9,
         "month_dollars": images * costs.feature_bytes / 1e9 * cluster.dollars_per_gigabyte_month,
     }
 
@@ -201,6 +203,7 @@ def check(points, cluster):
 
     Only points of one worker set what a shard takes; those of more workers are predicted.
     """
+    points = [point for point in points if point["workers"]]  # the others are without Ray
     for stand_in in sorted({point["stand_in_ms"] for point in points}):
         group = [point for point in points if point["stand_in_ms"] == stand_in]
         one = next(point for point in group if point["workers"] == 1)
@@ -213,7 +216,7 @@ def check(points, cluster):
             found = simulate(
                 compute,
                 dataclasses.replace(cluster, cores=cores),
-                point["shards"],
+                round(point["shards"]),
                 1,
                 workers=point["workers"],
             )
@@ -234,23 +237,29 @@ def dollars(value):
 
 
 def print_plan(costs, cluster):
-    """Print a Markdown table of all numbers of images and machines."""
+    """Print Markdown tables of all numbers of images and machines: times, then costs."""
+    print("| images | machines | time | digests | extraction | gathering | head | slowest part |")
+    print("|" + "---|" * 8)
+    plans = [
+        (images, machines, plan(costs, cluster, images, machines))
+        for images in IMAGES
+        for machines in MACHINES
+    ]
+    for images, machines, found in plans:
+        phases = " | ".join(duration(value) for value in found["phases"].values())
+        limit = found["slowest"]
+        if limit != found["extraction"]:
+            limit += f"; of the extraction: {found['extraction']}"
+        print(f"| {images:,} | {machines:,} | {duration(found['seconds'])} | {phases} | {limit} |")
     print(
-        "| images | machines | time | digests | extraction | gathering | head | slowest part "
-        "| in the extraction | machines' cost | requests | features, a month |"
+        "\n| images | machines | machines' hours | requests | features, a month | list of files |"
     )
-    print("|" + "---|" * 12)
-    for images in IMAGES:
-        for machines in MACHINES:
-            found = plan(costs, cluster, images, machines)
-            phases = " | ".join(duration(value) for value in found["phases"].values())
-            money = " | ".join(
-                dollars(found[f"{key}_dollars"]) for key in ("compute", "request", "month")
-            )
-            print(
-                f"| {images:,} | {machines:,} | {duration(found['seconds'])} | {phases} "
-                f"| {found['slowest']} | {found['extraction']} | {money} |"
-            )
+    print("|" + "---|" * 6)
+    for images, machines, found in plans:
+        money = " | ".join(
+            dollars(found[f"{key}_dollars"]) for key in ("compute", "request", "month")
+        )
+        print(f"| {images:,} | {machines:,} | {money} | {found['list_gigabytes']:,.1f} GB |")
 
 
 def print_simulation(costs, cluster, shards_each):
@@ -277,7 +286,7 @@ def print_check(points, cluster):
     for point, found in check(points, cluster):
         stand_in = f"{point['stand_in_ms']:g} ms" if point["stand_in_ms"] else "no"
         print(
-            f"| {point['workers']} | {stand_in} | {point['shards']} | {point['seconds']:.1f} s "
+            f"| {point['workers']} | {stand_in} | {point['shards']:.0f} | {point['seconds']:.1f} s "
             f"| {found:.1f} s | {found / point['seconds']:.2f} |"
         )
 
@@ -285,7 +294,12 @@ def print_check(points, cluster):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", choices=("plan", "simulate", "check"))
-    parser.add_argument("measured", type=Path, help="JSON of single_core.py; of ray_extraction.py")
+    parser.add_argument(
+        "measured",
+        type=Path,
+        nargs="+",
+        help="JSON of single_core.py; for check, files of ray_extraction.py",
+    )
     parser.add_argument("--image-size", type=int, default=224, help="pixels a side")
     parser.add_argument("--shards-each", type=int, default=20, help="simulated shards of a core")
     for item in fields(Cluster):
@@ -297,11 +311,11 @@ def main():
         )
     arguments = parser.parse_args()
     cluster = Cluster(**{item.name: getattr(arguments, item.name) for item in fields(Cluster)})
-    measured = json.loads(arguments.measured.read_text(encoding="utf-8"))
+    measured = [json.loads(path.read_text(encoding="utf-8")) for path in arguments.measured]
     if arguments.what == "check":
-        print_check(measured["points"], cluster)
+        print_check([point for item in measured for point in item["points"]], cluster)
         return
-    costs = Costs.of(measured, arguments.image_size)
+    costs = Costs.of(measured[0], arguments.image_size)
     if arguments.what == "plan":
         print_plan(costs, cluster)
     else:

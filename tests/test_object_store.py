@@ -65,6 +65,9 @@ def test_a_wrong_url_gives_one_error(url, said):
     "url",
     [
         "s3://AKIAUSER:hunter2secret@bucket/x",
+        "s3://AKIAUSER:hunter2/secret@bucket/x",
+        "s3://AKIAUSER:hunter2secret",
+        "s3://AKIAUSER:1234/hunter2secret@bucket/x",
         "s3://bucket/x?X-Amz-Signature=hunter2secret",
         "s3://bucket/x#hunter2secret",
     ],

@@ -30,6 +30,7 @@ _LOCAL = ("file", "local")
 _NO_FOLDERS = ("http", "https", "data")
 _SECRET_NAME = re.compile(r"KEY|SECRET|TOKEN|PASSWORD|CREDENTIAL|SAS", re.IGNORECASE)
 _LEAST_SECRET = 8
+_PORT = re.compile(r"[^:@]+:[0-9]{1,5}")
 _DRIVE = re.compile(r"[A-Za-z]:")
 _MD5 = re.compile(r"[0-9a-f]{32}")
 _LONGEST_PART = 240  # file systems take 255 bytes, and the cache adds a letter to some
@@ -62,8 +63,11 @@ def check_url(url: str) -> str:
         )
     protocol, rest = match["protocol"].lower(), match["rest"].rstrip("/")
     bucket = rest.split("/")[0]
-    # Azure writes abfs://CONTAINER@ACCOUNT.dfs...: a name before "@", but never with a colon.
-    if (":" in bucket and "@" in bucket) or "?" in rest or "#" in rest:
+    # Azure writes abfs://CONTAINER@ACCOUNT: a name before "@", but never with a colon. What stands
+    # after the colon may hold a slash, as AWS's secret keys do.
+    port = _PORT.fullmatch(bucket) is not None and "@" not in rest
+    named = port or bucket.startswith("arn:")
+    if (":" in bucket and not named) or "?" in rest or "#" in rest:
         raise ObjectStoreError(
             f"A {protocol}:// URL holds a user with a password, a '?' or a '#', which may be "
             f"credentials or a signature; it is not shown here. Allowed: {protocol}://BUCKET/FOLDER."

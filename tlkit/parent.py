@@ -17,6 +17,7 @@ from tlkit.fingerprint import describe_layers
 from tlkit.head import ClosedFormHead, Head
 from tlkit.model import AssembledModel, pool
 from tlkit.model_parts import ModelParts, find_parts
+from tlkit.paths import with_urls
 from tlkit.records import Ancestor, RunResult
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ class Parent:
         info = self.run.info
         own = Ancestor(
             name=info.name,
-            folder=str(self.folder),
+            folder=with_urls(str(self.folder)),
             began=info.began,
             model=self.digest,
             accuracy=self.run.accuracy,

@@ -6,7 +6,9 @@ import shutil
 import pytest
 
 from tests.report.conftest import HOSTILE, make_pictures
+from tests.report.sweeps import make_sweep
 from tlkit import thumbnails, write_index, write_report
+from tlkit.report.sweep_page import write_sweep_report
 
 pytestmark = pytest.mark.browser
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -72,7 +74,9 @@ def violations(page):
 @pytest.mark.parametrize("width", [1280, 390])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_pages_are_accessible_and_fit_the_screen(visit, report, width, scheme):
-    for path in (report, write_index(report.parent.parent)):
+    make_sweep(report.parent.parent.parent / "sweep")
+    sweep = write_sweep_report(report.parent.parent.parent / "sweep")
+    for path in (report, write_index(report.parent.parent), sweep):
         page = visit(path, width, scheme)
         assert violations(page) == []
         assert page.evaluate("document.documentElement.scrollWidth") == width
@@ -80,7 +84,9 @@ def test_the_pages_are_accessible_and_fit_the_screen(visit, report, width, schem
             assert chart.query_selector("svg path, svg line") is not None
             box = chart.query_selector("svg").bounding_box()
             assert box["x"] >= 0
-            assert box["x"] + box["width"] <= width
+            # A chart of many axes scrolls sideways on a narrow screen.
+            scrolls = chart.evaluate("item => item.parentElement.matches('.broad')")
+            assert scrolls or box["x"] + box["width"] <= width
 
 
 CURRENT = "[...document.querySelectorAll('nav a[aria-current]')].map((link) => link.hash)"

@@ -264,7 +264,7 @@ def _middle(values: Sequence[float], larger_is_better: bool) -> tuple[float, flo
 
     A trial that learned nothing would press all others into one line; it is drawn at the edge.
     """
-    ordered = sorted(values)
+    ordered = sorted(values) or [0.0]
     tenth = len(ordered) // 10
     low, high = (
         (ordered[tenth], ordered[-1]) if larger_is_better else (ordered[0], ordered[-1 - tenth])

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tlkit.augmentation import Augmentation
+from tlkit.whole_batch_draws import rows_of_draw
 
 
 def make_augment(
@@ -34,7 +35,7 @@ def make_augment(
     method = "NEAREST" if interpolation == "nearest" else "BILINEAR"
 
     def uniform(count: Any, low: Any = 0.0, high: Any = 1.0) -> Any:
-        drawn = keras.random.uniform((count,), seed=generator)
+        drawn = rows_of_draw(lambda rows: keras.random.uniform((rows,), seed=generator), count)
         return low + drawn * (high - low)
 
     def augment(images: Any) -> Any:

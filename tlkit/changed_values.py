@@ -13,18 +13,22 @@ _FREE = (
     "run.name",
     "run.save",
     "run.test_images",
+    "run.distribute",
     "features.store",
     "engine.distribute",
     "engine.ray",
 )
+# Where a machine finds its data; whether it is the same is seen by the digests.
+_PLACES = ("dataset.path", "run.start_from")
 _MOST_NAMED, _MOST_CHARACTERS = 8, 80
 
 
 def changed_settings(before: str, now: str) -> list[str]:
     """Return the settings that differ, each with both values.
 
-    Reporters, the run's name, the formats to save, whether pictures are kept, and on which machines
-    features are computed and shared are passed over: results do not depend on them.
+    Reporters, the run's name, the formats to save, whether pictures are kept, on which machines
+    features are computed and shared, and on how many devices batches are worked on are passed over:
+    results do not depend on them, but for rounding.
 
     Args:
         before: A config as TOML.
@@ -34,6 +38,16 @@ def changed_settings(before: str, now: str) -> list[str]:
         tomllib.TOMLDecodeError: If one is no TOML.
     """
     return changed_values(tomllib.loads(before), tomllib.loads(now), _FREE)
+
+
+def settings_of_figures(config: str) -> dict[str, str]:
+    """Return the settings that figures depend on, as texts, paths of data excepted.
+
+    Args:
+        config: A config as TOML.
+    """
+    flat = _flat(tomllib.loads(config), (*_FREE, *_PLACES))
+    return {key: repr(value) for key, value in flat}
 
 
 def changed_values(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import time
@@ -473,6 +474,19 @@ def assign(variables: Sequence[Any], values: Sequence[Any]) -> None:
         )
     for variable, value in zip(variables, values, strict=True):
         variable.assign(value)
+
+
+def state_to_bytes(state: TrainingState) -> bytes:
+    """Return a state as another process reads it."""
+    file = io.BytesIO()
+    np.savez(file, **dict(_to_arrays(state)))
+    return file.getvalue()
+
+
+def state_from_bytes(content: bytes) -> TrainingState:
+    """Return the state that ``state_to_bytes()`` wrote."""
+    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+        return _from_arrays({name: arrays[name] for name in arrays.files})
 
 
 def _to_arrays(state: TrainingState) -> Iterator[tuple[str, Any]]:

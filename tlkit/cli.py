@@ -18,6 +18,7 @@ from tlkit.screen import say, show_groups, show_table
 
 if TYPE_CHECKING:
     from tlkit import documents
+    from tlkit.records import RunResult
 
 app = typer.Typer(
     name="tlkit",
@@ -70,16 +71,25 @@ def run(
     ] = None,
     runs: Annotated[Path, typer.Option(help="Folder to make the run folder in.")] = Path("runs"),
     json_: JsonOption = False,
-) -> documents.Run:
+) -> documents.Run | None:
     """Train, test and save a classifier."""
     from tlkit.config import build_trainer
-    from tlkit.documents import Run
 
     trainer = build_trainer(recipe, set_ or [], start_from=from_, runs=runs)
     trainer.one_thread_per_operation = not trainer.workflow.fine_tunes
     with Watch(command_line(context.obj)) as watch:
         trainer.listeners = [watch]
-        return Run.of(trainer.run())
+        return _run_document(trainer.run())
+
+
+def _run_document(result: RunResult) -> documents.Run | None:
+    """Return what a run is told as; None at a worker that has no run folder."""
+    from tlkit.documents import Run
+
+    if result.folder is not None:
+        return Run.of(result)
+    say("This worker has ended its part; worker 0 has the run folder and reports.")
+    return None
 
 
 @app.command()
@@ -90,7 +100,7 @@ def resume(
         Path, typer.Argument(metavar="RUN", help="Folder of a run that was interrupted.")
     ],
     json_: JsonOption = False,
-) -> documents.Run:
+) -> documents.Run | None:
     """Go on with a run that was interrupted or killed, from its last epoch."""
     from tlkit.config import build_resumed
     from tlkit.documents import Run
@@ -105,7 +115,7 @@ def resume(
     before = fetched(folder)
     with Watch(command_line(context.obj), before, trained=has_states(before)) as watch:
         trainer.listeners = [watch]
-        return Run.of(trainer.resume(folder))
+        return _run_document(trainer.resume(folder))
 
 
 @recipes_app.callback(invoke_without_command=True)

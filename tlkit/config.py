@@ -55,6 +55,10 @@ class RunTable(BaseModel):
     test_images: bool = Field(
         default=True, description="Keep small pictures of test images for reports."
     )
+    distribute: Literal["none", "mirrored", "multi_worker"] = Field(
+        default="none",
+        description="What shares each batch of fine-tuning: the GPUs here, or several machines.",
+    )
     start_from: str | None = Field(
         default=None, description="Folder of a finished run to start from."
     )
@@ -328,6 +332,7 @@ def build_trainer(
             calibrate=config.run.calibrate,
             few_shot=config.run.few_shot,
             test_images=config.run.test_images,
+            distribute=config.run.distribute,
             start_from=config.run.start_from,
             old_classes=config.run.old_classes,
             feature_type=config.features.dtype,

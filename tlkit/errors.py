@@ -111,6 +111,10 @@ class ExportError(TlkitError):
 class TrainingError(TlkitError):
     """A run that began with valid input and failed, such as by a loss that is not a number."""
 
+
+class WorkerLostError(TrainingError):
+    """Another worker of a cluster ended, or cannot be reached; the run can be resumed."""
+
     exit_code = 1
 
 

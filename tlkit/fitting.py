@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -17,8 +17,10 @@ from tlkit.fused_adam import make_update
 from tlkit.losses import Objective
 from tlkit.out_of_memory import is_out_of_memory
 from tlkit.records import ImageSequence, Int64Array
+from tlkit.replicas import Replicas, generator_states
 from tlkit.resizing import Resizer, stack_resized
 from tlkit.rows import Stacked, share_with_tensorflow, take_rows
+from tlkit.whole_batch_draws import Share, whole_batch_draws
 
 PROGRESS_SECONDS = 0.25
 LEAST_EVALUATION_BATCH = 256
@@ -85,6 +87,8 @@ class Fitter:
         batch_size: int,
         objective: Objective | None = None,
         prepare: Prepare | None = None,
+        replicas: Replicas | None = None,
+        random_state: Sequence[Any] = (),
     ) -> None:
         """Prepare the compiled loops.
 
@@ -95,6 +99,8 @@ class Fitter:
             objective: What to minimise; by default cross-entropy.
             prepare: Called while TensorFlow traces with a batch of inputs, float32, and whether it
                 is for training; returns what the model takes. By default the inputs.
+            replicas: Devices that share each batch; None for one device.
+            random_state: The ``keras.Variable`` objects that ``prepare`` draws by.
         """
         self.model, self.optimizer, self.batch_size = model, optimizer, batch_size
         optimizer.build(model.trainable_variables)
@@ -103,6 +109,8 @@ class Fitter:
         self._mix, self.random_state = (None, []) if objective is None else objective.mixing()
         self._prepare, self._part = prepare, batch_size
         self._evaluation_batch = max(batch_size, LEAST_EVALUATION_BATCH)
+        self._replicas = replicas
+        self._seeds = [*generator_states(model), *random_state]
         self._tensors: dict[int, tuple[Any, Any, Any]] = {}
         self._loops: dict[tuple[Any, ...], Any] = {}
 
@@ -160,7 +168,8 @@ class Fitter:
                 loss, accuracy = self._run(False, examples, examples.rows, None)
                 return {"loss": loss, "accuracy": accuracy}
             except Exception as err:
-                if not is_out_of_memory(err) or self._evaluation_batch == 1:
+                alone = self._replicas is None or self._replicas.workers == 1
+                if not (alone and is_out_of_memory(err)) or self._evaluation_batch == 1:
                     raise
             self._evaluation_batch = -(-self._evaluation_batch // 2)
             self._loops = {key: loop for key, loop in self._loops.items() if key[0]}
@@ -175,7 +184,7 @@ class Fitter:
         begin = time.monotonic()
         loss_sum = correct = 0.0
         done = 0
-        with closing(self._chunks(examples, order)) as chunks:
+        with closing(self._chunks(training, examples, order)) as chunks:
             for inputs, labels, rows in chunks:
                 losses, right = self._loop(training, inputs)(inputs, labels, rows)
                 loss_sum, correct = loss_sum + float(losses), correct + float(right)
@@ -186,9 +195,14 @@ class Fitter:
                     progress(done, time.monotonic() - begin)
         return float(np.float32(loss_sum / len(order))), correct / len(order)
 
-    def _chunks(self, examples: Examples, order: Int64Array) -> Chunks:
+    def _chunks(self, training: bool, examples: Examples, order: Int64Array) -> Chunks:
         held = isinstance(examples.inputs, np.ndarray) and examples.inputs.nbytes <= MAX_HELD_BYTES
-        return self._held(examples, order) if held else self._streamed(examples, order)
+        if held:
+            return self._held(examples, order)
+        return self._streamed(examples, order, training)
+
+    def _batch(self, training: bool) -> int:
+        return self.batch_size if training else self._evaluation_batch
 
     def _held(self, examples: Examples, order: Int64Array) -> Chunks:
         """Yield the same two tensors each time, and the rows of them that are next."""
@@ -210,21 +224,33 @@ class Fitter:
             rows = order[done : done + chunk]
             yield inputs, labels, tf.constant(rows, tf.int64)
             done += len(rows)
+            if self._replicas is not None:
+                continue  # workers of other speeds must make the same steps
             # Long enough to hide the dispatch, short enough for a live display.
             spent = max(time.monotonic() - begin, 1e-6)
             target = int(min(len(rows) * PROGRESS_SECONDS / spent, self.batch_size * 4096))
             chunk = self.batch_size * max(1, target // self.batch_size)
 
-    def _streamed(self, examples: Examples, order: Int64Array) -> Chunks:
+    def _streamed(self, examples: Examples, order: Int64Array, training: bool) -> Chunks:
         """Yield chunks of whole batches, each read while the one before it is used."""
         import tensorflow as tf
 
+        batch = self._batch(training)
+        # What mixes images needs all of a batch.
+        partly = self._replicas is not None and not (training and self._mix is not None)
+
         def load(rows: Int64Array) -> tuple[Any, Any, Any]:
+            numbers = tf.range(len(rows), dtype=tf.int64)
+            if partly:
+                assert self._replicas is not None
+                own = self._replicas.own_rows(len(rows), batch)
+                # Rows of others are never looked up.
+                numbers = tf.constant(np.where(own, np.cumsum(own) - 1, 0), tf.int64)
+                rows = rows[own]
             inputs = take_rows(examples.inputs, rows)
             if isinstance(inputs, list):
                 assert examples.resize is not None
                 inputs = stack_resized(inputs, examples.resize)
-            numbers = tf.range(len(rows), dtype=tf.int64)
             return (
                 tf.convert_to_tensor(inputs),
                 tf.constant(examples.labels[rows % len(examples.labels)], tf.int64),
@@ -251,8 +277,7 @@ class Fitter:
         key = training, inputs.dtype, tuple(inputs.shape[1:])
         if key not in self._loops:
             step = self._train_step if training else self._evaluate_step
-            batch = self.batch_size if training else self._evaluation_batch
-            self._loops[key] = self._compile(step, batch, training, inputs)
+            self._loops[key] = self._compile(step, self._batch(training), training, inputs)
         return self._loops[key]
 
     def _compile(
@@ -282,8 +307,17 @@ class Fitter:
 
             def body(first: Any, steps: Any, loss_sum: Any, correct: Any) -> tuple[Any, ...]:
                 chosen = rows[first : first + batch]
-                examples = tf.cast(tf.gather(inputs, chosen), tf.float32)
-                steps, losses, right = step(steps, examples, tf.gather(labels, chosen))
+
+                def read(chosen: Any) -> tuple[Any, Any]:
+                    found = tf.cast(tf.gather(inputs, chosen), tf.float32)
+                    return found, tf.gather(labels, chosen)
+
+                if self._replicas is None:
+                    steps, losses, right = step(steps, *read(chosen))
+                elif training:
+                    steps, losses, right = self._shared_train_step(steps, chosen, read)
+                else:
+                    losses, right = self._shared_evaluate_step(chosen, read)
                 return first + batch, steps, loss_sum + losses, correct + right
 
             _, steps, loss_sum, correct = tf.while_loop(
@@ -296,6 +330,12 @@ class Fitter:
         return loop
 
     def _train_step(self, steps: Any, inputs: Any, labels: Any) -> tuple[Any, Any, Any]:
+        inputs, targets = self._ready(inputs, labels)
+        gradients, losses, right = self._gradients(inputs, targets, labels)
+        return self._update.apply(steps, gradients), losses, right
+
+    def _ready(self, inputs: Any, labels: Any) -> tuple[Any, Any]:
+        """Return what the model takes, and what it is to give."""
         import tensorflow as tf
 
         if self._prepare is not None:
@@ -305,14 +345,81 @@ class Fitter:
             targets = tf.one_hot(labels, self._objective.num_classes)
             if self._mix is not None:
                 inputs, targets = self._mix(inputs, targets)
-        gradients, losses, right = self._gradients(inputs, targets, labels)
-        return self._update.apply(steps, gradients), losses, right
+        return inputs, targets
 
-    def _gradients(self, inputs: Any, targets: Any, labels: Any) -> tuple[Any, Any, Any]:
-        """Return the gradients of the mean loss, the sum of the losses and the right answers."""
+    def _shared_train_step(
+        self, steps: Any, chosen: Any, read: Callable[[Any], tuple[Any, Any]]
+    ) -> tuple[Any, Any, Any]:
+        """Make the step of a whole batch of which each device computes a share.
+
+        Args:
+            steps: The number of steps taken so far.
+            chosen: The rows of the batch, int64.
+            read: From some of them to their inputs and labels.
+        """
+        import tensorflow as tf
+
+        assert self._replicas is not None
+        total = tf.size(chosen)
+        mixed = None
+        if self._mix is not None:
+            inputs, labels = read(chosen)
+            mixed = (*self._ready(inputs, labels), labels)
+        seeds = [tf.identity(item.value) for item in self._seeds]
+        known: list[bool] = []
+
+        def compute(share: Share, weight: Any) -> Any:
+            # Each device of a machine draws what the first one does.
+            for variable, value in zip(self._seeds, seeds, strict=True):
+                variable.assign(value)
+            rows = slice(share.begin, share.end)
+            with whole_batch_draws(self.model, share):
+                if mixed is not None:
+                    inputs, targets, labels = (item[rows] for item in mixed)
+                else:
+                    inputs, labels = read(chosen[rows])
+                    inputs, targets = self._ready(inputs, labels)
+                gradients, losses, right = self._gradients(inputs, targets, labels, total, weight)
+            known[:] = [gradient is not None for gradient in gradients]
+            parts = [tf.convert_to_tensor(item) for item in gradients if item is not None]
+            scores = [tf.cast(item, tf.float32) * weight for item in (losses, right)]
+            # One sum over the devices for each step: many small ones would wait for each other.
+            return tf.concat([tf.reshape(item, [-1]) for item in (*scores, *parts)], axis=0)
+
+        summed = self._replicas.sum(compute, total)
+        used = [item for item, has in zip(self._update.trained, known, strict=True) if has]
+        sizes = [int(np.prod(item.shape)) for item in used]
+        losses, right, *flat = tf.split(summed, [1, 1, *sizes])
+        shaped = iter([tf.reshape(part, item.shape) for part, item in zip(flat, used, strict=True)])
+        gradients = [next(shaped) if has else None for has in known]
+        scores = [tf.cast(item[0], tf.float64) for item in (losses, right)]
+        return self._update.apply(steps, gradients), *scores
+
+    def _shared_evaluate_step(
+        self, chosen: Any, read: Callable[[Any], tuple[Any, Any]]
+    ) -> tuple[Any, Any]:
+        import tensorflow as tf
+
+        assert self._replicas is not None
+
+        def compute(share: Share, weight: Any) -> Any:
+            _, losses, right = self._evaluate_step(None, *read(chosen[share.begin : share.end]))
+            return tf.stack([losses, right]) * tf.cast(weight, tf.float64)
+
+        losses, right = tf.unstack(self._replicas.sum(compute, tf.size(chosen)))
+        return losses, right
+
+    def _gradients(
+        self, inputs: Any, targets: Any, labels: Any, total: Any = None, weight: Any = 1.0
+    ) -> tuple[Any, Any, Any]:
+        """Return the gradients of the mean loss, the sum of the losses and the right answers.
+
+        The mean is that over ``total`` images, of which these are some; they count ``weight`` each.
+        """
         import tensorflow as tf
 
         count = tf.shape(inputs)[0]
+        images = tf.cast(count if total is None else total, tf.float32)
 
         def part(inputs: Any, targets: Any, labels: Any) -> tuple[list[Any], Any, Any]:
             with tf.GradientTape() as tape, self._update.in_place():
@@ -320,8 +427,8 @@ class Fitter:
                 losses = self._losses(targets, logits)
                 if self.model.losses:
                     losses += tf.add_n(self.model.losses)
-                total = tf.reduce_sum(losses) / tf.cast(count, tf.float32)
-            found = tape.gradient(total, self._update.trained)
+                mean = tf.reduce_sum(losses) * weight / images
+            found = tape.gradient(mean, self._update.trained)
             true = labels if targets is labels else tf.argmax(targets, axis=-1)
             return found, *_score(true, logits, losses)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,14 +15,22 @@ from tlkit.averaging import averaged_weights
 from tlkit.block_rates import BlockRates
 from tlkit.callback_state import CallbackState
 from tlkit.changed_values import changed_values
-from tlkit.checkpoint import Checkpoints, Epoch, TrainingState, assign
-from tlkit.errors import ConfigError, RunFolderError, TrainingError
+from tlkit.checkpoint import (
+    Checkpoints,
+    Epoch,
+    TrainingState,
+    assign,
+    state_from_bytes,
+    state_to_bytes,
+)
+from tlkit.errors import ConfigError, RunFolderError, TrainingError, WorkerLostError
 from tlkit.events import Events
 from tlkit.fitting import Examples, Fitter, Prepare
 from tlkit.losses import Objective
 from tlkit.model import count_parameters
 from tlkit.out_of_memory import is_out_of_memory
 from tlkit.records import Phase, PhaseResult
+from tlkit.replicas import Replicas
 
 if TYPE_CHECKING:
     import keras
@@ -49,6 +58,8 @@ class PhaseFitting:
         checkpoints: Where the state is kept after epochs, and found by a run that is resumed.
         number: The number of the phase among those of the run, from 0.
         random_state: The ``keras.Variable`` objects of random generators outside the model.
+        replicas: The devices and machines of the run; None for one device.
+        shared: Whether they share each batch; otherwise each machine trains the same.
     """
 
     name: str
@@ -68,6 +79,8 @@ class PhaseFitting:
     checkpoints: Checkpoints = field(default_factory=Checkpoints)
     number: int = 0
     random_state: Sequence[keras.Variable] = ()
+    replicas: Replicas | None = None
+    shared: bool = False
     _variables: list[Any] = field(default_factory=list)
 
     def run(self) -> PhaseResult:
@@ -98,7 +111,15 @@ class PhaseFitting:
             frozen_parameters=self.parameters - trainable,
         )
         self.events.emit("on_phase_begin", phase)
-        fitter = Fitter(model, optimizer, self.batch_size, self.objective, self.prepare)
+        fitter = Fitter(
+            model,
+            optimizer,
+            self.batch_size,
+            self.objective,
+            self.prepare,
+            self.replicas if self.shared else None,
+            self.random_state,
+        )
         self._variables = [
             *model.variables,
             *optimizer.variables,
@@ -146,13 +167,22 @@ class PhaseFitting:
         while len(state.epochs) < self.epochs and not state.stop:
             begin = time.monotonic()
             try:
-                metrics = self._epoch(fitter, phase, len(state.epochs) + 1, followers)
+                with self._telling_lost_workers():
+                    metrics = self._epoch(fitter, phase, len(state.epochs) + 1, followers)
+            except WorkerLostError:
+                raise
             except TrainingError as err:
                 state = self._last_good(state, err)
                 break
             except Exception as err:
                 if not is_out_of_memory(err) or part == 1:
                     raise
+                if self._several:
+                    raise TrainingError(
+                        f"Memory ran out at this worker in the phase {self.name}, and workers "
+                        f"cannot work on parts of a batch each as they like. Lower [workflow] "
+                        f"batch_size, or use more workers."
+                    ) from err
                 # Some steps of this epoch may have been taken.
                 assign(self._variables, state.variables)
                 part = -(-part // 2)
@@ -185,6 +215,8 @@ class PhaseFitting:
             "optimizer": type(self.optimizer).__name__,
         }
         state = self.checkpoints.load(self.number)
+        if self._several:
+            state = self._of_chief(state or self._capture(TrainingState(described), ()))
         if state is None:
             return self._capture(TrainingState(described), ())
         if state.phase != described:
@@ -199,6 +231,21 @@ class PhaseFitting:
                 "on_epoch_end", phase, number, epoch.metrics, epoch.seconds, restored=True
             )
         return state
+
+    @property
+    def _several(self) -> bool:
+        return self.replicas is not None and self.replicas.workers > 1
+
+    def _telling_lost_workers(self) -> AbstractContextManager[None]:
+        return nullcontext() if self.replicas is None else self.replicas.telling_lost_workers()
+
+    def _of_chief(self, own: TrainingState) -> TrainingState:
+        """Return the chief's state, so that all workers begin with the same; they need no disk."""
+        assert self.replicas is not None
+        assert self.replicas.cluster is not None
+        chief = self.replicas.cluster.is_chief
+        content = self.replicas.from_chief(state_to_bytes(own) if chief else b"")
+        return own if chief else state_from_bytes(content)
 
     def _capture(self, state: TrainingState, epochs: tuple[Epoch, ...]) -> TrainingState:
         import keras
@@ -238,6 +285,9 @@ class PhaseFitting:
                 f"A phase needs epochs and batch_size of 1 or more; received epochs={self.epochs}, "
                 f"batch_size={self.batch_size}."
             )
+        if self.shared and self.replicas is not None:
+            self.replicas.check_batch_size(self.batch_size)
+            self.replicas.check_layers(self.model)
         if self.optimizer.loss_scale_factor or hasattr(self.optimizer, "inner_optimizer"):
             raise ConfigError(
                 f"{type(self.optimizer).__name__} scales the loss, which is not supported: "

@@ -8,10 +8,11 @@ import os
 import platform
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from pathlib import Path
+from typing import Any
 
 from tlkit.errors import TlkitError
 
@@ -55,7 +56,9 @@ def runs_one_thread_per_operation() -> bool:
     return bool(tf.config.threading.get_intra_op_parallelism_threads() == 1)
 
 
-def require_tensorflow_backend(*, one_thread_per_operation: bool = False) -> None:
+def require_tensorflow_backend(
+    *, one_thread_per_operation: bool = False, join: Callable[[], Any] | None = None
+) -> None:
     """Import Keras and make sure that it runs on TensorFlow.
 
     Args:
@@ -64,6 +67,7 @@ def require_tensorflow_backend(*, one_thread_per_operation: bool = False) -> Non
             come from several threads, and for its head; and slower for fine-tuning (by 12 to 37 %
             with MobileNetV2 on two cores). It stays for the life of the process, and does nothing
             if TensorFlow has been imported already.
+        join: Called before TensorFlow computes anything, to join other machines.
 
     Raises:
         TlkitError: If Keras is set to another backend.
@@ -76,7 +80,10 @@ def require_tensorflow_backend(*, one_thread_per_operation: bool = False) -> Non
 
             if one_thread_per_operation:
                 tf.config.threading.set_intra_op_parallelism_threads(1)
-            tf.config.list_logical_devices()
+            if join is None:
+                tf.config.list_logical_devices()
+    if join is not None:
+        join()
     import keras
 
     if keras.backend.backend() != "tensorflow":

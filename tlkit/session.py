@@ -51,6 +51,7 @@ from tlkit.records import (
     LabelledFeatures,
     PhaseResult,
 )
+from tlkit.replicas import Replicas
 from tlkit.resizing import Resizer, make_resizer
 from tlkit.rows import Stacked, take_rows
 from tlkit.runtime import gains_from_bfloat16
@@ -86,6 +87,7 @@ class Session:
         digests: Those of the images that are known already.
         checkpoints: Where the state of the training is kept.
         cluster: What computes features in place of this process; None for nothing.
+        replicas: Devices and machines that share each batch of fine-tuning; None for one device.
         epochs_before: Epochs of the runs that this one starts from; the order of the images goes on
             after theirs.
     """
@@ -110,6 +112,7 @@ class Session:
     digests: KnownDigests = field(default_factory=KnownDigests)
     checkpoints: Checkpoints = field(default_factory=Checkpoints)
     cluster: RayExtraction | None = None
+    replicas: Replicas | None = None
     epochs_before: int = 0
     _source: FeatureSource | None = None
     _resizer: Resizer | None = None
@@ -230,12 +233,18 @@ class Session:
             callbacks=callbacks,
         )
 
-    def check_fine_tuning(self, unfreeze_blocks: int | Literal["all"]) -> None:
+    def check_fine_tuning(
+        self, unfreeze_blocks: int | Literal["all"], batch_size: int | None = None
+    ) -> None:
         """Check what ``fine_tune()`` needs, before anything is computed.
 
         Raises:
-            ConfigError: If the backbone has fewer blocks, or the head nothing to train.
+            ConfigError: If the backbone has fewer blocks, the head nothing to train, or a batch
+                fewer images than there are devices.
         """
+        if self.replicas is not None and batch_size is not None:
+            self.replicas.check_batch_size(batch_size)
+            self.replicas.check_layers(self.model.head)
         check_block_count(blocks_of(self.backbone, self.model.backbone), unfreeze_blocks)
         if not self.model.head.trainable_variables:
             raise ConfigError(
@@ -334,6 +343,7 @@ class Session:
                 rates=rates,
                 callbacks=callbacks,
                 random_state=[generator.state],
+                shared=self.replicas is not None,
             )
         self._warn_if_worse(result)
         after = batch_normalisation_state(network)
@@ -601,6 +611,7 @@ class Session:
             ),
             checkpoints=self.checkpoints,
             number=len(self.phases),
+            replicas=self.replicas,
             **settings,
         )
         return self._note(fitting.run())

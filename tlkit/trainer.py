@@ -26,6 +26,7 @@ from tlkit.calibration import (
     measure_calibration,
     softmax,
 )
+from tlkit.changed_values import settings_of_figures
 from tlkit.checkpoint import Checkpoints
 from tlkit.dataset import DatasetSource
 from tlkit.engine import Engine
@@ -36,6 +37,7 @@ from tlkit.errors import (
     RunFolderError,
     StoreFailedError,
     TlkitError,
+    WorkerLostError,
     did_you_mean,
 )
 from tlkit.evaluation import evaluate
@@ -66,6 +68,7 @@ from tlkit.records import (
     RunResult,
 )
 from tlkit.registry import Registry
+from tlkit.replicas import Distribute, Replicas, mirrored, multi_worker
 from tlkit.reporter import Reporter
 from tlkit.run_claim import Claim
 from tlkit.run_data import DataSettings, RunData, load_run_data
@@ -80,9 +83,11 @@ from tlkit.screen import GO_ON
 from tlkit.session import Session
 from tlkit.subsets import Subset
 from tlkit.test_time_augmentation import TestTimeAugmentation
+from tlkit.worker_cluster import WorkerCluster, read_cluster
 from tlkit.workflow import Workflow
 
 Format = Literal["keras", "h5"]
+_OF_THE_MACHINE = ("platform", "processor", "cpu_count")
 NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -121,6 +126,7 @@ class Trainer:
         calibrate: bool = False,
         few_shot: int = 0,
         test_images: bool = True,
+        distribute: Distribute = "none",
         start_from: Path | str | None = None,
         old_classes: OldClasses = "error",
         feature_type: FeatureType = "float32",
@@ -160,6 +166,9 @@ class Trainer:
                 seed; 0 for all.
             test_images: Whether the run folder keeps small pictures of up to 800 test images, at
                 most 1.5 MB, so that reports can show them.
+            distribute: What shares each batch of fine-tuning: ``"mirrored"`` for the GPUs of this
+                machine, ``"multi_worker"`` for the machines that the environment variable TF_CONFIG
+                lists, of which worker 0 keeps the run folder and reports.
             start_from: The folder of a finished run: its backbone's weights, and those of its head
                 if it is the same one, are what this run begins with; None for the backbone's own.
             old_classes: What to do about classes of that run which the data lacks: end with an
@@ -199,6 +208,7 @@ class Trainer:
         self.calibrate = calibrate
         self.few_shot = few_shot
         self.test_images = test_images
+        self.distribute: Distribute = distribute
         # Whole, so that the saved config means the same run from any folder.
         self.start_from = None if start_from is None else local_place(start_from).absolute()
         self.old_classes: OldClasses = old_classes
@@ -214,6 +224,8 @@ class Trainer:
         self._known = KnownDigests()
         self.comparison: Path | None = None
         self._extraction: RayExtraction | None = None
+        self._replicas: Replicas | None = None
+        self._workers: WorkerCluster | None = None
         self._check()
 
     @property
@@ -229,6 +241,7 @@ class Trainer:
                 "calibrate": self.calibrate,
                 "few_shot": self.few_shot,
                 "test_images": self.test_images,
+                **({} if self.distribute == "none" else {"distribute": self.distribute}),
                 **self._origin(),
             },
             "dataset": _table(self.dataset),
@@ -303,13 +316,17 @@ class Trainer:
             TlkitError: As ``run()`` does.
         """
         folder = local_place(folder)
+        if self.distribute == "multi_worker" and not read_cluster().is_chief:
+            self._threads_as_begun = run_folder.begun_facts(folder).get("one_thread_per_operation")
+            return self._watched(None)  # the state comes from the chief
         with run_mirror.taken_over(folder) as claim:
             run_folder.check_unfinished(folder, self.config)
             self._threads_as_begun = run_folder.begun_facts(folder).get("one_thread_per_operation")
             return self._watched(folder, claim)
 
     def _watched(self, resumed: Path | None, claim: Claim | None = None) -> RunResult:
-        events = Events([*self.listeners, *self.reporters])
+        self._workers = read_cluster() if self.distribute == "multi_worker" else None
+        events = Events([*self.listeners, *([] if self._follows else self.reporters)])
         try:
             # Around all threads that read pictures: the filters are the whole process's.
             with (
@@ -325,6 +342,11 @@ class Trainer:
         except BaseException as err:
             events.emit("on_error", err)
             raise
+
+    @property
+    def _follows(self) -> bool:
+        """Whether another worker keeps the run folder and reports."""
+        return self._workers is not None and not self._workers.is_chief
 
     @contextmanager
     def _connected(self) -> Iterator[None]:
@@ -377,7 +399,16 @@ class Trainer:
         single = self.one_thread_per_operation and number_of_cores() <= MAX_WORKERS
         if self._threads_as_begun is not None:
             single = self._threads_as_begun
-        require_tensorflow_backend(one_thread_per_operation=single)
+        if self.distribute != "multi_worker":
+            require_tensorflow_backend(one_thread_per_operation=single)
+            self._replicas = mirrored() if self.distribute == "mirrored" else None
+            return
+        workers = self._workers or read_cluster()
+
+        def join() -> None:
+            self._replicas = multi_worker(workers)
+
+        require_tensorflow_backend(one_thread_per_operation=single, join=join)
 
     def _run(
         self, events: Events, engines: EngineChooser, resumed: Path | None, claim: Claim | None
@@ -441,7 +472,7 @@ class Trainer:
         resumed as one that was interrupted.
         """
         folder = resumed
-        if folder is None and self.runs is not None:
+        if folder is None and self.runs is not None and not self._follows:
             folder, claim = run_mirror.create(self.runs, self.name)
         if folder is None:
             yield None, Checkpoints()
@@ -532,16 +563,22 @@ class Trainer:
             if heritage is not None:
                 fingerprints["parent"] = heritage.parent.digest
             versions = environment(self._modules())
+            config = run_folder.config_text(self.config)
             checkpoints.begin(
                 {
                     "began": began,
-                    "config": run_folder.config_text(self.config),
+                    "config": config,
                     "fingerprints": fingerprints,
                     "versions": versions,
                     "one_thread_per_operation": runs_one_thread_per_operation(),
                     "working_folder": str(Path.cwd()),
                 }
             )
+            if self._replicas is not None:
+                packages = {key: versions[key] for key in versions if key not in _OF_THE_MACHINE}
+                self._replicas.check_equal(
+                    {**settings_of_figures(config), **fingerprints, **packages}
+                )
         if checkpoints.resumed:
             announce()
         with plugin_call(self.workflow, "run()"):
@@ -564,7 +601,7 @@ class Trainer:
             test=test,
             seconds=seconds | session.seconds,
             fingerprints=fingerprints,
-            environment=versions,
+            environment=versions | ({} if self._replicas is None else self._replicas.record),
             feature_cache=dict(session.log.feature_cache),
             extractions=tuple(session.log.extractions),
             engine_trials=tuple(session.engines.trials),
@@ -698,6 +735,7 @@ class Trainer:
             digests=digests,
             checkpoints=checkpoints,
             cluster=self._extraction,
+            replicas=self._replicas,
         )
 
     def _engine(self, given: Any) -> Engine | None:
@@ -754,6 +792,17 @@ class Trainer:
             raise ConfigError(
                 f"duplicates = {self.duplicates!r} is not allowed: 'report', 'error', 'drop'."
             )
+        if self.distribute not in ("none", "mirrored", "multi_worker"):
+            raise ConfigError(
+                f"[run] distribute = {self.distribute!r} is not allowed: 'none', 'mirrored', "
+                f"'multi_worker'."
+            )
+        if self.distribute != "none" and not self.workflow.fine_tunes:
+            raise ConfigError(
+                f"[run] distribute = {self.distribute!r} shares the batches of fine-tuning, and "
+                f"the workflow '{self.workflow.name}' trains the head alone, which takes seconds. "
+                f"Set [workflow] fine_tune_epochs, or distribute = 'none'."
+            )
         if self.old_classes not in ("error", "drop", "replay"):
             raise ConfigError(
                 f"[run] old_classes = {self.old_classes!r} is not allowed: 'error', 'drop', "
@@ -789,8 +838,8 @@ def _keep_test_images(result: RunResult, names: Sequence[str]) -> list[str]:
 
 
 def _came_from_the_machine(err: BaseException) -> bool:
-    """Return whether it began with what the system refused: a full disk, a file that is gone."""
-    if isinstance(err, StoreFailedError):
+    """Return whether it began with what the system refused, or lost: a full disk, a worker."""
+    if isinstance(err, (StoreFailedError, WorkerLostError)):
         return True
     if isinstance(err, RunFolderError) or err.__cause__ is None:
         return False  # of its own folder a run says itself how to go on

@@ -151,7 +151,7 @@ class FreezeAndTrain(Workflow):
         import keras
 
         if self.fine_tunes:
-            session.check_fine_tuning(self.unfreeze)
+            session.check_fine_tuning(self.unfreeze, self.batch_size)
         stops = {"early_stopping": self.early_stopping}
         if self.fine_tunes:
             stops["fine_tune_early_stopping"] = self.fine_tune_early_stopping

@@ -11,6 +11,7 @@ import numpy as np
 
 from tlkit.errors import ClusterError, ConfigError, WorkerLostError
 from tlkit.runtime import held_back_stderr
+from tlkit.text import printable
 from tlkit.whole_batch_draws import Share
 from tlkit.worker_cluster import VARIABLE, WorkerCluster, patience, wait_for_workers
 
@@ -167,7 +168,7 @@ class Replicas:
             return
         found = [json.loads(item) for item in self.gather(json.dumps(dict(facts)).encode())]
         different = [
-            f"{name} ({str(found[0].get(name))[:80]} at worker 0, {str(other.get(name))[:80]} at "
+            f"{name} ({_shown(found[0].get(name))} at worker 0, {_shown(other.get(name))} at "
             f"worker {number})"
             for number, other in enumerate(found[1:], 1)
             for name in sorted({*found[0], *other})
@@ -212,6 +213,12 @@ class Replicas:
                 f"or its network did; its own output says why. Start all workers again, with the "
                 f"same {VARIABLE}: {go_on}."
             ) from err
+
+
+def _shown(value: str | None) -> str:
+    """Return a setting or version as an error shows it, a digest by its beginning."""
+    text = "not set" if value is None else printable(value)
+    return text[:12] if len(text) == 64 else text[:80]
 
 
 def mirrored() -> Replicas:

@@ -106,9 +106,11 @@ def test_a_picture_that_vanishes_is_named_and_the_run_goes_on_when_it_is_back(tm
     gone = tmp_path / "data" / "train" / "class 1" / "040.png"
     trainer = make_trainer(tmp_path, dataset=Folder(str(tmp_path / "data")))
     trainer.listeners = [Vanish(gone)]
-    with pytest.raises(DataError, match=r"040\.png: No such file or directory"):
+    with pytest.raises(DataError, match=r"040\.png: No such file or directory") as caught:
         trainer.run()
-    assert not list(trainer.runs.iterdir())  # nothing was computed
+    # Files are read once for the fingerprint and the search for leakage, and had been there then.
+    (folder,) = trainer.runs.iterdir()
+    assert caught.value.__notes__[-1].endswith(f"tlkit resume {folder}")
     gone.with_suffix(".gone").rename(gone)
-    result = make_trainer(tmp_path, dataset=Folder(str(tmp_path / "data"))).run()
+    result = make_trainer(tmp_path, dataset=Folder(str(tmp_path / "data"))).resume(folder)
     assert np.isfinite(result.test.loss)

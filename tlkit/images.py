@@ -9,6 +9,7 @@ import re
 import stat
 import warnings
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", 
 # The only formats that are tried, whatever a file is called. Pillow reads many more, some of them
 # with programs from outside (EPS), most of them seldom tested.
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
+READ_AT_ONCE = 16
 # Deflate, which PNG is packed with, makes at most 258 bytes of two bits.
 MAX_DEFLATE_RATIO = 1032
 
@@ -391,13 +393,19 @@ class EncodedPictures(Sequence[UInt8Array]):
             _name(source, None if self._names is None else self._names[index])
             for index, source in enumerate(self.sources)
         ]
-        contents = []
-        for index, name in enumerate(names):
+
+        def content(index: int) -> bytes:
             try:
-                contents.append(self._content(index))
+                return self._content(index)
             except PictureError as err:
                 reason = f"{err.reason.rstrip('.')}{who}"
-                raise PictureError(f"Cannot read the picture {name}: {reason}", reason) from err
+                raise PictureError(
+                    f"Cannot read the picture {names[index]}: {reason}", reason
+                ) from err
+
+        # The way to an object store is long, and many files fit on it at a time.
+        with ThreadPoolExecutor(READ_AT_ONCE) as pool:
+            contents = list(pool.map(content, range(len(self))))
         return EncodedPictures(contents, names, self._hint)
 
     def fingerprint(self) -> str:

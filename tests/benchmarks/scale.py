@@ -58,7 +58,7 @@ class Cluster:
     cores: int = 8
     gigabits: float = 5.0
     shard_images: int = 204
-    dispatch_seconds: float = 0.005
+    dispatch_seconds: float = 0.036
     put_seconds: float = 0.1
     start_seconds: float = 60.0
     ahead: int = 2

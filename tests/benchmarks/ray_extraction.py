@@ -136,7 +136,7 @@ def main():
     digest = digest_images(split.images)
     import ray
 
-    points = []
+    points, plain = [], None
     settings = [0] if not (arguments.without_plain or arguments.stand_in) else []
     for workers in (*settings, *arguments.workers):
         extraction = None
@@ -176,7 +176,7 @@ def main():
             "images": images,
             "seconds": end - begin,
             "start_seconds": begin - begun,
-            "shards": round(images / rows, 2),
+            "shards": max(1, round(images / rows)),
             "shard_images": rows,
             "images_per_second": images / (end - begin),
             "total_seconds": total,
@@ -186,12 +186,15 @@ def main():
             "engine": arguments.engine,
             "image_size": arguments.size,
         }
-        points.append(point)
+        if workers:
+            points.append(point)
+        else:
+            plain = point
         print(json.dumps(point), file=sys.stderr, flush=True)
         if extraction is not None:
             extraction.close()
             ray.shutdown()
-    print(json.dumps({"points": points}, indent=2))
+    print(json.dumps({"points": points, "without_ray": plain}, indent=2))
 
 
 if __name__ == "__main__":

@@ -111,11 +111,11 @@ class ExportError(TlkitError):
 class TrainingError(TlkitError):
     """A run that began with valid input and failed, such as by a loss that is not a number."""
 
+    exit_code = 1
+
 
 class WorkerLostError(TrainingError):
     """Another worker of a cluster ended, or cannot be reached; the run can be resumed."""
-
-    exit_code = 1
 
 
 def did_you_mean(received: str, allowed: Iterable[str]) -> str:

@@ -87,11 +87,17 @@ def test_a_picture_gets_its_answer_and_its_heat(visit, served, picture, expected
 
 def test_the_keyboard_alone_is_enough(visit, served, picture):
     page = visit(served)
+    choosers = []
+    page.on("filechooser", lambda chooser: choosers.append(chooser))
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.id") == "file"
-    with page.expect_file_chooser() as chooser:
-        page.keyboard.press("Space")
-    chooser.value.set_files(picture)
+    for tenth in range(300):
+        if choosers:
+            break
+        if tenth % 100 == 0:  # Chromium may drop a key on a busy machine
+            page.keyboard.press("Space")
+        page.wait_for_timeout(100)
+    choosers[0].set_files(picture)
     wait_for_answer(page)
     first = page.get_attribute("#heat", "src")
     page.keyboard.press("Tab")

@@ -17,7 +17,7 @@ CHANGES = ["backbone.image_size=32", "workflow.epochs=4", "reporters=[]"]
 
 @pytest.mark.slow
 def test_trials_on_a_cluster_land_in_the_same_study_and_asha_ends_some(tmp_path):
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
     try:
         found = run_sweep(
             "quickstart",

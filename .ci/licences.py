@@ -109,7 +109,7 @@ def main() -> int:
     for line in refused:
         print(f"licence not allowed: {line}", file=sys.stderr)
     if refused:
-        print("See docs/supply-chain.md, Licences.", file=sys.stderr)
+        print("See docs/project/supply-chain.md, Licences.", file=sys.stderr)
     return 1 if refused else 0
 
 

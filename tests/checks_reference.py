@@ -1,4 +1,4 @@
-"""The table of checks in ``docs/plugins.md``.
+"""The table of checks in ``docs/how-to/plugins.md``.
 
     python -m tests.checks_reference
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from tlkit.registry import KINDS
 from tlkit.testing.suite import all_checks
 
-PAGE = Path(__file__).parents[1] / "docs" / "plugins.md"
+PAGE = Path(__file__).parents[1] / "docs" / "how-to" / "plugins.md"
 BEGIN = "<!-- Made from the checks by python -m tests.checks_reference. -->\n"
 END = "## When a plugin misbehaves"
 

@@ -1,4 +1,4 @@
-"""What ``docs/json.md`` says of the documents, and the golden file of their schemas.
+"""What ``docs/reference/json.md`` says of the documents, and the golden file of their schemas.
 
     python -m tests.json_reference
 
@@ -14,7 +14,7 @@ from typing import Any
 from tlkit.documents import json_schemas
 
 ROOT = Path(__file__).parents[1]
-PAGE, GOLDEN = ROOT / "docs" / "json.md", ROOT / "tests" / "golden" / "schemas.json"
+PAGE, GOLDEN = ROOT / "docs" / "reference" / "json.md", ROOT / "tests" / "golden" / "schemas.json"
 BEGIN = "<!-- Made from the models by python -m tests.json_reference. -->"
 
 

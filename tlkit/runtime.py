@@ -171,7 +171,7 @@ def gains_from_bfloat16() -> bool:
     """Return whether training in bfloat16 is faster here: on GPUs of compute capability 8 or more.
 
     On a CPU with AVX-512 BF16 instructions MobileNetV2 trained at 0.6 times the speed of float32
-    (``docs/fine-tuning.md``).
+    (``docs/how-to/fine-tuning.md``).
     """
     import tensorflow as tf
 

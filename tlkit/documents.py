@@ -1,7 +1,7 @@
 """Documents: what the commands print with ``--json``; the JSON Schemas are made from them.
 
-The rule of ``docs/reference/json.md``: within a version fields are only added. What is removed, renamed,
-retyped or given another meaning makes a new version.
+The rule of ``docs/reference/json.md``: within a version fields are only added. What is removed,
+renamed, retyped or given another meaning makes a new version.
 """
 
 from __future__ import annotations

@@ -203,7 +203,9 @@ def test_the_backbones_without_a_hash_are_those_of_the_documentation():
         for family in (*MOBILENETS, *FAMILIES)
         if not all(map(has_hash, downloads(getattr(keras.applications, family.builder))))
     }
-    text = (Path(__file__).parents[3] / "docs" / "project" / "supply-chain.md").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[3] / "docs" / "project" / "supply-chain.md").read_text(
+        encoding="utf-8"
+    )
     rows = [line.split("|")[1:3] for line in text.splitlines() if "| no hash" in line]
     assert without == {name.strip(" `") for names, _ in rows for name in names.split(",")}
 

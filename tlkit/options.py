@@ -59,7 +59,7 @@ def validate_options(
 
     allowed = allowed_options(plugin)
     hints = type_hints(plugin)
-    takes_any = _takes_any_keyword(plugin)
+    takes_any = takes_any_keyword(plugin)
     for key in options:
         if key not in allowed and not takes_any:
             listing = ", ".join(allowed) or "none"
@@ -117,7 +117,8 @@ def accepts(plugin: type[Plugin], key: str, value: Any) -> bool:
     return True
 
 
-def _takes_any_keyword(plugin: type[Plugin]) -> bool:
+def takes_any_keyword(plugin: type[Plugin]) -> bool:
+    """Return whether the constructor has ``**kwargs``."""
     if plugin.__init__ is object.__init__:
         return False
     parameters = inspect.signature(plugin.__init__).parameters.values()

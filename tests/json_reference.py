@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tlkit.documents import json_schemas
+from tlkit.documents.schema import json_schemas
 
 ROOT = Path(__file__).parents[1]
 PAGE, GOLDEN = ROOT / "docs" / "reference" / "json.md", ROOT / "tests" / "golden" / "schemas.json"

@@ -6,7 +6,7 @@ import pytest
 import typer
 
 from tlkit.answering import Continuing, JsonOption, answers, call
-from tlkit.documents import CacheCleared
+from tlkit.documents.cache import CacheCleared
 from tlkit.errors import TrainingError
 from tlkit.interruption import Interrupted
 
@@ -14,7 +14,7 @@ SCRIPT = """
 import os, sys
 import typer
 from tlkit.answering import Continuing, JsonOption, answers, call
-from tlkit.documents import CacheCleared
+from tlkit.documents.cache import CacheCleared
 
 app = typer.Typer()
 
@@ -130,7 +130,7 @@ GOES_ON = """
 import sys
 import typer
 from tlkit.answering import Continuing, JsonOption, answers, call
-from tlkit.documents import CacheCleared
+from tlkit.documents.cache import CacheCleared
 from tlkit.errors import TrainingError
 
 app = typer.Typer()

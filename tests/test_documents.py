@@ -12,15 +12,12 @@ from PIL import Image
 from tests import json_reference
 from tests.bench.conftest import fakes  # noqa: F401 (a fixture)
 from tlkit import cli
-from tlkit.documents import (
-    Document,
-    Error,
-    ExplainedImage,
-    PredictedPicture,
-    Run,
-    documents,
-    json_schemas,
-)
+from tlkit.documents.base import Document
+from tlkit.documents.error import Error
+from tlkit.documents.explain import ExplainedImage
+from tlkit.documents.predict import PredictedPicture
+from tlkit.documents.run import Run
+from tlkit.documents.schema import documents, json_schemas
 from tlkit.explain.records import Explanation
 from tlkit.predictor import Prediction
 

@@ -24,7 +24,7 @@ from tlkit.builtin.heads.dense import Dense
 from tlkit.builtin.heads.linear import Linear
 from tlkit.builtin.heads.logistic import Logistic
 from tlkit.builtin.workflows.freeze_and_train import FreezeAndTrain
-from tlkit.documents import Run
+from tlkit.documents.run import Run
 from tlkit.explain.test_set import load_test_images
 from tlkit.model_parts import find_parts
 from tlkit.run_folder import load_model

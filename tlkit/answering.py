@@ -19,7 +19,7 @@ from tlkit.paths import with_urls
 from tlkit.screen import say
 
 if TYPE_CHECKING:
-    from tlkit.documents import Document
+    from tlkit.documents.base import Document
 
 P = ParamSpec("P")
 EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
@@ -112,7 +112,7 @@ def call(app: typer.Typer, arguments: list[str] | None) -> None:
         if explain is None:
             raise
         code = _Told(getattr(err, "exit_code", EXIT_USAGE))
-        from tlkit.documents import Error
+        from tlkit.documents.error import Error
 
         message = explain() or "No command is given."
         print(Error(type="UsageError", message=message, exit_code=code).text(), flush=True)
@@ -142,7 +142,7 @@ def _error(err: BaseException, message: str, code: int, as_json: bool) -> Docume
     if not as_json:
         say(message if isinstance(err, KeyboardInterrupt) else f"error: {message}")
         return None
-    from tlkit.documents import Error
+    from tlkit.documents.error import Error
 
     return Error(
         type=type(err).__name__,

@@ -17,7 +17,19 @@ from tlkit.interruption import Interrupted, Watch, command_line
 from tlkit.screen import say, show_groups, show_table
 
 if TYPE_CHECKING:
-    from tlkit import documents
+    from tlkit.documents.bench import Bench
+    from tlkit.documents.cache import Cache, CacheCleared
+    from tlkit.documents.card import Card
+    from tlkit.documents.compare import ComparisonDocument
+    from tlkit.documents.explain import Explanations
+    from tlkit.documents.export import ExportDocument
+    from tlkit.documents.plugins import Checks, NewPlugin, Plugins
+    from tlkit.documents.predict import Predictions
+    from tlkit.documents.recipes import Recipe, Recipes
+    from tlkit.documents.report import Report
+    from tlkit.documents.run import Run
+    from tlkit.documents.schema import Schemas
+    from tlkit.documents.sweep import SweepDocument
     from tlkit.records import RunResult
 
 app = typer.Typer(
@@ -71,7 +83,7 @@ def run(
     ] = None,
     runs: Annotated[Path, typer.Option(help="Folder to make the run folder in.")] = Path("runs"),
     json_: JsonOption = False,
-) -> documents.Run | None:
+) -> Run | None:
     """Train, test and save a classifier."""
     from tlkit.config import build_trainer
 
@@ -82,9 +94,9 @@ def run(
         return _run_document(trainer.run())
 
 
-def _run_document(result: RunResult) -> documents.Run | None:
+def _run_document(result: RunResult) -> Run | None:
     """Return what a run is told as; None at a worker that has no run folder."""
-    from tlkit.documents import Run
+    from tlkit.documents.run import Run
 
     if result.folder is not None:
         return Run.of(result)
@@ -100,10 +112,10 @@ def resume(
         Path, typer.Argument(metavar="RUN", help="Folder of a run that was interrupted.")
     ],
     json_: JsonOption = False,
-) -> documents.Run | None:
+) -> Run | None:
     """Go on with a run that was interrupted or killed, from its last epoch."""
     from tlkit.config import build_resumed
-    from tlkit.documents import Run
+    from tlkit.documents.run import Run
     from tlkit.mirror import fetched
     from tlkit.run_folder import has_states, load_run
     from tlkit.run_mirror import finish_upload
@@ -120,14 +132,14 @@ def resume(
 
 @recipes_app.callback(invoke_without_command=True)
 @answers
-def recipes_list(context: typer.Context, json_: JsonOption = False) -> documents.Recipes | None:
+def recipes_list(context: typer.Context, json_: JsonOption = False) -> Recipes | None:
     """List the recipes that ship with tlkit."""
     if context.invoked_subcommand is not None:
         if json_:
             raise ConfigError("Give --json at the end: tlkit recipes show NAME --json.")
         return None
     from tlkit.config import recipes
-    from tlkit.documents import Recipes, RecipeSummary
+    from tlkit.documents.recipes import Recipes, RecipeSummary
 
     rows = []
     for name, text in recipes().items():
@@ -142,10 +154,10 @@ def recipes_list(context: typer.Context, json_: JsonOption = False) -> documents
 @answers
 def recipes_show(
     name: Annotated[str, typer.Argument(help="Name of a recipe.")], json_: JsonOption = False
-) -> documents.Recipe:
+) -> Recipe:
     """Print a recipe, to copy and change."""
     from tlkit.config import recipe
-    from tlkit.documents import Recipe
+    from tlkit.documents.recipes import Recipe
 
     document = Recipe(name=name, toml=recipe(name))
     if not json_:
@@ -173,13 +185,13 @@ def bench(
     ] = None,
     output: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("bench"),
     json_: JsonOption = False,
-) -> documents.Bench:
+) -> Bench:
     """Time whole jobs against plain Keras.
 
     With the same output an interrupted bench goes on.
     """
     from tlkit.bench import run_bench
-    from tlkit.documents import Bench
+    from tlkit.documents.bench import Bench
 
     try:
         found = run_bench(
@@ -220,7 +232,7 @@ def compare(
         typer.Option(help="Folder for the results; of a grid by default ./comparison."),
     ] = None,
     json_: JsonOption = False,
-) -> documents.ComparisonDocument:
+) -> ComparisonDocument:
     """Compare models in a grid, or finished runs side by side.
 
     A grid runs every backbone with every head, number of images and seed; the cells that are
@@ -283,7 +295,7 @@ def sweep(
     ] = True,
     output: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("sweep"),
     json_: JsonOption = False,
-) -> documents.SweepDocument:
+) -> SweepDocument:
     """Try many variations of a config, and keep the best.
 
     Trials share one feature store and are measured on the validation images. The same command goes
@@ -323,9 +335,9 @@ def report(
     ],
     open_: Annotated[bool, typer.Option("--open", help="Show the page in the browser.")] = False,
     json_: JsonOption = False,
-) -> documents.Report:
+) -> Report:
     """Write the HTML page of a run or a sweep, or an index of all runs."""
-    from tlkit.documents import Report
+    from tlkit.documents.report import Report
     from tlkit.report.command import write
 
     path, kind = write(folder, open_)
@@ -336,9 +348,9 @@ def report(
 
 @app.command()
 @answers
-def plugins(json_: JsonOption = False) -> documents.Plugins:
+def plugins(json_: JsonOption = False) -> Plugins:
     """List the plugins, and packages that failed to load."""
-    from tlkit.documents import BrokenPlugin, PluginEntry, Plugins
+    from tlkit.documents.plugins import BrokenPlugin, PluginEntry, Plugins
     from tlkit.registry import Registry
 
     registry = Registry()
@@ -400,7 +412,7 @@ def check(
         ),
     ] = None,
     json_: JsonOption = False,
-) -> documents.Checks:
+) -> Checks:
     """Check that a plugin does what tlkit asks of its kind; the exit code is 1 if not."""
     from tlkit.testing.command import check as run_suite
 
@@ -416,7 +428,7 @@ def new_plugin(
     ],
     output: Annotated[Path, typer.Option(help="Folder to make its folder in.")] = Path(),
     json_: JsonOption = False,
-) -> documents.NewPlugin:
+) -> NewPlugin:
     """Write a plugin package that installs, is found, passes its tests and runs."""
     from tlkit.new_plugin.writing import write_plugin
 
@@ -429,14 +441,14 @@ def new_plugin(
 
 @cache_app.command("list")
 @answers
-def cache_list(json_: JsonOption = False) -> documents.Cache:
+def cache_list(json_: JsonOption = False) -> Cache:
     """List stored features: backbone, images, size, age.
 
     These are the ones of this machine; shared ones ([features] store) are not looked at.
     """
     import time
 
-    from tlkit.documents import Cache, StoredFeatures
+    from tlkit.documents.cache import Cache, StoredFeatures
     from tlkit.features import FeatureStore
 
     store = FeatureStore()
@@ -470,13 +482,13 @@ def cache_list(json_: JsonOption = False) -> documents.Cache:
 
 @cache_app.command("clear")
 @answers
-def cache_clear(json_: JsonOption = False) -> documents.CacheCleared:
+def cache_clear(json_: JsonOption = False) -> CacheCleared:
     """Delete stored features; they are made again when needed.
 
     What engines were measured at is deleted too. Only the folder of this machine is cleared:
     features that are shared ([features] store) stay there, and are copied from there when needed.
     """
-    from tlkit.documents import CacheCleared
+    from tlkit.documents.cache import CacheCleared
     from tlkit.engine_choice import engines_folder, forget
     from tlkit.features import FeatureStore
 
@@ -521,7 +533,7 @@ def predict(
         ),
     ] = None,
     json_: JsonOption = False,
-) -> documents.Predictions:
+) -> Predictions:
     """Classify pictures with the model of a finished run.
 
     Files that cannot be read are named at the end, and the exit code is 1.
@@ -631,9 +643,9 @@ def explain(
         Path | None, typer.Option(help="Folder for the PNGs; by default RUN/explanations.")
     ] = None,
     json_: JsonOption = False,
-) -> documents.Explanations:
+) -> Explanations:
     """Show where a model looks, and map the test features."""
-    from tlkit.documents import Explanations
+    from tlkit.documents.explain import Explanations
     from tlkit.explain import Settings, command
 
     written = command.explain(
@@ -687,7 +699,7 @@ def export(
         ),
     ] = None,
     json_: JsonOption = False,
-) -> documents.ExportDocument:
+) -> ExportDocument:
     """Write the model for other programs, and check each file on the test set.
 
     Resizing, preprocessing and the class names are inside the file.
@@ -722,10 +734,10 @@ def card(
         ),
     ] = None,
     json_: JsonOption = False,
-) -> documents.Card:
+) -> Card:
     """Write a model card or a lab report of a run, in Markdown."""
     from tlkit.card import write_card
-    from tlkit.documents import Card
+    from tlkit.documents.card import Card
 
     document = Card(run=run_folder, kind=kind, file=write_card(run_folder, kind, out))
     if not json_:
@@ -741,11 +753,11 @@ def schema(
         typer.Argument(help="Such as tlkit.run/1, or config; the names of all if it is left out."),
     ] = None,
     json_: JsonOption = False,
-) -> documents.Schemas:
+) -> Schemas:
     """Print the JSON Schemas of what the commands print with --json, or of a config file."""
     import json
 
-    from tlkit.documents import Schemas, json_schemas
+    from tlkit.documents.schema import Schemas, json_schemas
 
     if name == "config":
         from tlkit.config_schema import config_schema

@@ -27,7 +27,7 @@ from tlkit.card import card_text
 from tlkit.checked_json import read_checked_json, write_checked_json
 from tlkit.checkpoint import Checkpoints, Epoch, TrainingState
 from tlkit.compare.reading import differing_settings, figures_of, finished_runs, right_answers
-from tlkit.documents import Run
+from tlkit.documents.run import Run
 from tlkit.report.index import write_index
 from tlkit.report.page import render_report, write_report
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tlkit import ConfigError
-from tlkit.documents import Predictions
+from tlkit.documents.predict import Predictions
 from tlkit.predict import files
 from tlkit.predict.files import answer_file, check_answer_path, unfinished_path
 from tlkit.predictor import Prediction

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from tests.report.conftest import HOSTILE as NAMES
-from tlkit.documents import SweepDocument
+from tlkit.documents.sweep import SweepDocument
 
 HOSTILE = " ".join(name for name in NAMES if name.isascii())
 

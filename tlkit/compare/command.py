@@ -13,7 +13,7 @@ from tlkit.compare.grid import FewShot
 from tlkit.compare.records import Comparison
 from tlkit.compare.table import show
 from tlkit.config import recipes
-from tlkit.documents import ComparisonDocument
+from tlkit.documents.compare import ComparisonDocument
 from tlkit.errors import ConfigError
 from tlkit.interruption import Interrupted
 from tlkit.object_store import local_place

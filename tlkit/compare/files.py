@@ -14,7 +14,7 @@ from tlkit.compare.plot import draw
 from tlkit.compare.records import Comparison, Figures
 from tlkit.compare.summary import summarise
 from tlkit.compare.table import sentence
-from tlkit.documents import ComparisonDocument
+from tlkit.documents.compare import ComparisonDocument
 from tlkit.errors import RunFolderError
 from tlkit.mirror import put_back
 from tlkit.text import safe_cell

@@ -12,7 +12,7 @@ from typing import cast
 from pydantic import ValidationError
 
 from tlkit.atomic import atomic_write_text
-from tlkit.documents import ExportDocument, ExportedFile
+from tlkit.documents.export import ExportDocument, ExportedFile
 from tlkit.errors import ConfigError
 from tlkit.export.format import Precision
 from tlkit.export.formats import format_of

@@ -13,7 +13,7 @@ from importlib.resources import files
 from pathlib import Path
 from string import Template
 
-from tlkit.documents import NewPlugin
+from tlkit.documents.plugins import NewPlugin
 from tlkit.errors import ConfigError
 from tlkit.paths import expand_home
 from tlkit.registry import KINDS, Registry

@@ -14,7 +14,7 @@ from pathlib import Path
 from tlkit import run_folder
 from tlkit.abstention import Abstention, fit_abstention
 from tlkit.classifier import Classifier
-from tlkit.documents import AbstentionFigures, PredictedPicture, Predictions
+from tlkit.documents.predict import AbstentionFigures, PredictedPicture, Predictions
 from tlkit.errors import ObjectStoreError
 from tlkit.extraction import MAX_WORKERS
 from tlkit.familiarity import Familiarity

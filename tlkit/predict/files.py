@@ -15,7 +15,7 @@ from tlkit.errors import ConfigError
 from tlkit.text import safe_cell
 
 if TYPE_CHECKING:
-    from tlkit.documents import Predictions
+    from tlkit.documents.predict import Predictions
     from tlkit.predictor import Prediction
 
 # Rows of a Parquet file that are held until they are written.
@@ -109,7 +109,7 @@ class _JsonLines(AnswerFile):
 
 
 def _json(item: Prediction) -> str:
-    from tlkit.documents import PredictedPicture
+    from tlkit.documents.predict import PredictedPicture
 
     return json.dumps(PredictedPicture.model_validate(item).model_dump(mode="json"))
 

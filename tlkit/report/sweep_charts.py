@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tlkit.documents import SweepDocument, SweepTrial
+from tlkit.documents.sweep import SweepDocument, SweepTrial
 from tlkit.report.charts import Spec
 from tlkit.text import printable
 

@@ -9,7 +9,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from tlkit.atomic import atomic_write_text
-from tlkit.documents import ComparedCell, SweepDocument, SweepTrial
+from tlkit.documents.compare import ComparedCell
+from tlkit.documents.sweep import SweepDocument, SweepTrial
 from tlkit.errors import RunFolderError
 from tlkit.paths import expand_home
 from tlkit.report.content import LONG_TEXT_LIMIT, duration, text

@@ -16,7 +16,7 @@ from tlkit.screen import say
 from tlkit.serve.settings import Settings, address_name, read_token, require_extra
 
 if TYPE_CHECKING:
-    from tlkit.documents import Serving
+    from tlkit.documents.serve import Serving
     from tlkit.serve.connections import Server
     from tlkit.serve.service import Service
 
@@ -57,7 +57,7 @@ def prepare(
     """
     require_extra()
     from tlkit.classifier import Classifier
-    from tlkit.documents import Serving
+    from tlkit.documents.serve import Serving
     from tlkit.run_folder import load_run
     from tlkit.runtime import require_tensorflow_backend
     from tlkit.serve.service import Service

@@ -9,7 +9,7 @@ from typing import Literal
 from rich.console import Console
 from rich.text import Text
 
-from tlkit.documents import SweepDocument
+from tlkit.documents.sweep import SweepDocument
 from tlkit.interruption import Interrupted
 from tlkit.sweep import Settings, Sweep, document, run_sweep
 from tlkit.sweep.board import Board, figure, open_board, trials_table

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tlkit.atomic import atomic_write_text
-from tlkit.documents import SweepDocument
+from tlkit.documents.sweep import SweepDocument
 from tlkit.errors import PluginError, RunFolderError
 from tlkit.run_folder import config_text
 from tlkit.sweep.records import Sweep, Tested

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from tlkit.documents import CheckedPlugin, CheckOutcome, Checks
+from tlkit.documents.plugins import CheckedPlugin, CheckOutcome, Checks
 from tlkit.runtime import require_tensorflow_backend
 from tlkit.screen import show_table
 from tlkit.testing.finding import Found, find, read_options

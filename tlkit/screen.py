@@ -31,6 +31,18 @@ def say(text: str) -> None:
         print(line, file=sys.stderr)
 
 
+def echo(text: str) -> None:
+    """Print a line to stdout."""
+    print(printable(text))
+
+
+def echo_lines(text: str) -> None:
+    """Print lines to stdout at once, though it be a pipe."""
+    for line in text.splitlines():
+        echo(line)
+    sys.stdout.flush()
+
+
 def show_table(
     header: Row, rows: Sequence[Row], spare: Sequence[str] = (), numbers: Sequence[str] = ()
 ) -> None:

@@ -12,12 +12,12 @@ from tlkit import (
     TestTimeAugmentation,
     TlkitError,
     UnknownPluginError,
-    config,
 )
 from tlkit.builtin.engines.tensorflow import TensorFlow
 from tlkit.changed_values import changed_settings
 from tlkit.compare.grid import config_digest
-from tlkit.config import build_trainer
+from tlkit.config.building import build_resumed, build_trainer
+from tlkit.config.reading import override, read, read_config
 from tlkit.ray_cluster import RayCluster
 from tlkit.run_folder import config_text
 
@@ -38,12 +38,12 @@ def write(tmp_path):
 
 @pytest.mark.parametrize("name", ["classic", "cifar10", "quickstart"])
 def test_recipes_are_valid(registry, name):
-    trainer = config.build_trainer(name, registry=registry)
+    trainer = build_trainer(name, registry=registry)
     assert trainer.name == name
 
 
 def test_classic_is_the_exercise(registry):
-    trainer = config.build_trainer("classic", registry=registry)
+    trainer = build_trainer("classic", registry=registry)
     assert trainer.validation == "test"
     assert trainer.save == ("keras", "h5")
     assert trainer.backbone.options == {
@@ -54,19 +54,19 @@ def test_classic_is_the_exercise(registry):
 
 
 def test_the_resolved_config_runs_again_unchanged(registry, write):
-    trainer = config.build_trainer("classic", ["run.seed=3"], registry=registry)
-    again = config.build_trainer(write(config_text(trainer.config)), registry=registry)
+    trainer = build_trainer("classic", ["run.seed=3"], registry=registry)
+    again = build_trainer(write(config_text(trainer.config)), registry=registry)
     assert again.config == trainer.config
 
 
 def test_calibrate_is_a_key_of_run(registry, write):
     text = "[dataset]\nname = 'digits'\n[run]\ncalibrate = true"
-    assert config.build_trainer(write(text), registry=registry).calibrate
-    assert not config.build_trainer("cifar10", registry=registry).calibrate
+    assert build_trainer(write(text), registry=registry).calibrate
+    assert not build_trainer("cifar10", registry=registry).calibrate
     # Whether the data set brings validation images, so that it is allowed, shows when it is loaded.
-    assert config.build_trainer("classic", ["run.calibrate=true"], registry=registry).calibrate
+    assert build_trainer("classic", ["run.calibrate=true"], registry=registry).calibrate
     with pytest.raises(ConfigError, match=r"Wrong value for 'run.calibrate'"):
-        config.build_trainer("cifar10", ["run.calibrate=1"], registry=registry)
+        build_trainer("cifar10", ["run.calibrate=1"], registry=registry)
 
 
 def test_start_from_and_old_classes_are_keys_of_run(registry, write, tmp_path):
@@ -94,21 +94,21 @@ def test_without_a_recipe_the_config_is_that_of_the_run_to_start_from(registry, 
 
 
 def test_test_images_is_a_key_of_run(registry):
-    assert config.build_trainer("cifar10", registry=registry).test_images
-    without = config.build_trainer("cifar10", ["run.test_images=false"], registry=registry)
+    assert build_trainer("cifar10", registry=registry).test_images
+    without = build_trainer("cifar10", ["run.test_images=false"], registry=registry)
     assert not without.test_images
     assert without.config["run"]["test_images"] is False
 
 
 def test_left_out_tables_name_the_defaults(registry, write):
-    trainer = config.build_trainer(write("[dataset]\nname = 'digits'"), registry=registry)
+    trainer = build_trainer(write("[dataset]\nname = 'digits'"), registry=registry)
     assert trainer.config["backbone"]["name"] == "mobilenet_v2"
     assert [item.name for item in trainer.reporters] == ["plots", "files", "rich"]
 
 
 def test_a_table_without_a_name_is_of_the_default_plugin(registry, write):
     text = "[dataset]\nname = 'digits'\n[workflow]\nepochs = 7\n[head]\nunits = 5"
-    trainer = config.build_trainer(write(text), ["backbone.alpha=0.5"], registry=registry)
+    trainer = build_trainer(write(text), ["backbone.alpha=0.5"], registry=registry)
     assert trainer.config["workflow"]["name"] == "freeze_and_train"
     assert trainer.workflow.epochs == 7
     assert trainer.config["head"] == {"name": "dense", "units": 5, "dropout": 0.3}
@@ -117,9 +117,9 @@ def test_a_table_without_a_name_is_of_the_default_plugin(registry, write):
 
 def test_test_time_augmentation_is_a_table(registry, write):
     text = "[dataset]\nname = 'digits'\n[test_time_augmentation]\nmirror = true\nscales = [0.8]"
-    trainer = config.build_trainer(write(text), registry=registry)
+    trainer = build_trainer(write(text), registry=registry)
     assert trainer.test_time_augmentation == TestTimeAugmentation(True, (0.8,))
-    again = config.build_trainer(write(config_text(trainer.config)), registry=registry)
+    again = build_trainer(write(config_text(trainer.config)), registry=registry)
     assert again.test_time_augmentation == trainer.test_time_augmentation
 
 
@@ -180,14 +180,14 @@ def test_test_time_augmentation_is_a_table(registry, write):
 )
 def test_bad_config_names_file_key_and_what_is_allowed(registry, write, text, message):
     with pytest.raises(ConfigError) as caught:
-        config.build_trainer(write(text), registry=registry)
+        build_trainer(write(text), registry=registry)
     assert message in str(caught.value)
     assert "run.toml" in str(caught.value)
 
 
 def test_unknown_plugin_gives_the_nearest(registry):
     with pytest.raises(UnknownPluginError, match="Did you mean 'resnet50_v2'"):
-        config.build_trainer("cifar10", ["backbone.name=resnet50_v3"], registry=registry)
+        build_trainer("cifar10", ["backbone.name=resnet50_v3"], registry=registry)
 
 
 @pytest.mark.parametrize(
@@ -200,7 +200,7 @@ def test_unknown_plugin_gives_the_nearest(registry):
 def test_a_run_that_only_python_code_can_resume_says_so(tmp_path, table, error):
     (tmp_path / "config.toml").write_text(f'[dataset]\nname = "digits"\n{table}\n')
     with pytest.raises(error) as caught:
-        config.build_resumed(tmp_path)
+        build_resumed(tmp_path)
     (note,) = caught.value.__notes__
     assert note.endswith(f"Trainer(...).resume({str(tmp_path)!r})")
 
@@ -208,22 +208,22 @@ def test_a_run_that_only_python_code_can_resume_says_so(tmp_path, table, error):
 def test_a_mistake_in_the_config_of_a_resumed_run_is_told_alone(tmp_path):
     (tmp_path / "config.toml").write_text('[dataset]\nname = "digits"\n[run]\nseeds = 1\n')
     with pytest.raises(ConfigError, match="Unknown key 'seeds'") as caught:
-        config.build_resumed(tmp_path)
+        build_resumed(tmp_path)
     assert not getattr(caught.value, "__notes__", [])
 
 
 def test_unknown_recipe_and_missing_file():
     with pytest.raises(ConfigError, match="Did you mean 'classic'"):
-        config.read("clasic")
+        read("clasic")
     with pytest.raises(ConfigError, match="No such file"):
-        config.read("./missing.toml")
+        read("./missing.toml")
 
 
 def test_another_plugin_by_set_drops_keys_that_are_not_its_own_and_says_so(registry):
-    trainer = config.build_trainer("cifar10", ["head.name=mlp"], registry=registry)
+    trainer = build_trainer("cifar10", ["head.name=mlp"], registry=registry)
     assert trainer.head.options["units"] == [256]
     assert trainer.notes == ["[head] units = 128 left out: not for mlp."]
-    trainer = config.build_trainer("cifar10", ["backbone.name=resnet50_v2"], registry=registry)
+    trainer = build_trainer("cifar10", ["backbone.name=resnet50_v2"], registry=registry)
     assert trainer.backbone.image_size == 96
     assert trainer.notes == []
 
@@ -240,19 +240,19 @@ def test_another_plugin_by_set_drops_keys_that_are_not_its_own_and_says_so(regis
     ],
 )
 def test_a_recipe_on_another_data_set_is_called_after_it(registry, overrides, name):
-    assert config.build_trainer("cifar10", overrides, registry=registry).name == name
-    assert config.read_config("cifar10", overrides).run.name == name
+    assert build_trainer("cifar10", overrides, registry=registry).name == name
+    assert read_config("cifar10", overrides).run.name == name
 
 
 def test_the_name_of_a_file_stays(registry, write):
     path = write("[run]\nname = 'mine'\n[dataset]\nname = 'cifar10'")
-    trainer = config.build_trainer(path, ["dataset.name=digits"], registry=registry)
+    trainer = build_trainer(path, ["dataset.name=digits"], registry=registry)
     assert trainer.name == "mine"
 
 
 def test_keys_set_by_hand_are_never_dropped(registry):
     with pytest.raises(ConfigError, match="Unknown key 'units'"):
-        config.build_trainer("cifar10", ["head.name=linear", "head.units=64"], registry=registry)
+        build_trainer("cifar10", ["head.name=linear", "head.units=64"], registry=registry)
 
 
 @pytest.mark.parametrize(
@@ -261,26 +261,26 @@ def test_keys_set_by_hand_are_never_dropped(registry):
 )
 def test_values_of_set_are_toml_or_text(text, value):
     tables = {}
-    config.override(tables, f"a.b={text}")
+    override(tables, f"a.b={text}")
     assert tables == {"a": {"b": value}}
 
 
 def test_reporters_may_be_set_as_names(registry):
-    trainer = config.build_trainer("cifar10", ['reporters=["files"]'], registry=registry)
+    trainer = build_trainer("cifar10", ['reporters=["files"]'], registry=registry)
     assert [item.name for item in trainer.reporters] == ["files"]
 
 
 @pytest.mark.parametrize("assignment", ["a", "a.b", "a=1", "a.b.c=1", ".b=1", "=", ""])
 def test_a_bad_set_shows_the_form(assignment):
     with pytest.raises(ConfigError, match=r"TABLE\.KEY=VALUE"):
-        config.override({}, assignment)
+        override({}, assignment)
 
 
 @settings(max_examples=200, deadline=None)
 @given(st.text(max_size=60))
 def test_any_set_is_taken_or_refused_with_a_tlkit_error(registry, assignment):
     try:
-        config.build_trainer("classic", [assignment], registry=registry)
+        build_trainer("classic", [assignment], registry=registry)
     except TlkitError as error:
         assert str(error)
 
@@ -289,9 +289,9 @@ def test_choosing_the_engine_automatically_leaves_out_the_files_precision(regist
     path = write(
         '[dataset]\nname = "digits"\n[engine]\nname = "openvino"\nprecision = "bfloat16"\n'
     )
-    trainer = config.build_trainer(path, ["engine=auto"], registry=registry)
+    trainer = build_trainer(path, ["engine=auto"], registry=registry)
     assert trainer.engine is None
-    trainer = config.build_trainer(path, ["engine.name=auto"], registry=registry)
+    trainer = build_trainer(path, ["engine.name=auto"], registry=registry)
     assert trainer.engine is None
     assert "precision = 'bfloat16' left out" in trainer.notes[0]
 
@@ -302,21 +302,19 @@ def test_a_cluster_is_named_by_a_table_within_the_engines(registry, write, tmp_p
         'ray.address = "auto"\n[features]\nstore = "s3://bucket/features/"\n'
     )
     changes = ["engine.ray.workers=4", "engine.ray.address=head:6379"]
-    trainer = config.build_trainer(path, changes, registry=registry)
+    trainer = build_trainer(path, changes, registry=registry)
     assert trainer.engine.name == "openvino"
     assert (trainer.cluster.address, trainer.cluster.workers) == ("head:6379", 4)
     assert trainer.store.shared == "s3://bucket/features"
     saved = config_text(trainer.config)
-    again = config.build_trainer(write(saved), registry=registry)
+    again = build_trainer(write(saved), registry=registry)
     assert config_text(again.config) == saved
-    plain = config.build_trainer(
-        path, ["engine.distribute=none", "features.store="], registry=registry
-    )
+    plain = build_trainer(path, ["engine.distribute=none", "features.store="], registry=registry)
     assert plain.cluster is None
     assert plain.config["engine"] == {"name": "openvino", "precision": "float32"}
     assert changed_settings(saved, config_text(plain.config)) == []
     assert config_digest(again.config) == config_digest(plain.config)
-    kept = config.build_trainer(path, ["engine.name=auto"], registry=registry)
+    kept = build_trainer(path, ["engine.name=auto"], registry=registry)
     assert kept.cluster == trainer.cluster
 
 
@@ -334,7 +332,7 @@ def test_a_cluster_is_named_by_a_table_within_the_engines(registry, write, tmp_p
 )
 def test_a_bad_cluster_or_store_is_one_error(registry, setting, message):
     with pytest.raises(TlkitError, match=message):
-        config.build_trainer("classic", [setting], registry=registry)
+        build_trainer("classic", [setting], registry=registry)
 
 
 @pytest.mark.parametrize(
@@ -348,7 +346,7 @@ def test_a_bad_cluster_or_store_is_one_error(registry, setting, message):
 )
 def test_values_of_a_cluster_are_checked(registry, setting, message):
     with pytest.raises(ConfigError, match=message):
-        config.build_trainer("classic", ["engine.distribute=ray", setting], registry=registry)
+        build_trainer("classic", ["engine.distribute=ray", setting], registry=registry)
 
 
 def test_a_cluster_in_python_is_a_mapping_of_the_same_keys(tmp_path):

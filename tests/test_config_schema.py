@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tlkit import ConfigError, Head, Registry
-from tlkit.config import build_trainer, recipes
+from tlkit.config.building import build_trainer
+from tlkit.config.recipes import recipes
 from tlkit.config_schema import config_schema, option_descriptions
 from tlkit.options import allowed_options
 

@@ -9,7 +9,7 @@ from typing import Any
 import docstring_parser
 from pydantic import PydanticUserError, TypeAdapter
 
-from tlkit.config import Config, EngineTable, Table
+from tlkit.config.tables import Config, EngineTable, Table
 from tlkit.options import allowed_options, takes_any_keyword, type_hints
 from tlkit.plugin import Plugin
 from tlkit.registry import Registry

@@ -5,7 +5,7 @@ from importlib.util import find_spec
 import pytest
 
 from tlkit.bench.cases import CASES, NAMES, START_UP, UNITS, Variant
-from tlkit.config import override, read
+from tlkit.config.reading import override, read
 
 
 def tables(arguments):

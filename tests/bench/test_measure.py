@@ -136,7 +136,7 @@ def test_plain_and_tlkit_commands(tmp_path):
     assert command[3] == str(tmp_path / "d.npz")
     (command,) = measure.tlkit_commands(case.variants[0], tmp_path / 'a "b"=c.npz', tmp_path / "o")
     assert command[1:5] == ["-m", "tlkit", "run", "cifar10"]
-    from tlkit.config import override
+    from tlkit.config.reading import override
 
     tables = {}
     override(tables, command[command.index("--runs") - 1])

@@ -11,7 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from tlkit.config import build_trainer
+from tlkit.config.building import build_trainer
 
 
 def measure(weights, seed):

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from tlkit import atomic_write_text
-from tlkit.config import build_trainer
+from tlkit.config.building import build_trainer
 
 VARIANTS: dict[str, dict[str, object]] = {
     "as it comes": {},

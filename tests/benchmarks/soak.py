@@ -44,7 +44,7 @@ def soak_runs(
     least_accuracy: float = 0.15,  # a tenth is chance
 ) -> list[int]:
     """Run a config again and again, as a notebook would; return the memory after each run."""
-    from tlkit.config import build_trainer
+    from tlkit.config.building import build_trainer
     from tlkit.features import FeatureStore
 
     sizes = []

@@ -11,7 +11,7 @@ from tests.tiny import Colours, make_images
 from tlkit import ConfigError, Reporter, RunFolderError, Split, compare_runs, load_run
 from tlkit.compare import _check_test_images
 from tlkit.compare.reading import differing_settings
-from tlkit.config import build_trainer
+from tlkit.config.building import build_trainer
 from tlkit.features import FeatureStore
 
 

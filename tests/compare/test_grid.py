@@ -54,7 +54,7 @@ def test_the_compare_table_gives_lists_with_options(make_plan, config):
 
 
 def test_the_compare_table_is_checked_and_run_passes_it_over(make_plan, config, registry):
-    from tlkit.config import build_trainer
+    from tlkit.config.building import build_trainer
 
     text = config.read_text()
     config.write_text(text + '[compare]\nheads = ["linear", "mlp"]\n')

@@ -16,7 +16,8 @@ from tests.fuzz.mutations import (
 )
 from tlkit import Registry
 from tlkit.compare.grid import plan
-from tlkit.config import build_trainer, recipes
+from tlkit.config.building import build_trainer
+from tlkit.config.recipes import recipes
 from tlkit.features import FeatureStore
 
 WHOLE = """

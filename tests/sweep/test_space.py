@@ -5,7 +5,7 @@ import tomli_w
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tlkit.config import override
+from tlkit.config.reading import override
 from tlkit.errors import ConfigError, TlkitError
 from tlkit.sweep.space import Space, assignment, make_space, parse_space, read_space
 

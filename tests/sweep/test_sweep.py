@@ -14,7 +14,7 @@ import pytest
 
 from tests.sweep.conftest import CONFIG, SPACE, make_registry
 from tlkit.builtin.heads.dense import Dense
-from tlkit.config import build_trainer
+from tlkit.config.building import build_trainer
 from tlkit.errors import ConfigError
 from tlkit.sweep import Settings
 from tlkit.sweep.board import Board

@@ -24,7 +24,7 @@ def recipes_list(context: typer.Context, json_: JsonOption = False) -> Recipes |
         if json_:
             raise ConfigError("Give --json at the end: tlkit recipes show NAME --json.")
         return None
-    from tlkit.config import recipes
+    from tlkit.config.recipes import recipes
     from tlkit.documents.recipes import Recipes, RecipeSummary
 
     rows = []
@@ -42,7 +42,7 @@ def recipes_show(
     name: Annotated[str, typer.Argument(help="Name of a recipe.")], json_: JsonOption = False
 ) -> Recipe:
     """Print a recipe, to copy and change."""
-    from tlkit.config import recipe
+    from tlkit.config.recipes import recipe
     from tlkit.documents.recipes import Recipe
 
     document = Recipe(name=name, toml=recipe(name))

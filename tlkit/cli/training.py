@@ -35,7 +35,7 @@ def run(
     json_: JsonOption = False,
 ) -> Run | None:
     """Train, test and save a classifier."""
-    from tlkit.config import build_trainer
+    from tlkit.config.building import build_trainer
 
     trainer = build_trainer(recipe, set_ or [], start_from=from_, runs=runs)
     trainer.one_thread_per_operation = not trainer.workflow.fine_tunes
@@ -63,7 +63,7 @@ def resume(
     json_: JsonOption = False,
 ) -> Run | None:
     """Go on with a run that was interrupted or killed, from its last epoch."""
-    from tlkit.config import build_resumed
+    from tlkit.config.building import build_resumed
     from tlkit.documents.run import Run
     from tlkit.mirror import fetched
     from tlkit.run_folder import has_states, load_run

@@ -12,7 +12,7 @@ from tlkit.compare.files import FEW_SHOT_PICTURE, PICTURE, document
 from tlkit.compare.grid import FewShot
 from tlkit.compare.records import Comparison
 from tlkit.compare.table import show
-from tlkit.config import recipes
+from tlkit.config.recipes import recipes
 from tlkit.documents.compare import ComparisonDocument
 from tlkit.errors import ConfigError
 from tlkit.interruption import Interrupted

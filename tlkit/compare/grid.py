@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from tlkit.config import build_trainer, read_config
+from tlkit.config.building import build_trainer
+from tlkit.config.reading import read_config
 from tlkit.errors import ConfigError, UnknownPluginError
 from tlkit.features import FeatureStore
 from tlkit.registry import Registry

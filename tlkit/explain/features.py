@@ -8,7 +8,7 @@ import numpy as np
 
 from tlkit import run_folder
 from tlkit.backbone import Backbone
-from tlkit.config import read_config
+from tlkit.config.reading import read_config
 from tlkit.errors import TlkitError
 from tlkit.explain.parts import ModelParts
 from tlkit.explain.test_set import take

@@ -7,7 +7,7 @@ from typing import Any, cast
 import numpy as np
 
 from tlkit import run_folder
-from tlkit.config import read_config
+from tlkit.config.reading import read_config
 from tlkit.dataset import DatasetSource, load_data
 from tlkit.errors import DataError, TlkitError
 from tlkit.fingerprint import digest_images

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from tlkit.config import recipes
+from tlkit.config.recipes import recipes
 from tlkit.extras import require_modules
 from tlkit.features import FeatureStore
 from tlkit.paths import expand_home

@@ -19,7 +19,7 @@ from pydantic import (
     model_validator,
 )
 
-from tlkit.config import Config
+from tlkit.config.tables import Config
 from tlkit.errors import ConfigError, did_you_mean
 from tlkit.options import describe_type
 from tlkit.paths import expand_home
@@ -410,7 +410,7 @@ def _listed(values: Sequence[Any]) -> str:
 
 
 def assignment(key: str, value: Any) -> str:
-    """Return ``TABLE.KEY=VALUE`` as ``tlkit.config.override()`` takes it."""
+    """Return ``TABLE.KEY=VALUE`` as ``tlkit.config.reading.override()`` takes it."""
     return f"{key}={_toml(value)}"
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-from tlkit.config import build_trainer
+from tlkit.config.building import build_trainer
 from tlkit.errors import ConfigError, TlkitError, TrainingError
 from tlkit.features import FeatureStore
 from tlkit.records import Phase

@@ -150,7 +150,7 @@ def read_options(assignments: Sequence[str]) -> dict[str, Any]:
     Raises:
         ConfigError: If one has no ``=``.
     """
-    from tlkit.config import override
+    from tlkit.config.reading import override
 
     tables: dict[str, Any] = {}
     for assignment in assignments:

@@ -1,0 +1,1 @@
+"""Config: TOML files, shipped recipes and overrides, checked and turned into a Trainer."""

@@ -1,0 +1,85 @@
+"""What is wrong with a config, in one error that says what is allowed."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+
+from tlkit.config.tables import Config, table_model
+from tlkit.errors import ConfigError, did_you_mean
+from tlkit.options import describe_type
+
+
+def validate(tables: Mapping[str, Any], where: str) -> Config:
+    """Return the tables as a config.
+
+    Args:
+        tables: As they stand in the file, without short forms.
+        where: The name of the file, for the error.
+
+    Raises:
+        ConfigError: If they are none; the error names the first wrong key.
+    """
+    try:
+        return Config.model_validate(tables)
+    except ValidationError as err:
+        problem = err.errors()[0]
+        location = [str(part) for part in problem["loc"]]
+        raise ConfigError(
+            f"{_explain(problem['type'], location, tables)}\n(received: {where})"
+        ) from err
+
+
+def _explain(problem: str, location: list[str], tables: Mapping[str, Any]) -> str:
+    names, value, field = _find(location, tables)
+    if problem == "extra_forbidden":
+        parent, key = location[:-1], location[-1]
+        _, _, parent_field = _find(parent, tables)
+        model = None if parent_field is None else table_model(parent_field.annotation)
+        allowed = (model or Config).model_fields
+        kind = f"key '{key}' in [{'.'.join(parent)}]" if parent else f"table [{key}]"
+        return f"Unknown {kind}.{did_you_mean(key, allowed)}\nAllowed: {', '.join(allowed)}."
+    if problem == "missing" and location[-1] == "name":
+        table = ".".join(names).removesuffix(".name")
+        return f"The table [{table}] has no name: say which plugin it means."
+    if problem == "missing":
+        key = location[-1]
+        return f"The table [{key}] is missing: say which {key} to use, such as\n[{key}]\nname = ..."
+    assert field is not None
+    return (
+        f"Wrong value for '{'.'.join(names)}': received {value!r}. "
+        f"Allowed: {_allowed(field.annotation)}. {field.description or ''}".rstrip()
+    )
+
+
+def _find(
+    location: Sequence[str], tables: Mapping[str, Any]
+) -> tuple[list[str], Any, FieldInfo | None]:
+    """Return the names that lead to a field of the config, its value as received, and the field.
+
+    What follows in a location is of pydantic's making: the place in a list, the type in a union.
+    """
+    model: type[BaseModel] | None = Config
+    names: list[str] = []
+    value: Any = tables
+    field = None
+    for part in location:
+        if model is None or part not in model.model_fields or not isinstance(value, Mapping):
+            break
+        names.append(part)
+        field = model.model_fields[part]
+        value = value.get(part)
+        model = table_model(field.annotation)
+    return names, value, field
+
+
+def _allowed(annotation: Any) -> str:
+    if table_model(annotation) is not None:
+        return "a table"
+    if typing.get_origin(annotation) is list and table_model(typing.get_args(annotation)[0]):
+        return "a list of names, or of tables with a name and options"
+    return describe_type(annotation)

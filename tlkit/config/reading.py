@@ -1,0 +1,141 @@
+"""A recipe or TOML file read, with ``--set`` applied."""
+
+from __future__ import annotations
+
+import copy
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from tlkit.config.checking import validate
+from tlkit.config.recipes import recipe
+from tlkit.config.tables import Config, Table, table_model
+from tlkit.errors import ConfigError
+from tlkit.mirror import fetched
+from tlkit.paths import with_urls
+
+
+def read(source: str) -> tuple[dict[str, Any], str]:
+    """Read a recipe by name, or a TOML file by path.
+
+    Returns:
+        The tables as they stand in the file, and the name to use in errors.
+
+    Raises:
+        ConfigError: If it is missing or no TOML.
+    """
+    if _is_path(source):
+        path = fetched(source)
+        try:
+            text, where = path.read_text(encoding="utf-8"), with_urls(str(path))
+        except (OSError, UnicodeDecodeError, ValueError) as err:
+            reason = getattr(err, "strerror", None) or err
+            raise ConfigError(f"Cannot read the config {path}: {reason}.") from err
+    else:
+        text, where = recipe(source), f"recipe {source}"
+    try:
+        return tomllib.loads(text), where
+    except (tomllib.TOMLDecodeError, RecursionError) as err:
+        raise ConfigError(f"{where} is no valid TOML: {err}.") from err
+
+
+def _is_path(source: str) -> bool:
+    return Path(source).suffix == ".toml" or "/" in source or "\\" in source
+
+
+def override(tables: dict[str, Any], assignment: str) -> None:
+    """Apply one ``table.key=value`` to the tables, in place; or one ``table.table.key=value``.
+
+    The value is read as TOML; what is no TOML is taken as text, so quotes may be left out.
+
+    Raises:
+        ConfigError: If the assignment has no ``=`` or no table.
+    """
+    key, equals, text = assignment.partition("=")
+    parts = [part.strip() for part in key.split(".")]
+    short = ("reporters", "engine")
+    wrong = len(parts) != 2 and not (len(parts) == 1 and parts[0] in short)
+    wrong = wrong and not (len(parts) == 3 and _is_inner_table(*parts[:2]))
+    if not equals or wrong or not all(parts) or parts[0] == "reporters" != key.strip():
+        raise ConfigError(
+            f"Cannot use --set {assignment!r}. Allowed: TABLE.KEY=VALUE, such as "
+            f"--set backbone.name=resnet50_v2 or --set workflow.epochs=3."
+        )
+    try:
+        value = tomllib.loads(f"value = {text.strip()}")["value"]
+    except (tomllib.TOMLDecodeError, RecursionError):
+        value = text.strip()
+    if len(parts) == 1:
+        tables[parts[0]] = value
+    else:
+        table = tables
+        for part in parts[:-1]:
+            table = table.setdefault(part, {})
+            if not isinstance(table, dict):
+                raise ConfigError(f"Cannot use --set {assignment!r}: '{part}' is no table.")
+        table[parts[-1]] = value
+    _lengthen(tables)
+
+
+def _is_inner_table(outer: str, inner: str) -> bool:
+    """Return whether a table of the config holds another one."""
+    field = Config.model_fields.get(outer)
+    model = None if field is None else table_model(field.annotation)
+    found = None if model is None else model.model_fields.get(inner)
+    return found is not None and table_model(found.annotation) is not None
+
+
+def read_config(source: str, overrides: Sequence[str] = ()) -> Config:
+    """Return the tables of a recipe or config file, checked; plugins' options are not.
+
+    Raises:
+        ConfigError: If the config is not valid; the error names the file and the key.
+    """
+    _, tables, where = read_and_override(source, overrides)
+    return validate(tables, where)
+
+
+def read_and_override(
+    source: str, overrides: Sequence[str]
+) -> tuple[dict[str, Any], dict[str, Any], str]:
+    """Return the tables as they stand in the file, those after the overrides, and their name."""
+    tables, where = read(source)
+    _lengthen(tables)
+    original = copy.deepcopy(tables)
+    for assignment in overrides:
+        override(tables, assignment)
+    if not _is_path(source):
+        _name_after_dataset(original, tables, overrides)
+    return original, tables, where
+
+
+def _name_after_dataset(
+    original: Mapping[str, Any], tables: Mapping[str, Any], overrides: Sequence[str]
+) -> None:
+    """Where ``--set`` names another data set than a recipe's, call the run after that one."""
+    run, before, after = tables.get("run"), original.get("dataset"), tables.get("dataset")
+    keys = ["".join(item.partition("=")[0].split()) for item in overrides]
+    if "run.name" in keys or not all(isinstance(item, dict) for item in (run, before, after)):
+        return
+    name = cast(dict[str, Any], after).get("name")
+    if isinstance(name, str) and name != cast(dict[str, Any], before).get("name"):
+        cast(dict[str, Any], run)["name"] = name
+
+
+def _lengthen(tables: dict[str, Any]) -> None:
+    """Turn short forms, such as ``engine = "auto"`` and ``reporters = ["rich"]``, into tables."""
+    engine = tables.get("engine")
+    if isinstance(engine, str):
+        tables["engine"] = {"name": engine}
+    for kind, field in Config.model_fields.items():
+        if isinstance(field.default, Table) and isinstance(tables.get(kind), dict):
+            tables[kind].setdefault("name", field.default.name)
+    compare = tables.get("compare")
+    lists = [(tables, "reporters")]
+    if isinstance(compare, dict):
+        lists += [(compare, "backbones"), (compare, "heads")]
+    for parent, key in lists:
+        items = parent.get(key)
+        if isinstance(items, list):
+            parent[key] = [{"name": item} if isinstance(item, str) else item for item in items]

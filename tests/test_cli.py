@@ -33,6 +33,28 @@ def test_plugins_as_table_and_json(call):
     assert {"kind", "name", "distribution", "version", "summary"} <= set(found["plugins"][0])
 
 
+def test_plugins_of_one_kind(call):
+    code, out, _ = call("plugins", "--kind", "head")
+    assert code == 0
+    assert "prototype" in out
+    assert "mobilenet_v2" not in out
+    found = json.loads(call("plugins", "--kind", "workflow", "--json")[1])
+    assert {item["kind"] for item in found["plugins"]} == {"workflow"}
+    code, _, err = call("plugins", "--kind", "heads")
+    assert code == 2
+    assert "Unknown kind 'heads'. Did you mean 'head'? Allowed: backbone, head" in err
+
+
+def test_plugins_tells_what_the_variable_leaves_out(call, monkeypatch):
+    monkeypatch.setenv("TLKIT_PLUGINS", "nobodys-plugin")
+    found = json.loads(call("plugins", "--json")[1])
+    assert {item["distribution"] for item in found["plugins"]} == {"tlkit"}
+    assert "TLKIT_PLUGINS names 'nobodys-plugin'" in found["warnings"][0]
+    said = call("plugins")[2]
+    assert "Warning: TLKIT_PLUGINS names 'nobodys-plugin'" in said
+    assert not found["left_out"] or f"Left out by TLKIT_PLUGINS: {found['left_out'][0]}" in said
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

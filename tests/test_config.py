@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -357,3 +358,16 @@ def test_a_cluster_in_python_is_a_mapping_of_the_same_keys(tmp_path):
     for wrong in ({"name": "auto", "distribute": "dask"}, {"name": "auto", "ray": {"adress": 1}}):
         with pytest.raises(ConfigError, match=r"\[engine"):
             make_tiny_trainer(tmp_path, engine=wrong)
+
+
+def test_the_docs_list_every_environment_variable():
+    root = Path(__file__).parents[1]
+    read = {
+        name
+        for file in (root / "tlkit").rglob("*.py")
+        for name in re.findall(r'"(TLKIT_[A-Z_]+)"', file.read_text(encoding="utf-8"))
+    }
+    page = (root / "docs" / "reference" / "config.md").read_text(encoding="utf-8")
+    table = page.partition("## Environment variables")[2].partition("## ")[0]
+    assert "TLKIT_PLUGINS" in read
+    assert sorted(read) == sorted(set(re.findall(r"`(TLKIT_[A-Z_]+)`", table)))

@@ -3,12 +3,17 @@ import subprocess
 import sys
 import types
 from importlib.metadata import EntryPoint
+from pathlib import Path
 
 import pytest
 
 import tlkit
+from tests.testing.broken import RIGHT
 from tests.tiny import TinyBackbone
-from tlkit import Head, Registry, UnknownPluginError, errors, hookimpl, registry
+from tlkit import Head, Registry, UnknownPluginError, errors, hookimpl, hookspecs, registry
+from tlkit.registry import HOOK_BY_KIND
+
+PLUGINS_PAGE = Path(__file__).parents[1] / "docs" / "how-to" / "plugins.md"
 
 
 class FakeDistribution:
@@ -208,9 +213,60 @@ def test_environment_variable_limits_the_packages(monkeypatch, installed):
         make_point(monkeypatch, "second", make_module(other)),
     )
     monkeypatch.setenv("TLKIT_PLUGINS", "second, third")
-    names = {item.name for item in Registry().list("backbone")}
+    found = Registry()
+    names = {item.name for item in found.list("backbone")}
     assert "other" in names
     assert "tiny" not in names
+    assert found.left_out == ["first"]
+    with pytest.raises(UnknownPluginError, match="TLKIT_PLUGINS leaves out: first"):
+        found.get("backbone", "tiny")
+
+
+@pytest.mark.parametrize("text", ["Tlkit_Tiny", "tlkit, tlkit.tiny,", " TLKIT-TINY "])
+def test_the_variable_compares_names_as_pip_does(monkeypatch, installed, text):
+    installed(make_point(monkeypatch, "tlkit-tiny", make_module(TinyBackbone)))
+    monkeypatch.setenv("TLKIT_PLUGINS", text)
+    found = Registry()
+    assert found.get("backbone", "tiny") is TinyBackbone
+    assert found.left_out == []
+    assert found.warnings == []
+
+
+def test_a_name_in_the_variable_that_is_no_distribution_is_told(monkeypatch, installed):
+    installed(make_point(monkeypatch, "tlkit-tiny", make_module(TinyBackbone)))
+    monkeypatch.setenv("TLKIT_PLUGINS", "tlkit-tinny")
+    found = Registry()
+    assert found.left_out == ["tlkit-tiny"]
+    assert found.warnings == [
+        "TLKIT_PLUGINS names 'tlkit-tinny', but no installed distribution of that name has "
+        "plugins. Did you mean 'tlkit-tiny'? Allowed: tlkit-tiny."
+    ]
+
+
+def test_an_empty_variable_loads_no_package(monkeypatch, installed):
+    installed(make_point(monkeypatch, "tlkit-tiny", make_module(TinyBackbone)))
+    monkeypatch.setenv("TLKIT_PLUGINS", "")
+    found = Registry()
+    assert found.left_out == ["tlkit-tiny"]
+    assert found.warnings == []
+
+
+HOOKS = [name for name, item in vars(hookspecs).items() if hasattr(item, "tlkit_spec")]
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_a_package_registers_by_each_hook(monkeypatch, installed, hook):
+    kind = next(kind for kind, name in HOOK_BY_KIND.items() if name == hook)
+    plugin = type("Mine", (type(RIGHT[kind]()),), {"name": "mine"})
+    installed(make_point(monkeypatch, "tlkit-mine", make_module(plugin, hook)))
+    found = Registry()
+    assert found.broken == []
+    assert found.get(kind, "mine") is plugin
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_the_docs_name_each_hook(hook):
+    assert f"`{hook}`" in PLUGINS_PAGE.read_text(encoding="utf-8")
 
 
 def test_hermetic_registry_ignores_entry_points(monkeypatch, installed):

@@ -6,8 +6,9 @@ import functools
 import importlib
 import inspect
 import os
+import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points, version
@@ -20,6 +21,7 @@ from tlkit.backbone import Backbone
 from tlkit.dataset import DatasetSource
 from tlkit.engine import Engine
 from tlkit.errors import (
+    ConfigError,
     DuplicatePluginError,
     PluginError,
     TlkitError,
@@ -31,6 +33,7 @@ from tlkit.options import validate_options
 from tlkit.plugin import Plugin
 from tlkit.plugin_calls import kept_state, plugin_call, remember_origin
 from tlkit.reporter import Reporter
+from tlkit.text import printable
 from tlkit.workflow import Workflow
 
 BUILTIN_MODULES = tuple(
@@ -41,6 +44,19 @@ KINDS: Mapping[str, type[Plugin]] = {
     base.kind: base for base in (Backbone, Head, Reporter, DatasetSource, Workflow, Engine)
 }
 HOOK_BY_KIND = {kind: f"register_{kind}s" for kind in KINDS}
+
+
+def check_kind(kind: str) -> str:
+    """Return a kind of plugin that a user names.
+
+    Raises:
+        ConfigError: If there is no such kind.
+    """
+    if kind not in KINDS:
+        raise ConfigError(
+            f"Unknown kind {kind!r}.{did_you_mean(kind, KINDS)} Allowed: {', '.join(KINDS)}."
+        )
+    return kind
 
 
 @dataclass(frozen=True)
@@ -74,8 +90,9 @@ class Registry:
 
     Attributes:
         broken: The entry points that could not be used.
+        left_out: The distributions that ``TLKIT_PLUGINS`` does not name.
         warnings: One line for each package or constructor that changed the global state, such as
-            the root logger: it is put back.
+            the root logger: it is put back. One for each name in ``TLKIT_PLUGINS`` that is none.
     """
 
     def __init__(self, *, entry_points: bool = True) -> None:
@@ -88,6 +105,7 @@ class Registry:
             DuplicatePluginError: If two packages register one name of one kind.
         """
         self.broken: list[Broken] = []
+        self.left_out: list[str] = []
         self.warnings: list[str] = []
         self._plugins: dict[tuple[str, str], Registered] = {}
         for module in BUILTIN_MODULES:
@@ -166,6 +184,8 @@ class Registry:
                 + ", ".join(sorted({item.distribution for item in self.broken}))
                 + " (`tlkit plugins` says why)."
             )
+        if self.left_out:
+            lines.append(f"TLKIT_PLUGINS leaves out: {', '.join(self.left_out)}.")
         raise UnknownPluginError("\n".join(lines))
 
     def create(self, kind: str, name: str, /, where: str = "", **options: Any) -> Plugin:
@@ -204,14 +224,13 @@ class Registry:
         return made, left_out
 
     def _load_entry_points(self) -> None:
-        limit = os.environ.get("TLKIT_PLUGINS")
-        allowed = None if limit is None else {part.strip() for part in limit.split(",")}
         found = sorted(
             entry_points(group="tlkit"), key=lambda point: (_distribution_of(point), point.name)
         )
+        self._limit({_distribution_of(point) for point in found})
         for point in found:
             distribution = _distribution_of(point)
-            if allowed is not None and distribution not in allowed:
+            if distribution in self.left_out:
                 continue
             who = f"The package {distribution} {_version_of(distribution)}".strip()
             try:
@@ -229,6 +248,21 @@ class Registry:
                 self._keep_broken(point, str(err))
             except BaseException as err:  # sys.exit() too
                 self._keep_broken(point, f"{type(err).__name__}: {err}")
+
+    def _limit(self, distributions: Set[str]) -> None:
+        """Leave out what ``TLKIT_PLUGINS`` does not name; warn of names that are none."""
+        limit = os.environ.get("TLKIT_PLUGINS")
+        if limit is None:
+            return
+        installed = {_normalised(name): name for name in distributions}
+        wanted = {_normalised(part): part.strip() for part in limit.split(",") if part.strip()}
+        self.left_out = sorted(installed[name] for name in installed.keys() - wanted.keys())
+        for name in sorted(wanted.keys() - installed.keys() - {"tlkit"}):
+            self.warnings.append(
+                f"TLKIT_PLUGINS names '{printable(wanted[name])}', but no installed distribution "
+                f"of that name has plugins.{did_you_mean(name, installed)} Allowed: "
+                f"{', '.join(sorted(distributions)) or 'none, as none is installed'}."
+            )
 
     def _keep_broken(self, point: EntryPoint, reason: str) -> None:
         distribution = _distribution_of(point)
@@ -273,6 +307,11 @@ def _stage(
         return plugin
 
     return register
+
+
+def _normalised(distribution: str) -> str:
+    """Return a distribution's name as pip compares it: My_Plugin is my-plugin (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", distribution.strip()).lower()
 
 
 def _distribution_of(point: EntryPoint) -> str:

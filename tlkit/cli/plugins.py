@@ -16,11 +16,18 @@ if TYPE_CHECKING:
 
 
 @answers
-def plugins(json_: JsonOption = False) -> Plugins:
+def plugins(
+    kind: Annotated[
+        str | None,
+        typer.Option(help="backbone, head, reporter, dataset, workflow or engine; by default all."),
+    ] = None,
+    json_: JsonOption = False,
+) -> Plugins:
     """List the plugins, and packages that failed to load."""
     from tlkit.documents.plugins import BrokenPlugin, PluginEntry, Plugins
-    from tlkit.registry import Registry
+    from tlkit.registry import Registry, check_kind
 
+    kind = None if kind is None else check_kind(kind)
     registry = Registry()
     document = Plugins(
         plugins=[
@@ -31,9 +38,11 @@ def plugins(json_: JsonOption = False) -> Plugins:
                 version=entry.version,
                 summary=entry.plugin.summary(),
             )
-            for entry in registry.list()
+            for entry in registry.list(kind)
         ],
         broken=[BrokenPlugin.model_validate(item) for item in registry.broken],
+        left_out=registry.left_out,
+        warnings=registry.warnings,
     )
     if json_:
         return document
@@ -55,7 +64,9 @@ def plugins(json_: JsonOption = False) -> Plugins:
     for item in document.broken:
         source = f"{item.distribution} {item.version}".strip()
         say(f"Broken: {source}, entry point {item.entry_point}: {item.reason}")
-    for text in registry.warnings:
+    if document.left_out:
+        say(f"Left out by TLKIT_PLUGINS: {', '.join(document.left_out)}")
+    for text in document.warnings:
         say(f"Warning: {text}")
     return document
 

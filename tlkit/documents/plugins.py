@@ -34,6 +34,8 @@ class Plugins(Document):
     schema_: Literal["tlkit.plugins/1"] = Field(default="tlkit.plugins/1", alias="schema")
     plugins: list[PluginEntry]
     broken: list[BrokenPlugin]
+    left_out: list[str] = Field(description="Distributions that TLKIT_PLUGINS does not name.")
+    warnings: list[str]
 
 
 class CheckOutcome(Part):

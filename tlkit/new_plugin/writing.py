@@ -16,7 +16,7 @@ from string import Template
 from tlkit.documents.plugins import NewPlugin
 from tlkit.errors import ConfigError
 from tlkit.paths import expand_home
-from tlkit.registry import KINDS, Registry
+from tlkit.registry import KINDS, Registry, check_kind
 
 NAME = re.compile(r"[a-z][a-z0-9]*(?:[-_][a-z0-9]+)*")
 # How a run is told to use it, on the small data that tlkit ships with.
@@ -95,9 +95,7 @@ def write_plugin(name: str, kind: str, output: Path | str = ".") -> NewPlugin:
         ConfigError: If the name or kind is not allowed, the plugin or folder is there already, or
             the folder cannot be written.
     """
-    if kind not in KINDS:
-        raise ConfigError(f"Unknown kind {kind!r}. Allowed: {', '.join(KINDS)}.")
-    names = _Names(kind, name.removeprefix("tlkit-").removeprefix("tlkit_"))
+    names = _Names(check_kind(kind), name.removeprefix("tlkit-").removeprefix("tlkit_"))
     if not NAME.fullmatch(names.name) or keyword.iskeyword(names.module):
         raise ConfigError(
             f"The name {name!r} is not allowed: small letters, digits, '-' and '_', the first a "

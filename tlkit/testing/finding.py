@@ -15,7 +15,7 @@ from tlkit.errors import ConfigError, PluginError, UnknownPluginError, did_you_m
 from tlkit.options import accepts, allowed_options, validate_options
 from tlkit.paths import expand_home
 from tlkit.plugin import Plugin
-from tlkit.registry import KINDS, Registry
+from tlkit.registry import KINDS, Registry, check_kind
 from tlkit.runtime import require_tensorflow_backend
 
 
@@ -46,8 +46,8 @@ def find(target: str, kind: str | None, options: Mapping[str, Any]) -> list[Foun
     Raises:
         TlkitError: If there is none, or an option is wrong.
     """
-    if kind is not None and kind not in KINDS:
-        raise ConfigError(f"Unknown kind {kind!r}. Allowed: {', '.join(KINDS)}.")
+    if kind is not None:
+        check_kind(kind)
     stem, is_file, name = target.partition(".py:")
     if is_file or target.endswith(".py"):
         return _in_file(f"{stem}.py" if is_file else target, name, kind, options)

@@ -310,10 +310,10 @@ def test_what_cannot_be_checked_is_said(make_trainer, parent, child, tmp_path):
 
 
 def test_a_calibrated_parent_hands_on_its_head_without_the_temperature(make_trainer, monkeypatch):
-    monkeypatch.setattr("tlkit.trainer.fit_temperature", lambda labels, logits: 2.0)
+    monkeypatch.setattr("tlkit.final_figures.fit_temperature", lambda labels, logits: 2.0)
     parent = make_trainer(calibrate=True).run()
     assert parent.test.calibration.applied
-    monkeypatch.setattr("tlkit.trainer.fit_temperature", lambda labels, logits: 0.5)
+    monkeypatch.setattr("tlkit.final_figures.fit_temperature", lambda labels, logits: 0.5)
     child, logits, _ = logits_before(make_trainer(start_from=parent.folder, calibrate=True))
     np.testing.assert_allclose(logits / 2, parent_logits(parent.folder, images_of()), atol=1e-4)
     assert child.test.calibration.temperature == 0.5

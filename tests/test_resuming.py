@@ -257,7 +257,7 @@ def test_a_changed_parent_is_named(make_trainer, tmp_path):
 
 def test_another_version_is_told(make_trainer, monkeypatch):
     folder = begun(make_trainer)
-    monkeypatch.setattr("tlkit.trainer.environment", lambda modules: {"keras": "99.0"})
+    monkeypatch.setattr("tlkit.training_run.environment", lambda modules: {"keras": "99.0"})
     (warning,) = make_trainer().resume(folder).warnings
     assert warning.endswith("is now 99.0: its figures may differ.")
     assert f"keras {keras.__version__}" in warning
@@ -458,11 +458,11 @@ def test_tensorflow_is_started_as_it_was(make_trainer, monkeypatch):
     folder = begun(make_trainer)
     wanted = []
     monkeypatch.setattr(
-        "tlkit.trainer.require_tensorflow_backend",
+        "tlkit.machines.require_tensorflow_backend",
         lambda *, one_thread_per_operation: wanted.append(one_thread_per_operation),
     )
     now = runs_one_thread_per_operation()
-    monkeypatch.setattr("tlkit.trainer.runs_one_thread_per_operation", lambda: not now)
+    monkeypatch.setattr("tlkit.training_run.runs_one_thread_per_operation", lambda: not now)
     trainer = make_trainer()
     trainer.one_thread_per_operation = not now
     (warning,) = trainer.resume(folder).warnings

@@ -655,7 +655,7 @@ def test_storing_what_the_frozen_blocks_give_changes_no_number(make_trainer, mon
     )
     stored = make_trainer(workflow=workflow).run()
     assert stored.feature_cache["train, 2 blocks"] == "extracted"
-    monkeypatch.setattr("tlkit.session.split_network", lambda *arguments: None)
+    monkeypatch.setattr("tlkit.fine_tuning_inputs.split_network", lambda *arguments: None)
     whole = make_trainer(workflow=workflow).run()
     assert "train, 2 blocks" not in whole.feature_cache
     for one, other in zip(stored.model.weights, whole.model.weights, strict=True):
@@ -682,7 +682,7 @@ def test_where_the_network_cannot_be_cut_new_views_are_drawn(make_trainer, unfre
 def test_where_the_disk_is_too_small_the_frozen_blocks_run_each_epoch(make_trainer, monkeypatch):
     workflow = FreezeAndTrain(epochs=1, fine_tune_epochs=1, unfreeze=2, augment=False)
     free = [1000]
-    monkeypatch.setattr("tlkit.session.free_bytes", lambda folder: free[0])
+    monkeypatch.setattr("tlkit.fine_tuning_inputs.free_bytes", lambda folder: free[0])
     result = make_trainer(workflow=workflow).run()
     assert any("computed anew each epoch" in warning for warning in result.warnings)
     free[0] = 10**9

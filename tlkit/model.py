@@ -489,6 +489,27 @@ def batch_normalisation_state(network: keras.Model) -> list[Any]:
     ]
 
 
+@contextmanager
+def normalisation_held_still(backbone: Backbone, network: keras.Model) -> Iterator[None]:
+    """Check that training a network leaves its batch normalisation as it was.
+
+    Args:
+        backbone: What built the network.
+        network: What it built.
+
+    Raises:
+        PluginError: If it does not.
+    """
+    before = batch_normalisation_state(network)
+    yield
+    after = batch_normalisation_state(network)
+    if not all(np.array_equal(old, new) for old, new in zip(before, after, strict=True)):
+        raise PluginError(
+            f"{describe_plugin(backbone)}: its batch normalisation moved in fine-tuning; it must "
+            f"stay as pretrained. Does its build() return plain Keras layers?"
+        )
+
+
 def fits_h5(model: keras.Model) -> bool:
     """Return whether Keras can read the model back from the .h5 format.
 

@@ -319,6 +319,19 @@ class PhaseFitting:
         return metrics
 
 
+def warn_if_worse(phases: Sequence[PhaseResult], events: Events) -> None:
+    """Warn where the last phase left the validation loss higher than the one before it."""
+    if len(phases) < 2:
+        return
+    before, now = (item.figures().get("val_loss") for item in phases[-2:])
+    if before is not None and now is not None and now > before:
+        events.warnings.append(
+            f"The phase {phases[-1].phase.name} left the validation loss higher than it was: "
+            f"{before:.3f} before, {now:.3f} after. Train longer, at a lower learning rate, or "
+            f"unfreeze fewer blocks."
+        )
+
+
 def _history(epochs: Sequence[Epoch]) -> dict[str, list[float]]:
     history: dict[str, list[float]] = {}
     for epoch in epochs:

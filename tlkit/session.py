@@ -2,59 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-
 from tlkit.augmentation import Augmentation
 from tlkit.backbone import Backbone
-from tlkit.batch_augmentation import make_augment
 from tlkit.block_rates import BlockRates
 from tlkit.checkpoint import Checkpoints
 from tlkit.engine_choice import EngineChooser
 from tlkit.errors import ConfigError, PluginError
 from tlkit.events import Events
-from tlkit.extraction import guess_batch_size, resized_batches
 from tlkit.feature_filling import Features, FeatureType
 from tlkit.feature_source import ExtractionLog, FeatureSource
-from tlkit.features import FeatureStore, free_bytes
-from tlkit.fingerprint import KnownDigests, digest_model, fingerprint
-from tlkit.fitting import Examples, Prepare
+from tlkit.features import FeatureStore
+from tlkit.fine_tuning_inputs import frozen_block_inputs, make_preparation, pixel_inputs
+from tlkit.fingerprint import KnownDigests, digest_model
+from tlkit.fitting import Examples
 from tlkit.folded_normalisation import folded_normalisation
 from tlkit.head import ClosedFormHead, Head
-from tlkit.head_solving import PREDICTION_BATCH, solve_head
 from tlkit.losses import ClassWeight, Objective, class_weights
 from tlkit.model import (
     AssembledModel,
-    assemble,
-    batch_normalisation_state,
     blocks_of,
     check_block_count,
     computing_in,
     count_parameters,
     freeze,
     movable_groups,
-    pool,
-    run_backbone,
-    split_network,
+    normalisation_held_still,
     unfreeze,
 )
-from tlkit.out_of_memory import in_halves
-from tlkit.phase_fitting import PhaseFitting
-from tlkit.plugin_calls import describe_plugin
+from tlkit.phase_fitting import PhaseFitting, warn_if_worse
 from tlkit.ray_extraction import RayExtraction
-from tlkit.records import (
-    Float32Array,
-    Int64Array,
-    LabelledFeatures,
-    PhaseResult,
-)
+from tlkit.records import Float32Array, Int64Array, PhaseResult
 from tlkit.replicas import Replicas
 from tlkit.resizing import Resizer, make_resizer
-from tlkit.rows import Stacked, take_rows
 from tlkit.runtime import gains_from_bfloat16
+from tlkit.session_answers import head_inputs_of, logits_of
+from tlkit.session_features import make_source, training_features
+from tlkit.solved_phase import solve_phase
 from tlkit.subsets import SplitName, Subset
 from tlkit.test_time_augmentation import PLAIN, FixedView, TestTimeAugmentation
 
@@ -132,22 +119,8 @@ class Session:
         if self._source is None:
             trunk = self.model.trunk
             trunk.digest = trunk.digest or digest_model(self.model, self.backbone, self.head)
-            self._source = self._make_source(trunk.features, trunk.digest)
+            self._source = make_source(self, trunk.features, trunk.digest)
         return self._source.get(name, self.subsets[name].split, self.digest_of(name), view, fixed)
-
-    def _make_source(self, model: keras.Model, digest: str, **changes: Any) -> FeatureSource:
-        settings: dict[str, Any] = {
-            "backbone": self.backbone,
-            "store": self.store,
-            "engines": self.engines,
-            "events": self.events,
-            "resizer": self.resizer,
-            "log": self.log,
-            "augmentation": self.augmentation,
-            "feature_type": self.feature_type,
-            "cluster": self.cluster,
-        }
-        return FeatureSource(model, digest, **(settings | changes))
 
     @property
     def resizer(self) -> Resizer:
@@ -213,10 +186,11 @@ class Session:
         """
         freeze(self.model.backbone)
         if isinstance(self.head, ClosedFormHead):
-            return self._solve(self.head, name, class_weight, all_views)
+            self.model, result = solve_phase(self, self.head, name, class_weight, all_views)
+            return self._note(result)
         examples = {
             part: Examples(
-                self._training_features(all_views) if part == "train" else self.features(part),
+                training_features(self, all_views) if part == "train" else self.features(part),
                 self.subsets[part].split.labels,
                 self.subsets[part].rows,
             )
@@ -312,7 +286,6 @@ class Session:
         network = self.model.backbone
         blocks = blocks_of(self.backbone, network)
         unfreeze(network, blocks, unfreeze_blocks)
-        before = batch_normalisation_state(network)
         rates = None
         if layer_decay != 1 or unfreeze_every:
             groups = movable_groups(self.model.head, network, blocks)
@@ -322,36 +295,31 @@ class Session:
             mixed_precision = gains_from_bfloat16()
         given = None
         if unfreeze_blocks != "all" and not (mixup or cutmix) and (views or not augment):
-            given = self._after_frozen_blocks(blocks, unfreeze_blocks, views)
+            given = frozen_block_inputs(self, blocks, unfreeze_blocks, views)
         # Where views cannot be stored, new ones take their place.
         augment = augment or views > 0
-        model, examples = given if given is not None else self._from_pixels()
+        model, examples = given if given is not None else pixel_inputs(self)
         generator = keras.random.SeedGenerator(self.seed)
-        prepare = self._preparation(augment, generator) if given is None else None
+        prepare = make_preparation(self, augment, generator) if given is None else None
         self.fine_tuned = True
         policy = "mixed_bfloat16" if mixed_precision else "float32"
-        with computing_in(policy, network), folded_normalisation(network.layers):
-            result = self._fit(
-                name,
-                model,
-                optimizer,
-                epochs,
-                batch_size,
-                examples,
-                objective=self._objective(label_smoothing, class_weight, mixup, cutmix),
-                prepare=prepare,
-                rates=rates,
-                callbacks=callbacks,
-                random_state=[generator.state],
-                shared=self.replicas is not None,
-            )
-        self._warn_if_worse(result)
-        after = batch_normalisation_state(network)
-        if not all(np.array_equal(old, new) for old, new in zip(before, after, strict=True)):
-            raise PluginError(
-                f"{describe_plugin(self.backbone)}: its batch normalisation moved in fine-tuning; "
-                f"it must stay as pretrained. Does its build() return plain Keras layers?"
-            )
+        with normalisation_held_still(self.backbone, network):
+            with computing_in(policy, network), folded_normalisation(network.layers):
+                result = self._fit(
+                    name,
+                    model,
+                    optimizer,
+                    epochs,
+                    batch_size,
+                    examples,
+                    objective=self._objective(label_smoothing, class_weight, mixup, cutmix),
+                    prepare=prepare,
+                    rates=rates,
+                    callbacks=callbacks,
+                    random_state=[generator.state],
+                    shared=self.replicas is not None,
+                )
+            warn_if_worse(self.phases, self.events)
         return result
 
     def predict(self, name: SplitName) -> tuple[Float32Array, Int64Array]:
@@ -370,14 +338,7 @@ class Session:
             name: The subset.
             rows: int64 array (1 or more,) of positions in the subset, from 0.
         """
-        subset = self.subsets[name]
-        chosen = subset.rows[rows]
-        if not self.fine_tuned:
-            stored: Float32Array = take_rows(self.features(name), chosen)
-            return stored.astype(np.float32, copy=False)
-        size = guess_batch_size(self.backbone.image_size)
-        batches = resized_batches(subset.split.images, chosen, self.resizer, size)
-        return self._predict(self.model.features, batches)
+        return head_inputs_of(self, name, rows)
 
     def logits(self, name: SplitName) -> tuple[Float32Array, Int64Array]:
         """Return the logits, float32 (N, classes), and the labels (N,) of a subset, in one pass.
@@ -386,109 +347,7 @@ class Session:
         through the whole network.
         """
         subset = self.subsets[name]
-        labels = subset.split.labels[subset.rows]
-        if self.fine_tuned:
-            batches = resized_batches(
-                subset.split.images,
-                subset.rows,
-                self.resizer,
-                guess_batch_size(self.backbone.image_size),
-            )
-            return self._predict(self.model.logits, batches), labels
-        import keras
-
-        starts = range(0, len(subset.rows), PREDICTION_BATCH)
-        rows = [subset.rows[first : first + PREDICTION_BATCH] for first in starts]
-        total: Any = np.float32(0)
-        for fixed in self.test_time_augmentation.views:
-            stored = self.features(name, fixed=fixed)
-            parts = (take_rows(stored, part).astype(np.float32, copy=False) for part in rows)
-            found = [self.model.head(chunk, training=False) for chunk in parts]
-            total += np.concatenate([keras.ops.convert_to_numpy(part) for part in found])
-        return total / np.float32(len(self.test_time_augmentation.views)), labels
-
-    @staticmethod
-    def _predict(model: keras.Model, batches: Iterator[Any]) -> Float32Array:
-        """Return what a model makes of resized pixels, float32 (N, ...)."""
-        found = [in_halves(model.predict_on_batch, batch, lambda size: None) for batch in batches]
-        return np.concatenate(found)
-
-    def _training_views(self, all_views: bool) -> list[Features]:
-        return [
-            self.features("train", view, fixed)
-            for view in range(self.views + 1)
-            for fixed in (self.test_time_augmentation.views if all_views else (PLAIN,))
-        ]
-
-    def _training_features(self, all_views: bool) -> Features | Stacked:
-        views = self._training_views(all_views)
-        return Stacked(views) if len(views) > 1 else views[0]
-
-    def _solve(
-        self, head: ClosedFormHead, name: str, class_weight: ClassWeight, all_views: bool
-    ) -> PhaseResult:
-        if head.chooses and self.validates_on_test:
-            raise ConfigError(
-                f"The head '{head.name}' would choose its settings by the test set: [run] "
-                f"validation = 'test'. Set them all in [head], or validation to a share like 0.1."
-            )
-        number = len(self.phases)
-        restored = self.checkpoints.load_solved(number)
-        if restored is not None:
-            network, result = restored
-            self.events.emit("on_phase_begin", result.phase)
-            metrics = {key: values[0] for key, values in result.history.items()}
-            self.events.emit(
-                "on_epoch_end", result.phase, 1, metrics, result.seconds, restored=True
-            )
-        else:
-            parts = {
-                part: LabelledFeatures(
-                    *self._labelled_features(part, all_views), len(self.class_names)
-                )
-                for part in ("train", "validation")
-            }
-            network, result = solve_head(
-                head,
-                name,
-                parts,
-                self._objective(class_weight=class_weight).class_weight,
-                len(self.subsets["train"].rows),
-                sum(count_parameters(self.model.backbone)),
-                self.events,
-                self.seed,
-            )
-            self.checkpoints.save_solved(number, network, result)
-        self.model = assemble(
-            self.backbone,
-            head,
-            len(self.class_names),
-            classifier=network,
-            views=self.test_time_augmentation.views,
-            trunk=self.model.trunk,
-        )
-        return self._note(result)
-
-    def _labelled_features(
-        self, name: SplitName, all_views: bool
-    ) -> tuple[Float32Array, Int64Array]:
-        subset = self.subsets[name]
-        views = self._training_views(all_views) if name == "train" else [self.features(name)]
-        parts = [take_rows(view, subset.rows) for view in views]
-        features = np.concatenate(parts) if len(parts) > 1 else parts[0]
-        labels = np.tile(subset.split.labels[subset.rows], len(parts))
-        return features.astype(np.float32, copy=False), labels
-
-    def _warn_if_worse(self, result: PhaseResult) -> None:
-        if len(self.phases) < 2:
-            return
-        before, now = (item.figures().get("val_loss") for item in self.phases[-2:])
-        if before is not None and now is not None and now > before:
-            self.events.warnings.append(
-                f"The phase {result.phase.name} left the validation loss higher than it was: "
-                f"{before:.3f} before, {now:.3f} after. Train longer, at a lower learning rate, or "
-                f"unfreeze fewer blocks."
-            )
+        return logits_of(self, name), subset.split.labels[subset.rows]
 
     def _objective(
         self,
@@ -501,90 +360,6 @@ class Session:
         weights = class_weights(class_weight, train.split.labels[train.rows], self.class_names)
         count = len(self.class_names)
         return Objective(count, label_smoothing, weights, mixup, cutmix, self.seed)
-
-    def _from_pixels(self) -> tuple[Any, dict[str, Examples]]:
-        """Return the network from resized pixels to logits, and the images for it."""
-        import keras
-
-        features = self.model.features
-        whole = keras.Model(features.inputs, self.model.head(features.outputs[0]))
-        return whole, {
-            part: Examples(subset.split.images, subset.split.labels, subset.rows, self.resizer)
-            for part, subset in self.subsets.items()
-            if part != "test"
-        }
-
-    def _after_frozen_blocks(
-        self, blocks: list[Any], unfrozen: int, views: int
-    ) -> tuple[Any, dict[str, Examples]] | None:
-        """Return the network after its frozen blocks, and what these make of the images.
-
-        That is computed once and stored, as the whole backbone's features are. None where the
-        network cannot be cut there, or the store's disk is too small.
-        """
-        import keras
-
-        parts = split_network(self.model.backbone, blocks, unfrozen)
-        if parts is None:
-            if views:
-                self.events.warnings.append(
-                    f"New views are drawn each epoch instead of {views} stored ones: "
-                    f"{self.backbone.name} cannot be cut in front of its last {unfrozen} blocks."
-                )
-            return None
-        trunk, tail = parts
-        size, count = self.backbone.image_size, len(blocks) - unfrozen
-        place = len(trunk.layers)
-        pixels = keras.Input((size, size, 3))
-        source = self._make_source(
-            keras.Model(pixels, run_backbone(self.backbone, trunk, pixels)),
-            fingerprint(digest_model(self.model, self.backbone, self.head), "", layers=place),
-            what=f"{count} blocks",
-            reference_engine=True,
-        )
-        numbers: dict[SplitName, range] = {"train": range(views + 1), "validation": range(1)}
-        wanted = {
-            (id(self.subsets[part].split.images), view): source.missing_bytes(
-                self.subsets[part].split, self.digest_of(part), view
-            )
-            for part in numbers
-            for view in numbers[part]
-        }
-        missing, free = sum(wanted.values()), free_bytes(self.store.folder)
-        if missing > free / 2:
-            instead = f" New views are drawn instead of {views} stored ones." if views else ""
-            self.events.warnings.append(
-                f"What the frozen blocks give is computed anew each epoch: storing it would take "
-                f"{missing / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free in {self.store.folder}."
-                f"{instead}"
-            )
-            return None
-        maps = keras.Input(trunk.output_shape[1:])
-        x = tail(maps)
-        pooling = pool(self.head)
-        model = keras.Model(maps, self.model.head(pooling(x) if pooling else x))
-        examples: dict[str, Examples] = {}
-        for part in numbers:
-            subset, digest = self.subsets[part], self.digest_of(part)
-            found = [source.get(part, subset.split, digest, view) for view in numbers[part]]
-            inputs = Stacked(found) if len(found) > 1 else found[0]
-            examples[part] = Examples(inputs, subset.split.labels, subset.rows)
-        return model, examples
-
-    def _preparation(self, augment: bool, generator: Any) -> Prepare:
-        """Return what makes a batch of images ready for the network, while TensorFlow traces."""
-        size = self.backbone.image_size
-        draw = make_augment(self.augmentation, size, self.backbone.interpolation, generator)
-
-        def prepare(images: Any, training: bool) -> Any:
-            augmented = augment and training
-            larger = max(images.shape[1:3]) > size
-            # Views of larger images would alias; those of smaller ones are drawn from all pixels.
-            if images.shape[1:3] != (size, size) and (larger or not augmented):
-                images = self.model.resize(images)
-            return draw(images) if augmented else images
-
-        return prepare
 
     def _fit(
         self,

@@ -51,42 +51,6 @@ def test_an_unfinished_run_says_how_to_start_it_again(folder):
         load_run(folder / "nothing")
 
 
-def test_what_is_no_unfinished_run_is_told_with_what_is_allowed(folder, tmp_path):
-    def told(path):
-        with pytest.raises(RunFolderError) as error:
-            run_folder.find_unfinished(path)
-        return str(error.value).splitlines()
-
-    allowed = "Allowed: the folder of a run that did not finish, such as runs/TIME-NAME."
-    assert told(tmp_path / "nothing") == [
-        f"Cannot resume {tmp_path / 'nothing'}: it does not exist. {allowed}"
-    ]
-    (tmp_path / "file").touch()
-    assert told(tmp_path / "file") == [
-        f"Cannot resume {tmp_path / 'file'}: it is a file. {allowed}"
-    ]
-    assert "it is no run folder" in told(folder.parent)[0]
-    (folder / "run.json").unlink()
-    config = folder / "config.toml"
-    first, go_on = told(config)
-    assert first == f"Cannot resume {config}: it is a file. {allowed}"
-    assert go_on.endswith(f" resume {folder}")
-    first, *lines = told(folder.parent)
-    assert first.endswith("it is a folder of runs. 1 run there did not finish:")
-    assert lines == [go_on]
-    assert run_folder.find_unfinished(folder) == config
-
-
-def test_of_many_unfinished_runs_the_last_ones_are_named(tmp_path):
-    for number in range(12):
-        (tmp_path / f"{number:02}").mkdir()
-        (tmp_path / f"{number:02}" / "config.toml").touch()
-    found = run_folder.unfinished_runs(tmp_path)
-    first, *lines = run_folder.name_unfinished(found).splitlines()
-    assert first == "12 runs there did not finish (the last 10):"
-    assert [line[-2:] for line in lines] == [f"{number:02}" for number in range(2, 12)]
-
-
 def test_a_missing_or_damaged_model_is_named(folder):
     (folder / "model.keras").write_text("damaged")
     with pytest.raises(RunFolderError, match=r"is damaged: [^$]*tlkit run .*config.toml"):
@@ -204,12 +168,6 @@ def test_a_class_name_that_is_no_text_is_read_back(folder):
     record["info"]["class_names"][0] = record["test"]["classes"][0]["name"] = "\udcff"
     (folder / "run.json").write_text(json.dumps(record))
     assert load_run(folder).info.class_names[0] == "\udcff"
-
-
-def test_a_config_that_is_no_text_cannot_be_resumed(tmp_path):
-    (tmp_path / "config.toml").write_bytes(b"\x80")
-    with pytest.raises(RunFolderError, match="Cannot read"):
-        run_folder.check_unfinished(tmp_path, {})
 
 
 @pytest.mark.parametrize(

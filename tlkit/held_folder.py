@@ -14,6 +14,7 @@ from tlkit.errors import RunFolderError, StoreFailedError, TlkitError, WorkerLos
 from tlkit.interruption import command_line
 from tlkit.run_claim import Claim
 from tlkit.screen import GO_ON
+from tlkit.unfinished import find_unfinished, has_begun, has_checkpoints
 
 
 @contextmanager
@@ -41,8 +42,8 @@ def held_folder(
         RunFolderError: If a run works in the folder already, or it cannot be written.
     """
     if resumed:
-        run_folder.find_unfinished(folder)  # another process may have ended it by now
-    missing = resumed and not run_folder.has_checkpoints(folder)
+        find_unfinished(folder)  # another process may have ended it by now
+    missing = resumed and not has_checkpoints(folder)
     with run_mirror.mirrored(folder, claim, warnings), run_folder.own(folder) as checkpoints:
         if resumed:
             remove_unfinished(folder)
@@ -51,7 +52,7 @@ def held_folder(
         try:
             yield Checkpoints(checkpoints, warnings, resumed, missing)
         except TlkitError as err:
-            if run_folder.has_begun(folder) and _came_from_the_machine(err):
+            if has_begun(folder) and _came_from_the_machine(err):
                 err.add_note(f"{GO_ON}{command_line(['resume', str(folder)])}")
             elif not resumed and not isinstance(err, RunFolderError):
                 run_folder.discard(folder)

@@ -25,6 +25,7 @@ from tlkit.object_store import ObjectStore, local_place
 from tlkit.paths import stores_folder, url_of
 from tlkit.run_claim import RENEW_SECONDS, Claim, claim_new, take_over
 from tlkit.screen import GO_ON, say
+from tlkit.unfinished import find_unfinished, has_checkpoints
 
 # After a change, an upload waits so long for more; after a failure, longer each time.
 SECONDS_BETWEEN = 1.0
@@ -204,7 +205,7 @@ def taken_over(folder: Path) -> Iterator[Claim | None]:
         yield None
         return
     fetched(folder)
-    run_folder.find_unfinished(folder)
+    find_unfinished(folder)
     with _held(folder, url) as claim:
         forget_fetched()  # whoever had it before may have gone on until now
         fetched(folder)
@@ -213,7 +214,7 @@ def taken_over(folder: Path) -> Iterator[Claim | None]:
 
 @contextmanager
 def _held(folder: Path, url: str) -> Iterator[Claim]:
-    if run_folder.has_checkpoints(folder):
+    if has_checkpoints(folder):
         with run_folder.own(folder, patience=0):
             pass
     claim = take_over(ObjectStore(url), say)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from tlkit import run_folder, run_mirror
+from tlkit import run_mirror
 from tlkit.augmentation import Augmentation
 from tlkit.backbone import Backbone
 from tlkit.checkpoint import Checkpoints
@@ -39,6 +39,7 @@ from tlkit.session import Session
 from tlkit.test_time_augmentation import TestTimeAugmentation
 from tlkit.trainer_settings import check_settings, cluster_of, config_of
 from tlkit.training_run import TrainingRun
+from tlkit.unfinished import begun_facts, check_unfinished
 from tlkit.worker_cluster import read_cluster
 from tlkit.workflow import Workflow
 
@@ -225,7 +226,7 @@ class Trainer:
             self._machines.threads_as_begun = _threads_as_begun(folder)
             return self._watched(None)  # the state comes from the chief
         with run_mirror.taken_over(folder) as claim:
-            run_folder.check_unfinished(folder, self.config)
+            check_unfinished(folder, self.config)
             self._machines.threads_as_begun = _threads_as_begun(folder)
             return self._watched(folder, claim)
 
@@ -331,5 +332,5 @@ class Trainer:
 
 
 def _threads_as_begun(folder: Path) -> bool | None:
-    found: bool | None = run_folder.begun_facts(folder).get("one_thread_per_operation")
+    found: bool | None = begun_facts(folder).get("one_thread_per_operation")
     return found

@@ -34,6 +34,7 @@ from tlkit.runtime import environment, runs_one_thread_per_operation
 from tlkit.session import Session
 from tlkit.subsets import Subset
 from tlkit.trainer_settings import table
+from tlkit.unfinished import note_relative_paths
 
 if TYPE_CHECKING:
     from tlkit.trainer import Trainer
@@ -101,7 +102,7 @@ class TrainingRun:
             loaded = self._load_data()
         except TlkitError as err:
             if resumed is not None:
-                run_folder.note_relative_paths(err, resumed, trainer.dataset.options)
+                note_relative_paths(err, resumed, trainer.dataset.options)
             raise
         if self._heritage is not None:
             _, notes = self._heritage.begin(loaded, trainer.head, trainer.duplicates)

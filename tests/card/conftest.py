@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.builtin.reporters.conftest import make_result
-from tlkit import Registry, RunResult, Trainer, run_folder
+from tlkit import Registry, RunResult, Trainer, run_folder, run_json
 from tlkit.card.facts import Facts
 
 WORKFLOW = {"name": "freeze_and_train", "epochs": 5, "batch_size": 32, "learning_rate": 0.001}
@@ -47,7 +47,7 @@ def write_run(tmp_path):
         result = replace(result, info=replace(result.info, folder=folder))
         arrays = {"labels": result.test.labels, "probabilities": result.test.probabilities}
         np.savez(folder / run_folder.PREDICTIONS, **arrays)
-        record = json.dumps(run_folder.to_json(result))
+        record = json.dumps(run_json.to_json(result))
         (folder / run_folder.RUN).write_text(record)
         return folder
 

@@ -21,7 +21,7 @@ from tests.fuzz.mutations import (
     change_values,
 )
 from tests.report.conftest import make_pictures, save_run
-from tlkit import Registry, TlkitError, run_folder, thumbnails
+from tlkit import Registry, TlkitError, run_folder, thumbnails, unfinished
 from tlkit.callback_state import CallbackState
 from tlkit.card import card_text
 from tlkit.checked_json import read_checked_json, write_checked_json
@@ -144,7 +144,7 @@ def test_a_run_folder_is_a_result_or_an_error(fuzz, tmp_path, good):
         write_files(folder, files)
         list(finished_runs(folder.parent))
         with pytest.raises(TlkitError):
-            run_folder.find_unfinished(folder if run_folder.RUN in files else tmp_path)
+            unfinished.find_unfinished(folder if run_folder.RUN in files else tmp_path)
         result = run_folder.load_run(folder)
         repr(result)
         Run.of(result).model_dump_json()
@@ -210,8 +210,8 @@ def test_what_to_resume_is_found_or_refused(fuzz, tmp_path):
 
     def read(content):
         (folder / run_folder.CONFIG).write_bytes(content)
-        run_folder.unfinished_run(tmp_path, config)
-        run_folder.check_unfinished(folder, config)
+        unfinished.unfinished_run(tmp_path, config)
+        unfinished.check_unfinished(folder, config)
         assert content.decode() == text
 
     inputs = st.builds(change_bytes, st.just(text.encode()), CHANGES_OF_BYTES) | st.binary()

@@ -66,8 +66,9 @@ def resume(
     from tlkit.config.building import build_resumed
     from tlkit.documents.run import Run
     from tlkit.mirror import fetched
-    from tlkit.run_folder import has_states, load_run
+    from tlkit.run_folder import load_run
     from tlkit.run_mirror import finish_upload
+    from tlkit.unfinished import has_states
 
     if (finished := finish_upload(folder)) is not None:
         return Run.of(load_run(finished))

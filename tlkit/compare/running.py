@@ -18,9 +18,9 @@ from tlkit.feature_filling import Features, Progress, Wanted, Warn
 from tlkit.features import FeatureStore
 from tlkit.records import Phase, RunInfo, RunResult
 from tlkit.reporter import Reporter
-from tlkit.run_folder import unfinished_run
 from tlkit.shared_parts import SharedParts
 from tlkit.trainer import Trainer
+from tlkit.unfinished import unfinished_run
 from tlkit.wording import percent
 
 CELL_SCHEMA_VERSION = 1

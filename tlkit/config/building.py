@@ -21,9 +21,10 @@ from tlkit.options import accepts
 from tlkit.paths import with_urls
 from tlkit.registry import Registry
 from tlkit.reporter import Reporter
-from tlkit.run_folder import CONFIG, find_unfinished, is_summary, load_run
+from tlkit.run_folder import CONFIG, is_summary, load_run
 from tlkit.test_time_augmentation import TestTimeAugmentation
 from tlkit.trainer import Trainer
+from tlkit.unfinished import find_unfinished
 from tlkit.workflow import Workflow
 
 

@@ -12,8 +12,9 @@ from tlkit.report.index import run_folders, write_index
 from tlkit.report.page import write_report
 from tlkit.report.rendering import require_extra
 from tlkit.report.sweep_page import is_sweep, write_sweep_report
-from tlkit.run_folder import CONFIG, RUN, is_summary, load_run, name_unfinished, unfinished_runs
+from tlkit.run_folder import CONFIG, RUN, is_summary, load_run
 from tlkit.screen import say
+from tlkit.unfinished import name_unfinished, unfinished_runs
 
 
 def write(folder: Path, show: bool) -> tuple[Path, Literal["run", "index", "sweep"]]:

@@ -17,14 +17,8 @@ from tlkit.report.charts import accuracy_of_runs
 from tlkit.report.content import duration, model_bytes, size_text, text
 from tlkit.report.page import PAGE
 from tlkit.report.rendering import render
-from tlkit.run_folder import (
-    CONFIG,
-    RUN,
-    is_summary,
-    name_unfinished,
-    read_run,
-    unfinished_runs,
-)
+from tlkit.run_folder import CONFIG, RUN, is_summary, read_run
+from tlkit.unfinished import name_unfinished, unfinished_runs
 from tlkit.wording import date
 
 INDEX = "index.html"

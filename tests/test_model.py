@@ -3,15 +3,13 @@ import numpy as np
 import pytest
 
 from tests.tiny import TinyBackbone, make_images
-from tlkit import ConfigError, Head, PluginError
+from tlkit import Head
 from tlkit.builtin.heads.dense import Dense
 from tlkit.builtin.heads.linear import Linear
 from tlkit.model import (
     assemble,
-    batch_normalisation_state,
     count_parameters,
     fits_h5,
-    unfreeze,
     with_temperature,
 )
 from tlkit.test_time_augmentation import PLAIN, FixedView
@@ -111,86 +109,6 @@ def test_the_backbone_comes_frozen(model):
     trainable, frozen = count_parameters(model.model)
     assert trainable == 16 * 3 + 3
     assert trainable + frozen == model.model.count_params()
-
-
-def test_unfreezing_leaves_batch_normalisation_frozen(model):
-    blocks = TinyBackbone().blocks(model.backbone)
-    assert [block[0].name for block in blocks] == ["conv_1", "norm_1", "conv_2", "norm_2"]
-    unfreeze(model.backbone, blocks, 2)
-    assert [weight.path for weight in model.backbone.trainable_weights] == [
-        "conv_2/kernel",
-        "conv_2/bias",
-    ]
-    unfreeze(model.backbone, blocks, "all")
-    assert len(model.backbone.trainable_weights) == 4
-    assert len(batch_normalisation_state(model.backbone)) == 8
-    unfreeze(model.backbone, blocks, 0)
-    assert not model.backbone.trainable_weights
-
-
-def test_batch_normalisation_inside_a_layer_made_of_layers_stays_frozen():
-    class Block(keras.layers.Layer):
-        def __init__(self):
-            super().__init__(name="block")
-            self.inner = [
-                keras.layers.Conv2D(4, 3, name="conv"),
-                keras.layers.BatchNormalization(name="norm"),
-            ]
-
-        def build(self, shape):
-            self.scale = self.add_weight(shape=(), name="scale")
-            self.inner[0].build(shape)
-            self.inner[1].build(self.inner[0].compute_output_shape(shape))
-
-        def call(self, x, training=None):
-            return self.inner[1](self.inner[0](x), training=training) * self.scale
-
-    inputs = keras.Input((8, 8, 3))
-    block = Block()
-    network = keras.Model(inputs, keras.layers.Conv2D(2, 1, name="last")(block(inputs)))
-    assert len(batch_normalisation_state(network)) == 4
-
-    def trainable():
-        return sorted(weight.path for weight in network.trainable_weights)
-
-    unfreeze(network, [[block], [network.get_layer("last")]], 1)
-    assert trainable() == ["last/bias", "last/kernel"]
-    unfreeze(network, [[block.inner[0]], [block.inner[1]], [network.get_layer("last")]], 3)
-    assert trainable() == ["block/conv/bias", "block/conv/kernel", "last/bias", "last/kernel"]
-    unfreeze(network, [[block]], "all")
-    assert "block/scale" in trainable()
-    assert not any("norm" in path for path in trainable())
-    before = batch_normalisation_state(network)
-    network(np.full((2, 8, 8, 3), 9.0, np.float32), training=True)
-    for old, new in zip(before, batch_normalisation_state(network), strict=True):
-        np.testing.assert_array_equal(old, new)
-
-
-@pytest.mark.parametrize("count", [-1, 5])
-def test_unfreezing_blocks_that_are_not_there_is_refused(model, count):
-    with pytest.raises(ConfigError, match="0 to 4"):
-        unfreeze(model.backbone, TinyBackbone().blocks(model.backbone), count)
-
-
-def test_a_backbone_with_its_top_on_is_refused():
-    class Topped(TinyBackbone):
-        def build(self):
-            network = super().build()
-            return keras.Model(network.input, keras.layers.GlobalAveragePooling2D()(network.output))
-
-    with pytest.raises(PluginError, match="Leave its top off"):
-        assemble(Topped(), Linear(), 3)
-
-
-def test_a_head_with_the_wrong_number_of_classes_is_refused():
-    class Wrong(Head):
-        name = "wrong"
-
-        def build(self, feature_shape, num_classes):
-            return keras.Sequential([keras.Input(feature_shape), keras.layers.Dense(7)])
-
-    with pytest.raises(PluginError, match=r"\(N, 3\)"):
-        assemble(TinyBackbone(), Wrong(), 3)
 
 
 def test_a_head_may_take_whole_maps():

@@ -8,7 +8,8 @@ from tlkit.batch_augmentation import make_augment
 from tlkit.features import free_bytes
 from tlkit.fingerprint import digest_model, fingerprint
 from tlkit.fitting import Examples, Prepare
-from tlkit.model import pool, run_backbone, split_network
+from tlkit.freezing import split_network
+from tlkit.model import pool, run_backbone
 from tlkit.rows import Stacked
 from tlkit.session_features import make_source
 from tlkit.subsets import SplitName

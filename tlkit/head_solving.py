@@ -12,7 +12,8 @@ import numpy as np
 from tlkit.errors import DataError, PluginError
 from tlkit.events import Events
 from tlkit.head import ClosedFormHead
-from tlkit.model import check_classifier, count_parameters
+from tlkit.model import count_parameters
+from tlkit.network_checks import check_classifier
 from tlkit.plugin_calls import describe_plugin, plugin_call
 from tlkit.records import LabelledFeatures, Phase, PhaseResult
 

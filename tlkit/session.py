@@ -20,19 +20,18 @@ from tlkit.fine_tuning_inputs import frozen_block_inputs, make_preparation, pixe
 from tlkit.fingerprint import KnownDigests, digest_model
 from tlkit.fitting import Examples
 from tlkit.folded_normalisation import folded_normalisation
-from tlkit.head import ClosedFormHead, Head
-from tlkit.losses import ClassWeight, Objective, class_weights
-from tlkit.model import (
-    AssembledModel,
+from tlkit.freezing import (
     blocks_of,
     check_block_count,
     computing_in,
-    count_parameters,
     freeze,
     movable_groups,
     normalisation_held_still,
     unfreeze,
 )
+from tlkit.head import ClosedFormHead, Head
+from tlkit.losses import ClassWeight, Objective, class_weights
+from tlkit.model import AssembledModel, count_parameters
 from tlkit.phase_fitting import PhaseFitting, warn_if_worse
 from tlkit.ray_extraction import RayExtraction
 from tlkit.records import Float32Array, Int64Array, PhaseResult

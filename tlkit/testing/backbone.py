@@ -9,14 +9,8 @@ import numpy as np
 from tlkit.backbone import Backbone
 from tlkit.errors import TlkitError
 from tlkit.fingerprint import probe_preprocessing
-from tlkit.model import (
-    AssembledModel,
-    assemble,
-    batch_normalisation_state,
-    blocks_of,
-    freeze,
-    unfreeze,
-)
+from tlkit.freezing import batch_normalisation_state, blocks_of, freeze, unfreeze
+from tlkit.model import AssembledModel, assemble
 from tlkit.records import Float32Array
 from tlkit.testing.parts import NUM_CLASSES, SmallHead, coloured_images
 from tlkit.testing.saving import saved_and_loaded

@@ -7,7 +7,8 @@ from typing import Any, cast
 import numpy as np
 
 from tlkit.head import ClosedFormHead, Head
-from tlkit.model import check_logits_are_no_probabilities, check_logits_shape, pool
+from tlkit.model import pool
+from tlkit.network_checks import check_logits_are_no_probabilities, check_logits_shape
 from tlkit.plugin_calls import plugin_call
 from tlkit.records import Float32Array, Int64Array, LabelledFeatures
 from tlkit.testing.parts import NUM_CLASSES

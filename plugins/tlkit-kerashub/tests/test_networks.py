@@ -15,7 +15,8 @@ from tlkit_kerashub.families import FAMILIES, REFUSED
 from tlkit import ConfigError, WeightsError, load_model
 from tlkit.builtin.heads.linear import Linear
 from tlkit.fingerprint import digest_model
-from tlkit.model import assemble, batch_normalisation_state, fits_h5, unfreeze
+from tlkit.freezing import batch_normalisation_state, unfreeze
+from tlkit.model import assemble, fits_h5
 
 CONVERTER = {
     "image_size": (SIZE, SIZE),

@@ -19,12 +19,13 @@ from tlkit import (
     Workflow,
     load_run,
 )
+from tlkit.beginning import BEGUN, read_begun
 from tlkit.builtin.datasets.cifar import CIFAR10
 from tlkit.builtin.heads.logistic import Logistic
 from tlkit.builtin.heads.mlp import MLP
 from tlkit.builtin.workflows.freeze_and_train import FreezeAndTrain
 from tlkit.checked_json import write_checked_json
-from tlkit.checkpoint import BEGUN, CHECKPOINT, read_begun
+from tlkit.checkpoint import CHECKPOINT
 from tlkit.run_folder import config_text, load_model, own
 from tlkit.runtime import runs_one_thread_per_operation
 
@@ -444,7 +445,7 @@ def test_states_are_not_kept_after_each_short_epoch_but_at_an_interrupt(make_tra
         writes.append(len(arrays))
         save(file, **arrays)
 
-    monkeypatch.setattr("tlkit.checkpoint.np.savez", counting)
+    monkeypatch.setattr("tlkit.training_state.np.savez", counting)
     folder = begun(make_trainer, count=3)
     assert len(writes) == 2  # the first epoch, and the last at the interrupt
     reporter, trainer = Epochs(), make_trainer()

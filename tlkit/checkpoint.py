@@ -2,158 +2,35 @@
 
 from __future__ import annotations
 
-import io
-import json
 import re
 import time
-import tomllib
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
-
-import numpy as np
-from pydantic import Field, TypeAdapter
+from typing import TYPE_CHECKING, Any
 
 from tlkit.atomic import atomic_path
+from tlkit.beginning import BEGUN, Lost, check_same, doubts, read_begun
 from tlkit.callback_state import CallbackState
-from tlkit.changed_values import changed_settings
-from tlkit.checked_json import read_checked_json, write_checked_json
-from tlkit.errors import RunFolderError
-from tlkit.interruption import command_line
+from tlkit.checked_json import write_checked_json
 from tlkit.model_file import load_model_file
 from tlkit.records import PhaseResult
+from tlkit.training_state import TrainingState, read_state, write_state
 
 if TYPE_CHECKING:
     import keras
 
-CHECKPOINT, BEGUN = ".checkpoint", "begun.json"
+CHECKPOINT = ".checkpoint"
 # A state is kept at most so often, and not before so many times the seconds that the last one took.
 SECONDS_BETWEEN, _REST = 1.0, 10
-_RECORD = "record"
 _RESUMED = "Resumed after an interruption"
 _UNCHECKED = (
     "it cannot be checked that data, weights and settings are those that the run began with"
 )
 _PHASE = re.compile(r"phase-(\d{1,4})\.(?:npz|keras)").fullmatch
-_NAMES = {
-    "train": "the training images",
-    "validation": "the validation images",
-    "test": "the test images",
-    "labels": "the labels or class names",
-    "weights": "the backbone's pretrained weights",
-    "parent": "the model that the run starts from",
-}
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """One epoch of a phase that is over.
-
-    Attributes:
-        metrics: What the epoch ended with, by name.
-        seconds: Wall-clock seconds that it took.
-    """
-
-    metrics: dict[str, float]
-    seconds: float
-
-
-@dataclass(frozen=True)
-class TrainingState:
-    """All that a phase goes on from.
-
-    Attributes:
-        phase: What the phase is: its name, numbers of epochs and images, the shapes of what it
-            trains. Another phase cannot go on from here.
-        epochs: Those that are over.
-        variables: The values of the model, of the optimizer, and of the random generators.
-        callbacks: What each Keras callback remembers.
-        stop: Whether a callback asked for the end.
-        finished: What the phase left behind, if it is over.
-    """
-
-    phase: dict[str, Any]
-    epochs: tuple[Epoch, ...] = ()
-    variables: tuple[Any, ...] = ()
-    callbacks: tuple[CallbackState, ...] = ()
-    stop: bool = False
-    finished: PhaseResult | None = None
-
-
-@dataclass
-class _Record:
-    """What a state's record must hold, besides the variables and callbacks."""
-
-    phase: dict[str, Any]
-    epochs: list[Epoch]
-    stop: bool
-    finished: PhaseResult | None
-
-
-# What was missing or damaged when a run was resumed without the facts that it had begun with; in
-# "all" nothing of the training was left either.
-_Lost = Literal["", "missing", "damaged", "all"]
-
-
-@dataclass
-class _Facts:
-    """What a run notes of itself when it begins; later, which phases it has kept a state of."""
-
-    began: str
-    config: str
-    fingerprints: dict[str, str]
-    versions: dict[str, str]
-    one_thread_per_operation: bool | None = None
-    working_folder: str = ""
-    lost: _Lost = ""
-    phases: dict[Annotated[str, Field(pattern=r"^[0-9]{1,4}$")], str] = field(default_factory=dict)
-
-
-_FACTS = TypeAdapter(_Facts)
-
-
-def read_begun(folder: Path) -> dict[str, Any] | None:
-    """Return what a run noted of itself when it began; None where that is missing or damaged.
-
-    Args:
-        folder: The folder of the run's checkpoints.
-    """
-    found = read_checked_json(folder / BEGUN)
-    try:
-        facts = None if found is None else vars(_FACTS.validate_python(found))
-        if facts is not None:
-            tomllib.loads(facts["config"])
-    except (ValueError, RecursionError):
-        return None
-    return facts
-
-
-def check_settings(folder: Path, config: str) -> None:
-    """Check that a config has the settings that a run began with, if it noted them.
-
-    Args:
-        folder: The folder of the run's checkpoints.
-        config: The config as TOML.
-
-    Raises:
-        RunFolderError: If a setting that figures depend on is another one.
-    """
-    before = read_begun(folder)
-    if before is not None and (changed := changed_settings(before["config"], config)):
-        raise _refusal(folder, changed)
-
-
-def _refusal(folder: Path, changed: Sequence[str]) -> RunFolderError:
-    lines = "".join(f"\n  {item}" for item in changed)
-    again = command_line(["run", str(folder.parent / "config.toml")])
-    return RunFolderError(
-        f"Cannot resume the run in {folder.parent}: since it began, these were changed:{lines}\n"
-        f"Put that back as it was and resume, or begin a new run: {again}"
-    )
 
 
 @dataclass
@@ -178,7 +55,7 @@ class Checkpoints:
     _pending: tuple[int, TrainingState] | None = None
     _due: float = 0.0
     _facts: dict[str, Any] | None = None
-    _lost: _Lost = ""
+    _lost: Lost = ""
     _phases: dict[str, str] = field(default_factory=dict)
     _anew: set[int] = field(default_factory=set)
 
@@ -195,7 +72,7 @@ class Checkpoints:
         try:
             self.folder.mkdir(exist_ok=True)
             with atomic_path(self._file(number)) as temporary, temporary.open("wb") as file:
-                np.savez(file, **dict(_to_arrays(state)))
+                write_state(state, file)
             self._note_phase(number, str(state.phase.get("name")))
         except OSError as err:
             self._warn(
@@ -308,7 +185,7 @@ class Checkpoints:
         elif self._before is None:
             there = (self.folder / BEGUN).exists()
             if there or any_states:
-                state: _Lost = "damaged" if there else "missing"
+                state: Lost = "damaged" if there else "missing"
                 self._lost = state if any_whole else "all"
                 rest = "What was trained is kept" if any_whole else f"T{right[1:]}"
                 yield f"{self.folder / BEGUN} is {state}: {_UNCHECKED}. {rest}."
@@ -342,28 +219,9 @@ class Checkpoints:
             self._write_facts()
             return
         self._facts = before
-        changed = changed_settings(before["config"], facts["config"]) or [
-            f"{_NAMES.get(name, name)} (SHA-256 {str(then)[:12]}, now {str(now)[:12]})"
-            for name in sorted({*before["fingerprints"], *facts["fingerprints"]})
-            if (then := before["fingerprints"].get(name))
-            != (now := facts["fingerprints"].get(name))
-        ]
-        if changed:
-            raise _refusal(self.folder, changed)
-        versions = [
-            f"{name} {before['versions'].get(name, '(none)')} is now {value}"
-            for name, value in facts["versions"].items()
-            if before["versions"].get(name) != value
-        ]
-        if versions:
-            self._warn(f"Since the run began, {'; '.join(versions)}: its figures may differ.")
-        threads = facts.get("one_thread_per_operation")
-        if before["one_thread_per_operation"] not in (None, threads):
-            self._warn(
-                f"TensorFlow was started with one_thread_per_operation = {threads}, and with "
-                f"{not threads} when the run began: sums are added in another order, and figures "
-                f"may differ a little. Resume in a new process, before anything imports TensorFlow."
-            )
+        check_same(self.folder, before, facts)
+        for doubt in doubts(before, facts):
+            self._warn(doubt)
 
     def _note_phase(self, number: int, name: str) -> None:
         """Note once that a state of a phase was kept, so that it is missed where it is gone."""
@@ -409,8 +267,7 @@ class Checkpoints:
         if self.folder is None or not self._file(number).exists():
             return None
         try:
-            with np.load(self._file(number), allow_pickle=False) as arrays:
-                return _from_arrays({name: arrays[name] for name in arrays.files})
+            return read_state(self._file(number))
         except Exception:  # whatever a damaged file makes the parsers raise
             return None
 
@@ -455,78 +312,3 @@ def _place(state: TrainingState) -> str:
     if state.finished is not None:
         return f"phase {name} is over, and what comes after it follows"
     return f"phase {name} goes on after epoch {done} of {state.phase.get('epochs')}"
-
-
-def assign(variables: Sequence[Any], values: Sequence[Any]) -> None:
-    """Give variables the values of a state.
-
-    Raises:
-        RunFolderError: If they are not those of the same model.
-    """
-    fits = len(variables) == len(values) and all(
-        tuple(variable.shape) == value.shape
-        for variable, value in zip(variables, values, strict=True)
-    )
-    if not fits:
-        raise RunFolderError(
-            "The checkpoint is of another model. Was a plugin or Keras changed since the run "
-            "began? Start it again."
-        )
-    for variable, value in zip(variables, values, strict=True):
-        variable.assign(value)
-
-
-def state_to_bytes(state: TrainingState) -> bytes:
-    """Return a state as another process reads it."""
-    file = io.BytesIO()
-    np.savez(file, **dict(_to_arrays(state)))
-    return file.getvalue()
-
-
-def state_from_bytes(content: bytes) -> TrainingState:
-    """Return the state that ``state_to_bytes()`` wrote."""
-    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-        return _from_arrays({name: arrays[name] for name in arrays.files})
-
-
-def _to_arrays(state: TrainingState) -> Iterator[tuple[str, Any]]:
-    for number, value in enumerate(state.variables):
-        yield f"variable {number}", value
-    for number, callback in enumerate(state.callbacks):
-        for place, value in enumerate(callback.arrays):
-            yield f"callback {number} {place}", value
-    record = {
-        "phase": state.phase,
-        "epochs": [asdict(epoch) for epoch in state.epochs],
-        "variables": len(state.variables),
-        "callbacks": [
-            {**vars(callback), "arrays": len(callback.arrays)} for callback in state.callbacks
-        ],
-        "stop": state.stop,
-        "finished": state.finished and asdict(state.finished),
-    }
-    yield _RECORD, np.frombuffer(json.dumps(record).encode(), np.uint8)
-
-
-def _from_arrays(arrays: Mapping[str, Any]) -> TrainingState:
-    record = json.loads(arrays[_RECORD].tobytes())
-    checked = TypeAdapter(_Record).validate_python(record)
-    callbacks = tuple(
-        CallbackState(
-            str(item["callback"]),
-            dict(item["values"]),
-            tuple(arrays[f"callback {number} {place}"] for place in range(item["arrays"])),
-            tuple(map(str, item["lost"])),
-        )
-        for number, item in enumerate(record["callbacks"])
-    )
-    for callback in callbacks:
-        callback.decoded()  # raises where it is damaged
-    return TrainingState(
-        phase=checked.phase,
-        epochs=tuple(checked.epochs),
-        variables=tuple(arrays[f"variable {number}"] for number in range(record["variables"])),
-        callbacks=callbacks,
-        stop=checked.stop,
-        finished=checked.finished,
-    )

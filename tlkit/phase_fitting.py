@@ -15,14 +15,7 @@ from tlkit.averaging import averaged_weights
 from tlkit.block_rates import BlockRates
 from tlkit.callback_state import CallbackState
 from tlkit.changed_values import changed_values
-from tlkit.checkpoint import (
-    Checkpoints,
-    Epoch,
-    TrainingState,
-    assign,
-    state_from_bytes,
-    state_to_bytes,
-)
+from tlkit.checkpoint import Checkpoints
 from tlkit.errors import ConfigError, RunFolderError, TrainingError, WorkerLostError
 from tlkit.events import Events
 from tlkit.fitting import Examples, Fitter, Prepare
@@ -31,6 +24,13 @@ from tlkit.model import count_parameters
 from tlkit.out_of_memory import is_out_of_memory
 from tlkit.records import Phase, PhaseResult
 from tlkit.replicas import Replicas
+from tlkit.training_state import (
+    Epoch,
+    TrainingState,
+    assign,
+    state_from_bytes,
+    state_to_bytes,
+)
 
 if TYPE_CHECKING:
     import keras

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tlkit.beginning import BEGUN, check_settings, read_begun
 from tlkit.changed_values import changed_settings
-from tlkit.checkpoint import BEGUN, CHECKPOINT, check_settings, read_begun
+from tlkit.checkpoint import CHECKPOINT
 from tlkit.errors import RunFolderError
 from tlkit.interruption import command_line
 from tlkit.object_store import is_url

@@ -25,11 +25,12 @@ from tlkit import Registry, TlkitError, run_folder, thumbnails, unfinished
 from tlkit.callback_state import CallbackState
 from tlkit.card import card_text
 from tlkit.checked_json import read_checked_json, write_checked_json
-from tlkit.checkpoint import Checkpoints, Epoch, TrainingState
+from tlkit.checkpoint import Checkpoints
 from tlkit.compare.reading import differing_settings, figures_of, finished_runs, right_answers
 from tlkit.documents.run import Run
 from tlkit.report.index import write_index
 from tlkit.report.page import render_report, write_report
+from tlkit.training_state import Epoch, TrainingState
 
 NAMES = ("cat", "dog", "emu")
 # Long lists hide everything else from the changes.

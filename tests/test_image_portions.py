@@ -7,9 +7,9 @@ from PIL import Image
 from tests.s3_server import SECRET_KEY
 from tests.tiny import make_images
 from tlkit.augmentation import Augmentation, AugmentedImages
+from tlkit.encoded_pictures import EncodedPictures, PictureFiles
 from tlkit.errors import PictureError
 from tlkit.image_portions import Decoded, portion_of, with_content
-from tlkit.images import EncodedPictures, PictureFiles
 from tlkit.stored_path import open_place
 
 IMAGES, _ = make_images(12, 0, size=20)

@@ -17,9 +17,7 @@ from tlkit import (
     EncodedPictures,
     PictureFiles,
     images,
-    list_pictures,
     read_picture,
-    scan_pictures,
 )
 from tlkit.errors import PictureError
 from tlkit.images import without_warnings
@@ -261,34 +259,6 @@ def test_a_pipe_or_a_device_is_refused_and_not_waited_for(tmp_path):
             read_picture(tmp_path / name)
 
 
-def test_links_are_named_that_lead_out_and_followed_when_asked(tmp_path):
-    folder, elsewhere = tmp_path / "folder", tmp_path / "elsewhere"
-    for path in (folder / "sub", elsewhere):
-        path.mkdir(parents=True)
-    for path in (folder / "a.png", elsewhere / "b.png"):
-        Image.fromarray(PIXELS).save(path)
-    links = {"out.png": elsewhere / "b.png", "gone.png": elsewhere / "c.png", "dir": elsewhere,
-             "in.png": folder / "a.png", "round": folder, "me.png": folder / "me.png",
-             "sub/up.png": "../a.png", "notes.txt": elsewhere / "b.png"}  # fmt: skip
-    for name, target in links.items():
-        (folder / name).symlink_to(target)
-    names = lambda paths: [path.relative_to(folder).as_posix() for path in paths]  # noqa: E731
-    scan = scan_pictures(folder, recursive=True)
-    assert names(scan.pictures) == ["a.png", "in.png", "me.png", "sub/up.png"]
-    assert names(scan.outside) == ["dir", "gone.png", "out.png"]
-    assert scan.others == 1
-    wider = scan_pictures(folder / "sub", inside=folder)
-    assert names(wider.pictures) == ["sub/up.png"]
-    assert names(scan_pictures(folder / "sub").outside) == ["sub/up.png"]
-    followed = scan_pictures(folder, recursive=True, follow_links=True)
-    assert names(followed.pictures) == [
-        "a.png", "dir/b.png", "gone.png", "in.png", "me.png", "out.png", "sub/up.png"
-    ]  # fmt: skip
-    assert not followed.outside
-    (tmp_path / "link").symlink_to(folder)
-    assert len(scan_pictures(tmp_path / "link", recursive=True).pictures) == 4
-
-
 def test_two_threads_that_overlap_leave_the_warning_filters_alone(tmp_path, monkeypatch):
     Image.fromarray(PIXELS).save(tmp_path / "a.png")
     first_began, second_began, first_ended = (threading.Event() for _ in range(3))
@@ -348,57 +318,6 @@ def test_damaged_files_give_pixels_or_one_error(tmp_path_factory, changes, lengt
         assert read_picture(path).ndim == 3
     except DataError as error:
         assert "a.jpg" in str(error)
-
-
-def test_listing_is_sorted_and_leaves_out_what_is_hidden_or_outside(tmp_path):
-    outside = tmp_path / "outside.png"
-    folder = tmp_path / "folder"
-    (folder / "sub").mkdir(parents=True)
-    for path in (outside, folder / "b.JPG", folder / "a.png", folder / ".c.png", folder / "d.txt"):
-        path.write_bytes(b"")
-    (folder / "sub" / "e.webp").write_bytes(b"")
-    (folder / "link.png").symlink_to(outside)
-    assert [path.name for path in list_pictures(folder)] == ["a.png", "b.JPG"]
-    names = [path.name for path in list_pictures(folder, recursive=True)]
-    assert names == ["a.png", "b.JPG", "e.webp"]
-
-
-def test_picture_files_are_lazy_and_their_fingerprint_sees_contents_and_order(tmp_path):
-    paths = []
-    for number in range(3):
-        paths.append(tmp_path / f"{number}.png")
-        Image.fromarray(PIXELS + np.uint8(number)).save(paths[-1])
-    files = PictureFiles(paths)
-    assert len(files) == 3
-    np.testing.assert_array_equal(files[1], PIXELS + 1)
-    assert [int(image[0, 0, 0]) for image in files[1:]] == [1, 2]
-    assert len(list(files)) == 3
-    before = files.fingerprint()
-    assert PictureFiles(paths[::-1]).fingerprint() != before
-    Image.fromarray(PIXELS + np.uint8(9)).save(paths[0])
-    assert files.fingerprint() != before
-    paths[0].unlink()
-    with pytest.raises(DataError, match=r"0\.png"):
-        files.fingerprint()
-    with pytest.raises(DataError, match=r"0\.png"):
-        files.digests()
-
-
-def test_encoded_pictures_are_those_of_the_files(tmp_path):
-    paths = [tmp_path / f"{number}.png" for number in range(3)]
-    for number, path in enumerate(paths):
-        Image.fromarray(PIXELS + np.uint8(number % 2)).save(path)
-    files = PictureFiles(paths)
-    encoded = EncodedPictures([path.read_bytes() for path in paths], ["a", "b", "c"], "Mend it.")
-    assert encoded.fingerprint() == files.fingerprint()
-    assert encoded.digests() == files.digests()
-    assert encoded.digests()[0] == encoded.digests()[2] != encoded.digests()[1]
-    np.testing.assert_array_equal(encoded[1:][0], files[1])
-    broken = EncodedPictures([b"", b"text"], ["a", "b"], "Mend it.")
-    with pytest.raises(DataError, match=r"picture a: it is empty\. Mend it\."):
-        broken[0]
-    with pytest.raises(DataError, match=r"picture b: it is no picture of a kind .*\. Mend it\."):
-        broken[1:][0]
 
 
 def test_an_error_has_its_reason_apart_from_the_name(tmp_path, monkeypatch):

@@ -17,13 +17,13 @@ from tlkit import ClusterError, DatasetSource, ImageData, PluginError, Split, ra
 from tlkit.augmentation import Augmentation
 from tlkit.builtin.engines.tensorflow import TensorFlow
 from tlkit.builtin.heads.linear import Linear
+from tlkit.encoded_pictures import PictureFiles
 from tlkit.engine_choice import EngineChooser
 from tlkit.errors import DataError
 from tlkit.events import Events
 from tlkit.feature_source import ExtractionLog, FeatureSource
 from tlkit.features import FeatureStore
 from tlkit.fingerprint import digest_images, digest_model
-from tlkit.images import PictureFiles
 from tlkit.model import assemble
 from tlkit.ray_cluster import RayCluster
 from tlkit.ray_extraction import RayExtraction

@@ -59,20 +59,19 @@ if TYPE_CHECKING:
     from tlkit.augmentation import Augmentation
     from tlkit.classifier import Answers, Classifier
     from tlkit.compare import compare_grid, compare_runs
-    from tlkit.images import (
-        PICTURE_SUFFIXES,
-        EncodedPictures,
-        FolderScan,
-        PictureFiles,
-        leads_out,
-        list_pictures,
-        read_picture,
-        scan_pictures,
-    )
+    from tlkit.encoded_pictures import EncodedPictures, PictureFiles
+    from tlkit.images import read_picture
     from tlkit.mirror import fetched
     from tlkit.model_file import check_model_config, check_weights
     from tlkit.object_store import is_url
     from tlkit.picture_check import SKIP_HINT, PictureCheck, check_pictures
+    from tlkit.picture_folders import (
+        PICTURE_SUFFIXES,
+        FolderScan,
+        leads_out,
+        list_pictures,
+        scan_pictures,
+    )
     from tlkit.picture_splits import picture_data
     from tlkit.registry import Registry
     from tlkit.report import write_index, write_report
@@ -179,11 +178,11 @@ _LAZY = {
     "Answers": "tlkit.classifier",
     "Augmentation": "tlkit.augmentation",
     "Classifier": "tlkit.classifier",
-    "EncodedPictures": "tlkit.images",
-    "FolderScan": "tlkit.images",
-    "PICTURE_SUFFIXES": "tlkit.images",
+    "EncodedPictures": "tlkit.encoded_pictures",
+    "FolderScan": "tlkit.picture_folders",
+    "PICTURE_SUFFIXES": "tlkit.picture_folders",
     "PictureCheck": "tlkit.picture_check",
-    "PictureFiles": "tlkit.images",
+    "PictureFiles": "tlkit.encoded_pictures",
     "Registry": "tlkit.registry",
     "SKIP_HINT": "tlkit.picture_check",
     "Sealed": "tlkit.restricted_unpickling",
@@ -200,8 +199,8 @@ _LAZY = {
     "compare_runs": "tlkit.compare",
     "fetched": "tlkit.mirror",
     "is_url": "tlkit.object_store",
-    "leads_out": "tlkit.images",
-    "list_pictures": "tlkit.images",
+    "leads_out": "tlkit.picture_folders",
+    "list_pictures": "tlkit.picture_folders",
     "load_model": "tlkit.run_folder",
     "load_run": "tlkit.run_folder",
     "open_place": "tlkit.stored_path",
@@ -209,7 +208,7 @@ _LAZY = {
     "read_picture": "tlkit.images",
     "restricted_load": "tlkit.restricted_unpickling",
     "run_sweep": "tlkit.sweep",
-    "scan_pictures": "tlkit.images",
+    "scan_pictures": "tlkit.picture_folders",
     "split_rows": "tlkit.splitting",
     "write_index": "tlkit.report",
     "write_report": "tlkit.report",

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tlkit.encoded_pictures import EncodedPictures, digest_of_digests
 from tlkit.errors import PluginError
-from tlkit.images import EncodedPictures, digest_of_digests
 from tlkit.model import is_built_of_named_layers
 from tlkit.plugin_calls import describe_plugin, plugin_call
 from tlkit.records import ImageData, ImageSequence

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tlkit.augmentation import AugmentedImages
-from tlkit.images import EncodedPictures
+from tlkit.encoded_pictures import EncodedPictures
 from tlkit.records import ImageSequence
 
 

@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import os
 import re
 import stat
 import warnings
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 from tlkit.errors import DataError, PictureError, TlkitError
 from tlkit.limits import limit, raise_with
 from tlkit.records import UInt8Array
 from tlkit.stored_path import StoredPath
-from tlkit.threads import map_in_threads
 
-PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 # The only formats that are tried, whatever a file is called. Pillow reads many more, some of them
 # with programs from outside (EPS), most of them seldom tested.
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
-READ_AT_ONCE = 16
 # Deflate, which PNG is packed with, makes at most 258 bytes of two bits.
 MAX_DEFLATE_RATIO = 1032
 
@@ -62,7 +56,7 @@ def read_picture(source: Source, name: str | None = None) -> UInt8Array:
     except TlkitError:
         raise
     except Exception as err:  # Pillow's decoders raise many kinds of error on broken files
-        raise _unreadable(source, name, err) from err
+        raise unreadable(source, name, err) from err
 
 
 @contextmanager
@@ -90,8 +84,8 @@ def open_picture(source: Source, name: str | None = None) -> Iterator[Any]:
     from PIL import Image
 
     if isinstance(source, StoredPath):
-        name = _name(source, name)
-        source = _stored_content(source, name)
+        name = name_of(source, name)
+        source = stored_content(source, name)
     most = limit("TLKIT_MAX_PIXELS")
     if 2 * (Image.MAX_IMAGE_PIXELS or most) < most and os.environ.get("TLKIT_MAX_PIXELS"):
         # Pillow refuses twice its own limit; whoever sets ours wants it to hold.
@@ -109,7 +103,7 @@ def open_picture(source: Source, name: str | None = None) -> Iterator[Any]:
     except DataError as err:
         raise _error(source, name, str(err)) from err
     except Exception as err:
-        raise _unreadable(source, name, err) from err
+        raise unreadable(source, name, err) from err
     with picture:
         width, height = picture.size
         least = _bytes_of_png(picture) // MAX_DEFLATE_RATIO
@@ -155,28 +149,35 @@ def _bytes_of_png(picture: Any) -> int:
     return int(picture.width * picture.height * channels * bits // 8)
 
 
-def _stored_content(source: StoredPath, name: str) -> bytes:
+def stored_content(source: StoredPath, name: str) -> bytes:
+    """Return the content of a picture in an object store.
+
+    Raises:
+        PictureError: If it cannot be read.
+    """
     try:
         return source.read_bytes()
     except DataError as err:
         raise _error(source, name, str(err)) from err
 
 
-def _name(source: Source, name: str | None) -> str:
+def name_of(source: Source, name: str | None) -> str:
+    """Return what errors call a picture: its name if it has one, or its path."""
     if name is not None:
         return name
     return f"of {len(source):,} bytes" if isinstance(source, bytes) else str(source)
 
 
 def _error(source: Source, name: str | None, reason: str) -> PictureError:
-    return PictureError(f"Cannot read the picture {_name(source, name)}: {reason}", reason)
+    return PictureError(f"Cannot read the picture {name_of(source, name)}: {reason}", reason)
 
 
-def _unreadable(source: Source, name: str | None, err: Exception) -> PictureError:
+def unreadable(source: Source, name: str | None, err: Exception) -> PictureError:
+    """Return the error of a picture that cannot be read, with what the decoder said in words."""
     from PIL import UnidentifiedImageError
 
     if isinstance(source, StoredPath):
-        source, name = source.read_bytes(), _name(source, name)
+        source, name = source.read_bytes(), name_of(source, name)
     if isinstance(err, UnidentifiedImageError):
         size = len(source) if isinstance(source, bytes) else Path(source).stat().st_size
         kinds = ", ".join(FORMATS)
@@ -205,252 +206,3 @@ def _to_rgb(picture: Any) -> Any:
         picture = Image.alpha_composite(white, picture)
     # A conversion to the same mode would be a copy.
     return picture if picture.mode == "RGB" else picture.convert("RGB")
-
-
-@dataclass(frozen=True)
-class FolderScan:
-    """What is in a folder.
-
-    Attributes:
-        pictures: The picture files by their suffix, sorted: ``Path``, or ``StoredPath`` of a folder
-            in an object store.
-        outside: Symbolic links that lead out of the folder, sorted; none of them was followed.
-        others: The number of other files that are not hidden.
-    """
-
-    pictures: list[Any]
-    outside: list[Path]
-    others: int
-
-
-def list_pictures(folder: Path, *, recursive: bool = False) -> list[Path]:
-    """Return the picture files of a folder by their suffix, sorted; hidden files are left out.
-
-    Symbolic links that lead out of the folder are left out too.
-    """
-    return scan_pictures(folder, recursive=recursive).pictures
-
-
-def scan_pictures(
-    folder: Path | StoredPath,
-    *,
-    recursive: bool = False,
-    inside: Path | StoredPath | None = None,
-    follow_links: bool = False,
-) -> FolderScan:
-    """Return what is in a folder; hidden files and folders are left out.
-
-    Args:
-        folder: The folder; it may be a link itself.
-        recursive: Whether to look into its sub-folders.
-        inside: The folder that links must stay in; by default ``folder``.
-        follow_links: Whether links may lead anywhere, and links to folders are looked into.
-    """
-    if isinstance(folder, StoredPath):
-        return _scan_stored(folder, recursive)
-    assert not isinstance(inside, StoredPath)
-    root = os.path.realpath(folder if inside is None else inside)
-    found, outside, others = [], [], 0
-    seen: set[str] = set()
-    for place, folders, names in os.walk(folder, followlinks=follow_links):
-        kept = [name for name in folders if recursive and not name.startswith(".")]
-        if follow_links:  # which may lead round in circles
-            seen.add(os.path.realpath(place))
-            kept = [name for name in kept if os.path.realpath(f"{place}/{name}") not in seen]
-        else:
-            outside += [f"{place}/{name}" for name in kept if leads_out(f"{place}/{name}", root)]
-        folders[:] = kept
-        for name in names:
-            if name.startswith("."):
-                continue
-            path = os.path.join(place, name)  # noqa: PTH118 - a Path for each would take seconds
-            if os.path.splitext(name)[1].lower() not in PICTURE_SUFFIXES:  # noqa: PTH122
-                others += 1
-            elif not follow_links and leads_out(path, root):
-                outside.append(path)
-            else:
-                found.append(path)
-    # Paths sort by their parts, which differs from the order of their text.
-    return FolderScan(sorted(map(Path, found)), sorted(map(Path, outside)), others)
-
-
-def _scan_stored(folder: StoredPath, recursive: bool) -> FolderScan:
-    found, others = [], 0
-    for file in folder.files():
-        parts = file.relative_to(folder).parts
-        if any(part.startswith(".") for part in parts) or (len(parts) > 1 and not recursive):
-            continue
-        if os.path.splitext(parts[-1])[1].lower() in PICTURE_SUFFIXES:  # noqa: PTH122
-            found.append(file)
-        else:
-            others += 1
-    return FolderScan(sorted(found), [], others)
-
-
-def leads_out(path: Path | str | StoredPath, root: Path | str | StoredPath) -> bool:
-    """Return whether a path is a symbolic link to something outside a folder.
-
-    Args:
-        path: The path; where it is no link, the answer is no.
-        root: The folder, without links (``os.path.realpath()``).
-    """
-    if isinstance(path, StoredPath) or not os.path.islink(path):  # noqa: PTH114
-        return False
-    assert not isinstance(root, StoredPath)
-    return not Path(os.path.realpath(path)).is_relative_to(root)
-
-
-class _Chosen(Sequence[Any]):
-    """Some items of a sequence, which may be a lazy one."""
-
-    def __init__(self, items: Sequence[Any], rows: Sequence[int]) -> None:
-        self._items, self._rows = items, rows
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __getitem__(self, index: int | slice) -> Any:
-        if isinstance(index, slice):
-            return _Chosen(self._items, self._rows[index])
-        return self._items[self._rows[index]]
-
-
-def digest_of_digests(digests: Sequence[bytes]) -> str:
-    """Return the SHA-256 of all pictures of a sequence, given that of each.
-
-    So one reading of the files serves both, and it can be shared out among threads.
-    """
-    return hashlib.sha256(b"".join(digests)).hexdigest()
-
-
-class EncodedPictures(Sequence[UInt8Array]):
-    """Pictures that are read and decoded when they are asked for.
-
-    Attributes:
-        sources: Where they come from, in order.
-    """
-
-    def __init__(
-        self,
-        sources: Sequence[Source],
-        names: Sequence[str] | None = None,
-        hint: str = "",
-    ) -> None:
-        """Keep the sources.
-
-        Args:
-            sources: For each picture the path of its file, be it in an object store, or the file's
-                content. A lazy sequence is asked from several threads at once.
-            names: What errors call them; by default their paths.
-            hint: Said after the error about a picture that cannot be read: what to do about it.
-        """
-        self.sources: Sequence[Any] = sources
-        self._names, self._hint = names, hint
-
-    def __len__(self) -> int:
-        return len(self.sources)
-
-    @overload
-    def __getitem__(self, index: int) -> UInt8Array: ...
-    @overload
-    def __getitem__(self, index: slice) -> EncodedPictures: ...
-
-    def __getitem__(self, index: int | slice) -> UInt8Array | EncodedPictures:
-        if isinstance(index, slice):
-            return self.take(range(len(self))[index])
-        name = None if self._names is None else self._names[index]
-        try:
-            return read_picture(self.sources[index], name)
-        except PictureError as err:
-            if not self._hint:
-                raise
-            raise PictureError(f"{str(err).rstrip('.')}. {self._hint}", err.reason) from err
-
-    def __iter__(self) -> Iterator[UInt8Array]:
-        return (self[index] for index in range(len(self)))
-
-    def take(self, rows: Sequence[int]) -> EncodedPictures:
-        """Return some of the pictures, in the order of their indices."""
-        names = None if self._names is None else _Chosen(self._names, rows)
-        return EncodedPictures(_Chosen(self.sources, rows), names, self._hint)
-
-    def part(self, rows: range) -> EncodedPictures:
-        """Return pictures that follow each other, without a trace of the others."""
-        sources = [self.sources[row] for row in rows]
-        names = None if self._names is None else [self._names[row] for row in rows]
-        return EncodedPictures(sources, names, self._hint)
-
-    def loaded(self, who: str) -> EncodedPictures:
-        """Return the same pictures with their files read, not decoded.
-
-        Args:
-            who: Said of a file that cannot be read: who tried, such as ``" on node a"``.
-
-        Raises:
-            PictureError: If a file cannot be read.
-        """
-        names = [
-            _name(source, None if self._names is None else self._names[index])
-            for index, source in enumerate(self.sources)
-        ]
-
-        def content(index: int) -> bytes:
-            try:
-                return self._content(index)
-            except PictureError as err:
-                reason = f"{err.reason.rstrip('.')}{who}"
-                raise PictureError(
-                    f"Cannot read the picture {names[index]}: {reason}", reason
-                ) from err
-
-        # The way to an object store is long, and many files fit on it at a time.
-        with ThreadPoolExecutor(READ_AT_ONCE) as pool:
-            contents = list(pool.map(content, range(len(self))))
-        return EncodedPictures(contents, names, self._hint)
-
-    def fingerprint(self) -> str:
-        """Return the SHA-256 of what ``digests()`` returns, in order.
-
-        Raises:
-            PictureError: If a file cannot be read.
-        """
-        return digest_of_digests(self.digests())
-
-    def digests(self) -> list[bytes]:
-        """Return the SHA-256 of each encoded picture: equal ones are copies of one file.
-
-        Raises:
-            PictureError: If a file cannot be read.
-        """
-        return map_in_threads(self._digest, len(self))
-
-    def _digest(self, index: int) -> bytes:
-        return hashlib.sha256(self._content(index)).digest()
-
-    def _content(self, index: int) -> bytes:
-        source = self.sources[index]
-        if isinstance(source, bytes):
-            return source
-        if isinstance(source, StoredPath):
-            return _stored_content(source, str(source))
-        try:
-            return Path(source).read_bytes()
-        except OSError as err:
-            raise _unreadable(source, None, err) from err
-
-
-class PictureFiles(EncodedPictures):
-    """Picture files that are read when they are asked for.
-
-    Attributes:
-        paths: The files, in order.
-    """
-
-    def __init__(self, paths: Sequence[Path]) -> None:
-        """Keep the paths.
-
-        Args:
-            paths: The files, in order.
-        """
-        self.paths = tuple(paths)
-        super().__init__(self.paths)

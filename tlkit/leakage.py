@@ -9,9 +9,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from tlkit.encoded_pictures import EncodedPictures
 from tlkit.errors import DataError
 from tlkit.fingerprint import KnownDigests
-from tlkit.images import EncodedPictures
 from tlkit.records import Duplicate, ImageSequence, Int64Array, Split
 from tlkit.rows import release_pages
 from tlkit.subsets import SplitName, Subset

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from tlkit.encoded_pictures import EncodedPictures
 from tlkit.errors import DataError
-from tlkit.images import EncodedPictures, Source
+from tlkit.images import Source
 from tlkit.picture_check import SKIP_HINT, Broken, check_pictures
 from tlkit.records import ImageData, PictureNote, Split
 from tlkit.splitting import split_rows

@@ -14,9 +14,10 @@ from tlkit.engine import Engine
 from tlkit.errors import DataError
 from tlkit.extraction import Pipeline
 from tlkit.familiarity import Familiarity
-from tlkit.images import PICTURE_SUFFIXES, read_picture, scan_pictures, without_warnings
+from tlkit.images import read_picture, without_warnings
 from tlkit.mirror import fetched
 from tlkit.paths import with_urls
+from tlkit.picture_folders import PICTURE_SUFFIXES, scan_pictures
 from tlkit.records import Float32Array, UInt8Array
 from tlkit.runtime import no_talk_of_retracing
 from tlkit.text import printable

@@ -53,8 +53,9 @@ def photographs():
 def extraction(size, engines, seconds):
     """Return the seconds of each stage for one image, and the bytes of its file and features."""
     from tlkit import Registry
+    from tlkit.encoded_pictures import EncodedPictures
     from tlkit.fingerprint import digest_of_digests
-    from tlkit.images import EncodedPictures, read_picture
+    from tlkit.images import read_picture
     from tlkit.model import assemble
     from tlkit.resizing import make_resizer, stack_resized
 

@@ -10,8 +10,9 @@ import pytest
 from tlkit import mirror
 from tlkit.errors import ObjectStoreError, RunFolderError, StoreFailedError
 from tlkit.mirror import changed_files, fetched, files_of, put_back, vanished_files
-from tlkit.object_store import ObjectStore, local_place
+from tlkit.object_store import ObjectStore
 from tlkit.paths import stores_folder, url_of, with_urls
+from tlkit.store_urls import local_place
 
 
 @pytest.fixture(autouse=True)

@@ -63,7 +63,6 @@ if TYPE_CHECKING:
     from tlkit.images import read_picture
     from tlkit.mirror import fetched
     from tlkit.model_file import check_model_config, check_weights
-    from tlkit.object_store import is_url
     from tlkit.picture_check import SKIP_HINT, PictureCheck, check_pictures
     from tlkit.picture_folders import (
         PICTURE_SUFFIXES,
@@ -79,6 +78,7 @@ if TYPE_CHECKING:
     from tlkit.run_folder import load_model, load_run
     from tlkit.session import Session
     from tlkit.splitting import split_rows
+    from tlkit.store_urls import is_url
     from tlkit.stored_path import StoredPath, open_place
     from tlkit.sweep import run_sweep
     from tlkit.test_time_augmentation import TestTimeAugmentation
@@ -198,7 +198,7 @@ _LAZY = {
     "compare_grid": "tlkit.compare",
     "compare_runs": "tlkit.compare",
     "fetched": "tlkit.mirror",
-    "is_url": "tlkit.object_store",
+    "is_url": "tlkit.store_urls",
     "leads_out": "tlkit.picture_folders",
     "list_pictures": "tlkit.picture_folders",
     "load_model": "tlkit.run_folder",

@@ -27,12 +27,12 @@ from tlkit.errors import ConfigError, DataError, RunFolderError
 from tlkit.features import FeatureStore
 from tlkit.images import read_picture
 from tlkit.model_parts import ModelParts, find_parts
-from tlkit.object_store import local_place
 from tlkit.out_of_memory import in_halves
 from tlkit.records import EngineTrial, Float32Array, Int64Array, RunResult, UInt8Array
 from tlkit.registry import Registry
 from tlkit.resizing import Resizer, make_resizer, stack_resized
 from tlkit.runtime import no_talk_of_retracing
+from tlkit.store_urls import local_place
 
 if TYPE_CHECKING:
     import keras

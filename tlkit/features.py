@@ -27,9 +27,9 @@ from tlkit.feature_filling import (
     description_of,
     sharded,
 )
-from tlkit.object_store import check_url, is_url
 from tlkit.paths import cache_folder, expand_home
 from tlkit.shared_shards import SHARDS, SharedShards
+from tlkit.store_urls import check_url, is_url
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,9 @@ from pathlib import Path
 
 from tlkit.atomic import UNFINISHED, atomic_write_text
 from tlkit.errors import ObjectMissingError, ObjectStoreError
-from tlkit.object_store import ObjectStore, StoredObject, local_path, local_place
+from tlkit.object_store import ObjectStore, StoredObject
 from tlkit.paths import stores_folder, url_of
+from tlkit.store_urls import local_path, local_place
 
 # Within so many seconds what was fetched is not asked for again: a command reads a run many times.
 FRESH_SECONDS = 2.0

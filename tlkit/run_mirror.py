@@ -21,10 +21,11 @@ from tlkit.mirror import (
     upload,
     vanished_files,
 )
-from tlkit.object_store import ObjectStore, local_place
+from tlkit.object_store import ObjectStore
 from tlkit.paths import stores_folder, url_of
 from tlkit.run_claim import RENEW_SECONDS, Claim, claim_new, take_over
 from tlkit.screen import GO_ON, say
+from tlkit.store_urls import local_place
 from tlkit.unfinished import find_unfinished, has_checkpoints
 
 # After a change, an upload waits so long for more; after a failure, longer each time.

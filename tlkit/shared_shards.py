@@ -17,7 +17,8 @@ import numpy as np
 from tlkit.atomic import atomic_write_bytes
 from tlkit.checked_json import parse_checked_json, render_checked_json
 from tlkit.errors import DataError, ObjectMissingError, ObjectStoreError
-from tlkit.object_store import ObjectStore, check_url, is_url, join
+from tlkit.object_store import ObjectStore
+from tlkit.store_urls import check_url, is_url, join
 
 META, SHARDS, MARKS = "meta.json", "shards", "marks"
 # So many at once: the way to an object store is long, and wide.

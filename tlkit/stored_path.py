@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from tlkit.errors import DataError, ObjectMissingError
-from tlkit.object_store import ObjectStore, StoredObject, is_url
+from tlkit.object_store import ObjectStore, StoredObject
 from tlkit.paths import expand_home
+from tlkit.store_urls import is_url
 from tlkit.text import printable
 
 # Files that were read lately are kept up to so many bytes in all, so that a set of this size is

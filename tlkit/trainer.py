@@ -23,7 +23,6 @@ from tlkit.images import without_warnings
 from tlkit.leakage import DuplicatesChoice
 from tlkit.machines import Machines
 from tlkit.model import Trunk
-from tlkit.object_store import local_place
 from tlkit.parent import OldClasses
 from tlkit.plugin import Plugin
 from tlkit.plugin_calls import plugin_warnings
@@ -36,6 +35,7 @@ from tlkit.run_data import DataSettings, RunData
 from tlkit.run_session import import_modules, make_session, plugins_of, run_workflow
 from tlkit.runtime import no_talk_of_retracing
 from tlkit.session import Session
+from tlkit.store_urls import local_place
 from tlkit.test_time_augmentation import TestTimeAugmentation
 from tlkit.trainer_settings import check_settings, cluster_of, config_of
 from tlkit.training_run import TrainingRun

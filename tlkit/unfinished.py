@@ -12,10 +12,10 @@ from tlkit.changed_values import changed_settings
 from tlkit.checkpoint import CHECKPOINT
 from tlkit.errors import RunFolderError
 from tlkit.interruption import command_line
-from tlkit.object_store import is_url
 from tlkit.paths import expand_home
 from tlkit.run_folder import CONFIG, RUN, config_text, own
 from tlkit.screen import GO_ON
+from tlkit.store_urls import is_url
 from tlkit.wording import plural
 
 _MOST_NAMED = 10

@@ -14,11 +14,11 @@ from tlkit.card.model_card import model_card
 from tlkit.card.parts import PLOTS
 from tlkit.errors import RunFolderError, UnknownPluginError
 from tlkit.mirror import fetched, put_back
-from tlkit.object_store import local_place
 from tlkit.records import RunResult
 from tlkit.registry import Registry
 from tlkit.reporter import Reporter
 from tlkit.run_folder import load_run
+from tlkit.store_urls import local_place
 
 Kind = Literal["model-card", "lab-report"]
 FILES: dict[Kind, str] = {"model-card": "README.md", "lab-report": "lab_report.md"}

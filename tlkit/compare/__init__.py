@@ -18,10 +18,10 @@ from tlkit.errors import ConfigError, RunFolderError
 from tlkit.events import Events
 from tlkit.features import FeatureStore
 from tlkit.mirror import fetched
-from tlkit.object_store import local_place
 from tlkit.records import RunResult
 from tlkit.registry import Registry
 from tlkit.run_folder import is_summary, load_run
+from tlkit.store_urls import local_place
 
 __all__ = ["Cell", "Comparison", "Figures", "PairedTest", "compare_grid", "compare_runs"]
 

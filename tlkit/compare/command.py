@@ -16,7 +16,7 @@ from tlkit.config.recipes import recipes
 from tlkit.documents.compare import ComparisonDocument
 from tlkit.errors import ConfigError
 from tlkit.interruption import Interrupted
-from tlkit.object_store import local_place
+from tlkit.store_urls import local_place
 from tlkit.text import printable
 
 PIPED_WIDTH = 200

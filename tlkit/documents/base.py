@@ -17,8 +17,8 @@ from pydantic import (
     WithJsonSchema,
 )
 
-from tlkit.object_store import local_place
 from tlkit.paths import with_urls
+from tlkit.store_urls import local_place
 
 
 def _finite(value: Any) -> Any:

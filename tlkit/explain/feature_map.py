@@ -18,7 +18,7 @@ from tlkit.explain.test_set import load_test_images, sample
 from tlkit.explain.writing import FOLDER
 from tlkit.features import FeatureStore
 from tlkit.mirror import put_back
-from tlkit.object_store import local_place
+from tlkit.store_urls import local_place
 
 MAX_POINTS = 2000
 _LEAST_POINTS = 4

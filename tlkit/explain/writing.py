@@ -22,9 +22,9 @@ from tlkit.explain.saving import save_figure
 from tlkit.explain.test_set import image_name, load_test_images, take
 from tlkit.images import without_warnings
 from tlkit.mirror import put_back
-from tlkit.object_store import local_place
 from tlkit.predictor import find_pictures
 from tlkit.records import Float32Array, Int64Array, RunResult
+from tlkit.store_urls import local_place
 
 METHODS: tuple[Method, ...] = ("grad-cam", "occlusion")
 FOLDER = "explanations"

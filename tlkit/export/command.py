@@ -20,8 +20,8 @@ from tlkit.export.progress import StepLine
 from tlkit.export.records import Exported
 from tlkit.export.writing import FOLDER, Job, Settings, export_run, parse_names, prepare
 from tlkit.mirror import put_back
-from tlkit.object_store import local_place
 from tlkit.screen import say, show_table
+from tlkit.store_urls import local_place
 from tlkit.text import printable
 from tlkit.wording import plural
 

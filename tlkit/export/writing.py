@@ -25,11 +25,11 @@ from tlkit.export.picture_file import write_pictures
 from tlkit.export.progress import Tell
 from tlkit.export.records import Exported
 from tlkit.mirror import put_back
-from tlkit.object_store import local_place
 from tlkit.records import RunResult
 from tlkit.registry import Registry
 from tlkit.rows import take_rows
 from tlkit.run_data import RunData, data_of_run
+from tlkit.store_urls import local_place
 from tlkit.text import printable
 from tlkit.wording import plural
 

@@ -20,7 +20,6 @@ from tlkit.extraction import MAX_WORKERS
 from tlkit.familiarity import Familiarity
 from tlkit.interruption import Interrupted
 from tlkit.mirror import put_back
-from tlkit.object_store import local_place
 from tlkit.paths import url_of
 from tlkit.predict.familiar import learn_familiarity, load_familiarity
 from tlkit.predict.files import AnswerFile, answer_file, check_answer_path, unfinished_path
@@ -29,6 +28,7 @@ from tlkit.predictor import PictureInput, Prediction, check_numbers, classify, s
 from tlkit.records import RunResult
 from tlkit.runtime import number_of_cores, require_tensorflow_backend
 from tlkit.screen import RUN_AGAIN, say
+from tlkit.store_urls import local_place
 from tlkit.text import printable
 from tlkit.wording import clock, percent, plural, rate
 

@@ -11,10 +11,10 @@ from typing import Any, Literal
 
 from tlkit.errors import ConfigError
 from tlkit.features import FeatureStore
-from tlkit.object_store import is_url
 from tlkit.paths import expand_home
 from tlkit.registry import Registry
 from tlkit.shared_parts import SharedParts
+from tlkit.store_urls import is_url
 from tlkit.sweep.board import Board
 from tlkit.sweep.files import document, write, write_page
 from tlkit.sweep.importance import importance_of

@@ -3,9 +3,10 @@ import numpy as np
 import pytest
 
 from tests.tiny import make_images
-from tlkit import TrainingError, fitting
-from tlkit.fitting import Examples, Fitter, choose_views, epoch_order
+from tlkit import TrainingError, training_examples
+from tlkit.fitting import Fitter
 from tlkit.rows import Stacked
+from tlkit.training_examples import Examples, epoch_order
 
 
 def make_head():
@@ -27,14 +28,6 @@ def examples():
     inputs = generator.normal(size=(100, 6)).astype(np.float32)
     labels = (inputs[:, 0] > 0).astype(np.int64) + (inputs[:, 1] > 0)
     return Examples(inputs, labels, np.arange(90))
-
-
-def test_the_order_depends_on_seed_and_epoch_alone():
-    rows = np.arange(5, 30)
-    assert sorted(epoch_order(rows, 0, 1)) == list(rows)
-    np.testing.assert_array_equal(epoch_order(rows, 0, 1), epoch_order(rows, 0, 1))
-    assert list(epoch_order(rows, 0, 1)) != list(epoch_order(rows, 0, 2))
-    assert list(epoch_order(rows, 0, 1)) != list(epoch_order(rows, 1, 1))
 
 
 def test_the_steps_are_those_of_keras_fit(examples):
@@ -110,8 +103,8 @@ def test_inputs_larger_than_memory_are_streamed_with_the_same_result(
     mapped = np.load(tmp_path / "inputs.npy", mmap_mode="r")
     weights = []
     for limit in (2**30, 0):
-        monkeypatch.setattr(fitting, "MAX_HELD_BYTES", limit)
-        monkeypatch.setattr(fitting, "CHUNK_BYTES", chunk_bytes)
+        monkeypatch.setattr(training_examples, "MAX_HELD_BYTES", limit)
+        monkeypatch.setattr(training_examples, "CHUNK_BYTES", chunk_bytes)
         keras.utils.set_random_seed(0)
         fitter = Fitter(make_head(), keras.optimizers.Adam(1e-2), 8)
         fitter.train_epoch(Examples(mapped, examples.labels, examples.rows), 0, 1)
@@ -129,18 +122,6 @@ def test_float16_features_train_as_their_float32_values_do(examples):
         weights.append(fitter.model.get_weights())
     for mine, other in zip(*weights, strict=True):
         np.testing.assert_allclose(mine, other, atol=1e-6)
-
-
-def test_each_epoch_takes_one_view_of_each_image(examples):
-    stacked = Stacked([examples.inputs, examples.inputs + 1, examples.inputs + 2])
-    viewed = Examples(stacked, examples.labels, examples.rows)
-    order = epoch_order(viewed.rows, 0, 1)
-    chosen = choose_views(viewed, order, 0, 1)
-    np.testing.assert_array_equal(chosen % 100, order)
-    assert set(chosen // 100) == {0, 1, 2}
-    np.testing.assert_array_equal(chosen, choose_views(viewed, order, 0, 1))
-    assert list(chosen // 100) != list(choose_views(viewed, order, 0, 2) // 100)
-    np.testing.assert_array_equal(choose_views(examples, order, 0, 1), order)
 
 
 def test_stacked_views_keep_their_labels(examples):

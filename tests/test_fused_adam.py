@@ -5,8 +5,9 @@ import keras
 import numpy as np
 import pytest
 
-from tlkit.fitting import Examples, Fitter
+from tlkit.fitting import Fitter
 from tlkit.fused_adam import FusedAdam, Plain, make_update
+from tlkit.training_examples import Examples
 
 
 def built(optimizer, **variable):

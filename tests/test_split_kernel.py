@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from tlkit import fused_adam, split_kernel
-from tlkit.fitting import Examples, Fitter
+from tlkit.fitting import Fitter
 from tlkit.split_kernel import SplitKernel, splittable_layers
+from tlkit.training_examples import Examples
 
 
 def make_model(*layers, width=7):

@@ -35,9 +35,10 @@ from tlkit.builtin.workflows.freeze_and_train import FreezeAndTrain
 from tlkit.calibration import fit_temperature
 from tlkit.compare.reading import figures_of
 from tlkit.features import FeatureStore
-from tlkit.fitting import Examples, Fitter
+from tlkit.fitting import Fitter
 from tlkit.model import assemble
 from tlkit.run_folder import load_model
+from tlkit.training_examples import Examples
 
 
 @pytest.fixture

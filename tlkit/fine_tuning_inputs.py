@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 from tlkit.batch_augmentation import make_augment
 from tlkit.features import free_bytes
 from tlkit.fingerprint import digest_model, fingerprint
-from tlkit.fitting import Examples, Prepare
+from tlkit.fitting import Prepare
 from tlkit.freezing import split_network
 from tlkit.model import pool, run_backbone
 from tlkit.rows import Stacked
 from tlkit.session_features import make_source
 from tlkit.subsets import SplitName
+from tlkit.training_examples import Examples
 
 if TYPE_CHECKING:
     from tlkit.feature_source import FeatureSource

@@ -18,12 +18,13 @@ from tlkit.changed_values import changed_values
 from tlkit.checkpoint import Checkpoints
 from tlkit.errors import ConfigError, RunFolderError, TrainingError, WorkerLostError
 from tlkit.events import Events
-from tlkit.fitting import Examples, Fitter, Prepare
+from tlkit.fitting import Fitter, Prepare
 from tlkit.losses import Objective
 from tlkit.model import count_parameters
 from tlkit.out_of_memory import is_out_of_memory
 from tlkit.records import Phase, PhaseResult
 from tlkit.replicas import Replicas
+from tlkit.training_examples import Examples
 from tlkit.training_state import (
     Epoch,
     TrainingState,

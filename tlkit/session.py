@@ -18,7 +18,6 @@ from tlkit.feature_source import ExtractionLog, FeatureSource
 from tlkit.features import FeatureStore
 from tlkit.fine_tuning_inputs import frozen_block_inputs, make_preparation, pixel_inputs
 from tlkit.fingerprint import KnownDigests, digest_model
-from tlkit.fitting import Examples
 from tlkit.folded_normalisation import folded_normalisation
 from tlkit.freezing import (
     blocks_of,
@@ -43,6 +42,7 @@ from tlkit.session_features import make_source, training_features
 from tlkit.solved_phase import solve_phase
 from tlkit.subsets import SplitName, Subset
 from tlkit.test_time_augmentation import PLAIN, FixedView, TestTimeAugmentation
+from tlkit.training_examples import Examples
 
 if TYPE_CHECKING:
     import keras

@@ -72,7 +72,8 @@ def plain(train, validation, epochs, batch_size, units, **options):
 def ours(train, validation, epochs, batch_size, units):
     import keras
 
-    from tlkit.fitting import Examples, Fitter
+    from tlkit.fitting import Fitter
+    from tlkit.training_examples import Examples
 
     fitter = Fitter(make_head(train[0].shape[1], units), keras.optimizers.Adam(), batch_size)
     first = Examples(*(part[: 2 * batch_size] for part in train), np.arange(2 * batch_size))

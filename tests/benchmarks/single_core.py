@@ -110,7 +110,8 @@ def head(width, seconds):
     """Return the seconds of one row in one epoch of the head that is the default."""
     import keras
 
-    from tlkit.fitting import Examples, Fitter
+    from tlkit.fitting import Fitter
+    from tlkit.training_examples import Examples
 
     generator = np.random.default_rng(0)
     features = generator.random((16_384, width), np.float32)

@@ -124,7 +124,8 @@ def stays_frozen(subject: Subject) -> None:
     """Fine-tuning the last block moves no frozen weight, and no batch normalisation anywhere."""
     import keras
 
-    from tlkit.fitting import Examples, Fitter
+    from tlkit.fitting import Fitter
+    from tlkit.training_examples import Examples
 
     model = _model(subject)
     network = model.backbone

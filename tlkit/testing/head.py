@@ -132,7 +132,8 @@ def learns(subject: Subject) -> None:
     """It tells three classes apart that two numbers of the features give away."""
     import keras
 
-    from tlkit.fitting import Examples, Fitter
+    from tlkit.fitting import Fitter
+    from tlkit.training_examples import Examples
 
     head = _head(subject)
     features, labels = _easy(_shape(head))

@@ -68,17 +68,21 @@ def make_augment(
             fill_mode="NEAREST",
         )
         views = tf.ensure_shape(views, (images.shape[0], image_size, image_size, 3))
-        return _change_colours(views, count) if augmentation.colour else views
-
-    def _change_colours(views: Any, count: Any) -> Any:
-        factors = [
-            uniform(count, 1 - augmentation.colour, 1 + augmentation.colour)[:, None, None, None]
-            for _ in range(3)
-        ]
-        views = tf.clip_by_value(views * factors[0], 0, 255)
-        mean = tf.reduce_mean(tf.image.rgb_to_grayscale(views), axis=(1, 2, 3), keepdims=True)
-        views = tf.clip_by_value(mean + (views - mean) * factors[1], 0, 255)
-        grey = tf.image.rgb_to_grayscale(views)
-        return tf.clip_by_value(grey + (views - grey) * factors[2], 0, 255)
+        if not augmentation.colour:
+            return views
+        least, most = 1 - augmentation.colour, 1 + augmentation.colour
+        return _change_colours(views, [uniform(count, least, most) for _ in range(3)])
 
     return augment
+
+
+def _change_colours(views: Any, factors: list[Any]) -> Any:
+    """Return views with brightness, contrast and saturation times factors, each (N,)."""
+    import tensorflow as tf
+
+    brightness, contrast, saturation = (factor[:, None, None, None] for factor in factors)
+    views = tf.clip_by_value(views * brightness, 0, 255)
+    mean = tf.reduce_mean(tf.image.rgb_to_grayscale(views), axis=(1, 2, 3), keepdims=True)
+    views = tf.clip_by_value(mean + (views - mean) * contrast, 0, 255)
+    grey = tf.image.rgb_to_grayscale(views)
+    return tf.clip_by_value(grey + (views - grey) * saturation, 0, 255)

@@ -10,6 +10,7 @@ from tlkit.calibration import cross_entropy, reliability
 from tlkit.records import Calibration, ClassReport, Evaluation, Float32Array, Int64Array
 
 CONFIDENCE = 0.95
+_AVERAGES = ("macro", "weighted")
 
 
 def accuracy_interval(right: int, total: int) -> tuple[float, float]:
@@ -69,14 +70,6 @@ def evaluate(
     indices = list(range(len(class_names)))
     predictions = probabilities.argmax(axis=1)
     figures = precision_recall_fscore_support(labels, predictions, labels=indices, zero_division=0)
-    averages = []
-    for kind in ("macro", "weighted"):
-        precision, recall, f1, _ = precision_recall_fscore_support(
-            labels, predictions, labels=indices, average=kind, zero_division=0
-        )
-        averages.append(
-            ClassReport(f"{kind} avg", float(precision), float(recall), float(f1), len(labels))
-        )
     if calibration is None:
         calibration = Calibration(reliability(labels, probabilities), reason="none was fitted")
     right = int(np.sum(predictions == labels))
@@ -95,9 +88,20 @@ def evaluate(
             ClassReport(name, float(p), float(r), float(f), int(n))
             for name, p, r, f, n in zip(class_names, *figures, strict=True)
         ),
-        averages=tuple(averages),
+        averages=tuple(_average(labels, predictions, indices, kind) for kind in _AVERAGES),
         accuracy_interval=accuracy_interval(right, len(labels)),
         balanced_accuracy=float(balanced),
         top_5=top_5,
         calibration=calibration,
     )
+
+
+def _average(
+    labels: Int64Array, predictions: Int64Array, indices: list[int], kind: str
+) -> ClassReport:
+    from sklearn.metrics import precision_recall_fscore_support
+
+    precision, recall, f1, _ = precision_recall_fscore_support(
+        labels, predictions, labels=indices, average=kind, zero_division=0
+    )
+    return ClassReport(f"{kind} avg", float(precision), float(recall), float(f1), len(labels))

@@ -182,34 +182,11 @@ def settle(
         if count
     ]
     if found and choice == "error":
-        pairs = [
-            f"  {_describe(item.split, item.index, item.name)} = "
-            f"{_describe(item.equals, item.train_index, item.train_name)}"
-            for item in leakage.pairs[:MAX_NAMED]
-        ]
-        more = len(leakage.pairs) - MAX_NAMED
-        pairs += [f"  and {more:,} more"] if more > 0 else []
-        raise DataError(
-            "\n".join([*found, *pairs])
-            + "\nTake them out of the data, or set [run] duplicates = 'report', or 'drop' to leave "
-            "them out of training, and test images out of validation."
-        )
+        raise _refusal(leakage, found)
     notes = [f"{text} The reporter files lists them in leakage.csv." for text in found]
     if notes and choice == "drop":
-        train, validation = subsets["train"], subsets["validation"]
-        kept["train"] = Subset(train.split, leakage.train_rows)
-        if validation.split is not subsets["test"].split:
-            kept["validation"] = Subset(validation.split, leakage.validation_rows)
-        for name in ("train", "validation"):
-            if not len(kept[name].rows):
-                raise DataError(
-                    f"With [run] duplicates = 'drop' no {name} image is left: every one of them is "
-                    f"also in another split. Split the data anew."
-                )
-        notes.append(
-            f"Dropped for that: {len(train.rows) - len(leakage.train_rows):,} training and "
-            f"{len(validation.rows) - len(leakage.validation_rows):,} validation images."
-        )
+        kept, note = _without_copies(leakage, subsets)
+        notes.append(note)
     elif notes:
         where = "training and validation" if leakage.validation_in_test else "training"
         notes.append(f"[run] duplicates = 'drop' leaves them out of {where}, 'error' refuses them.")
@@ -219,6 +196,47 @@ def settle(
     if leakage.label_conflicts:
         notes.append(_conflicts(leakage, class_names, when))
     return kept, notes
+
+
+def _refusal(leakage: Leakage, found: Sequence[str]) -> DataError:
+    pairs = [
+        f"  {_describe(item.split, item.index, item.name)} = "
+        f"{_describe(item.equals, item.train_index, item.train_name)}"
+        for item in leakage.pairs[:MAX_NAMED]
+    ]
+    more = len(leakage.pairs) - MAX_NAMED
+    pairs += [f"  and {more:,} more"] if more > 0 else []
+    return DataError(
+        "\n".join([*found, *pairs])
+        + "\nTake them out of the data, or set [run] duplicates = 'report', or 'drop' to leave "
+        "them out of training, and test images out of validation."
+    )
+
+
+def _without_copies(
+    leakage: Leakage, subsets: Mapping[SplitName, Subset]
+) -> tuple[dict[SplitName, Subset], str]:
+    """Return the subsets without images that stand in another one too, and how many those were.
+
+    Raises:
+        DataError: If nothing is left to train or to validate on.
+    """
+    kept = dict(subsets)
+    train, validation = subsets["train"], subsets["validation"]
+    kept["train"] = Subset(train.split, leakage.train_rows)
+    if validation.split is not subsets["test"].split:
+        kept["validation"] = Subset(validation.split, leakage.validation_rows)
+    names: tuple[SplitName, ...] = ("train", "validation")
+    for name in names:
+        if not len(kept[name].rows):
+            raise DataError(
+                f"With [run] duplicates = 'drop' no {name} image is left: every one of them is "
+                f"also in another split. Split the data anew."
+            )
+    return kept, (
+        f"Dropped for that: {len(train.rows) - len(leakage.train_rows):,} training and "
+        f"{len(validation.rows) - len(leakage.validation_rows):,} validation images."
+    )
 
 
 def digest_each(images: ImageSequence, kept: KnownDigests) -> list[bytes]:

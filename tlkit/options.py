@@ -7,11 +7,15 @@ import json
 import sys
 import types
 import typing
+from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tlkit.errors import ConfigError, did_you_mean
 from tlkit.plugin import Plugin
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 
 def allowed_options(plugin: type[Plugin]) -> dict[str, inspect.Parameter]:
@@ -55,7 +59,7 @@ def validate_options(
     Raises:
         ConfigError: For an unknown key, a missing one or a wrong type.
     """
-    from pydantic import ConfigDict, ValidationError, create_model
+    from pydantic import ValidationError
 
     allowed = allowed_options(plugin)
     hints = type_hints(plugin)
@@ -67,18 +71,7 @@ def validate_options(
                 f"Unknown key '{key}' for {plugin.kind} '{plugin.name}'."
                 f"{did_you_mean(key, allowed)}\nAllowed keys: {listing}.\n(received: {where})"
             )
-    fields: dict[str, Any] = {
-        name: (
-            hints.get(name, Any),
-            ... if parameter.default is inspect.Parameter.empty else parameter.default,
-        )
-        for name, parameter in allowed.items()
-    }
-    model = create_model(
-        "Options",
-        __config__=ConfigDict(extra="allow", arbitrary_types_allowed=True, protected_namespaces=()),
-        **fields,
-    )
+    model = _model_of(allowed, hints)
     try:
         text = json.dumps(options)
     except (TypeError, ValueError):
@@ -89,18 +82,46 @@ def validate_options(
         else:
             checked = model.model_validate_json(text, strict=True)
     except ValidationError as err:
-        problem = err.errors()[0]
-        key = ".".join(str(part) for part in problem["loc"][:1]) or "?"
-        if problem["type"] == "missing":
-            raise ConfigError(
-                f"Missing key '{key}' for {plugin.kind} '{plugin.name}': "
-                f"{describe_type(hints.get(key))}.\n(received: {where})"
-            ) from err
-        raise ConfigError(
-            f"Wrong value for key '{key}' of {plugin.kind} '{plugin.name}': received "
-            f"{options.get(key)!r}; allowed: {describe_type(hints.get(key))}.\n(received: {where})"
-        ) from err
+        raise _wrong_option(plugin, options, hints, where, err) from err
     return {key: getattr(checked, key) for key in options}
+
+
+def _model_of(allowed: Mapping[str, inspect.Parameter], hints: Mapping[str, Any]) -> Any:
+    """Return a pydantic model of the options, which allows others too."""
+    from pydantic import ConfigDict, create_model
+
+    fields: dict[str, Any] = {
+        name: (
+            hints.get(name, Any),
+            ... if parameter.default is inspect.Parameter.empty else parameter.default,
+        )
+        for name, parameter in allowed.items()
+    }
+    return create_model(
+        "Options",
+        __config__=ConfigDict(extra="allow", arbitrary_types_allowed=True, protected_namespaces=()),
+        **fields,
+    )
+
+
+def _wrong_option(
+    plugin: type[Plugin],
+    options: Mapping[str, Any],
+    hints: Mapping[str, Any],
+    where: str,
+    err: ValidationError,
+) -> ConfigError:
+    problem = err.errors()[0]
+    key = ".".join(str(part) for part in problem["loc"][:1]) or "?"
+    if problem["type"] == "missing":
+        return ConfigError(
+            f"Missing key '{key}' for {plugin.kind} '{plugin.name}': "
+            f"{describe_type(hints.get(key))}.\n(received: {where})"
+        )
+    return ConfigError(
+        f"Wrong value for key '{key}' of {plugin.kind} '{plugin.name}': received "
+        f"{options.get(key)!r}; allowed: {describe_type(hints.get(key))}.\n(received: {where})"
+    )
 
 
 def accepts(plugin: type[Plugin], key: str, value: Any) -> bool:

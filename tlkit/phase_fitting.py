@@ -101,32 +101,9 @@ class PhaseFitting:
 
         self._check()
         model, optimizer = self.model, self.optimizer
-        num_images = len(self.examples["train"].rows)
-        trainable, _ = count_parameters(model)
-        phase = Phase(
-            name=self.name,
-            epochs=self.epochs,
-            steps=-(-num_images // self.batch_size),
-            num_images=num_images,
-            trainable_parameters=trainable,
-            frozen_parameters=self.parameters - trainable,
-        )
+        phase = self._phase()
         self.events.emit("on_phase_begin", phase)
-        fitter = Fitter(
-            model,
-            optimizer,
-            self.batch_size,
-            self.objective,
-            self.prepare,
-            self.replicas if self.shared else None,
-            self.random_state,
-        )
-        self._variables = [
-            *model.variables,
-            *optimizer.variables,
-            *fitter.random_state,
-            *self.random_state,
-        ]
+        fitter = self._make_fitter()
         model.stop_training, model.optimizer = False, optimizer
         state = self._restored(phase)
         if state.finished is not None:
@@ -159,6 +136,37 @@ class PhaseFitting:
         state = self._capture(state, state.epochs)
         self.checkpoints.save(self.number, replace(state, finished=result))
         return result
+
+    def _phase(self) -> Phase:
+        num_images = len(self.examples["train"].rows)
+        trainable, _ = count_parameters(self.model)
+        return Phase(
+            name=self.name,
+            epochs=self.epochs,
+            steps=-(-num_images // self.batch_size),
+            num_images=num_images,
+            trainable_parameters=trainable,
+            frozen_parameters=self.parameters - trainable,
+        )
+
+    def _make_fitter(self) -> Fitter:
+        """Return what takes the steps, and note the variables whose values are the state."""
+        fitter = Fitter(
+            self.model,
+            self.optimizer,
+            self.batch_size,
+            self.objective,
+            self.prepare,
+            self.replicas if self.shared else None,
+            self.random_state,
+        )
+        self._variables = [
+            *self.model.variables,
+            *self.optimizer.variables,
+            *fitter.random_state,
+            *self.random_state,
+        ]
+        return fitter
 
     def _epochs(
         self, fitter: Fitter, phase: Phase, state: TrainingState, followers: Any

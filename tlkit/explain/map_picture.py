@@ -9,7 +9,7 @@ import numpy as np
 
 from tlkit.drawing import LARGE, MEDIUM, SMALL, as_written, new_figure
 from tlkit.explain.projection import Projection
-from tlkit.records import Int64Array
+from tlkit.records import Float32Array, Int64Array
 from tlkit.text import printable
 
 if TYPE_CHECKING:
@@ -63,9 +63,33 @@ def draw_map(
     figure = new_figure(7.0 + 1.9 * max(columns, 1), 7.0)
     as_written(figure.suptitle(f"{printable(title, _TITLE_LIMIT)}\n{printable(subtitle)}"), LARGE)
     axes = figure.subplots()
-    points, wrong = projection.points, labels != predictions
+    _draw_points(axes, projection.points, labels, predictions, class_names)
+    axes.set_xlabel(projection.axes[0], fontsize=MEDIUM)
+    axes.set_ylabel(projection.axes[1], fontsize=MEDIUM)
+    axes.tick_params(labelsize=SMALL)
+    axes.grid(alpha=0.3)
+    axes.set_axisbelow(True)
+    if in_legend:
+        _add_legend(axes, columns)
+    else:
+        axes.set_title("Numbers: classes, from 0, at the median of their images", fontsize=SMALL)
+    if len(present) <= MAX_CLASSES_WITH_NAMES:
+        _label_medians(axes, projection.points, labels, {n: class_names[n] for n in present})
+    elif not in_legend:
+        _label_medians(axes, projection.points, labels, {n: str(n) for n in present})
+    return figure
+
+
+def _draw_points(
+    axes: Axes,
+    points: Float32Array,
+    labels: Int64Array,
+    predictions: Int64Array,
+    class_names: Sequence[str],
+) -> None:
+    wrong = labels != predictions
     size = float(np.clip(24_000 / len(points), 14, 60))
-    for label in present:
+    for label in np.unique(labels):
         chosen = labels == label
         axes.scatter(
             points[chosen, 0],
@@ -86,20 +110,6 @@ def draw_map(
         linewidths=0.8,
         label=f"mistake ({int(wrong.sum()):,})",
     )
-    axes.set_xlabel(projection.axes[0], fontsize=MEDIUM)
-    axes.set_ylabel(projection.axes[1], fontsize=MEDIUM)
-    axes.tick_params(labelsize=SMALL)
-    axes.grid(alpha=0.3)
-    axes.set_axisbelow(True)
-    if in_legend:
-        _add_legend(axes, columns)
-    else:
-        axes.set_title("Numbers: classes, from 0, at the median of their images", fontsize=SMALL)
-    if len(present) <= MAX_CLASSES_WITH_NAMES:
-        _label_medians(axes, points, labels, {n: class_names[n] for n in present})
-    elif not in_legend:
-        _label_medians(axes, points, labels, {n: str(n) for n in present})
-    return figure
 
 
 def _add_legend(axes: Axes, columns: int) -> None:

@@ -66,3 +66,21 @@ def s3(_s3_server, monkeypatch):
     from tests.s3_server import make_bucket
 
     return make_bucket(_s3_server, monkeypatch)
+
+
+@pytest.fixture
+def reads(monkeypatch):
+    """The names of objects that were read from object stores; nothing is remembered from before."""
+    from tlkit import stored_path
+    from tlkit.object_store import ObjectStore
+
+    names = []
+    real = ObjectStore.read
+
+    def read(self, name="", *args):
+        names.append(name)
+        return real(self, name, *args)
+
+    monkeypatch.setattr(ObjectStore, "read", read)
+    monkeypatch.setattr(stored_path, "_kept", stored_path._Kept())
+    return names

@@ -23,21 +23,6 @@ def root(s3):
     return open_place(f"{s3.url}/set/")
 
 
-@pytest.fixture
-def reads(monkeypatch):
-    """The names of objects that were read."""
-    names = []
-    real = ObjectStore.read
-
-    def read(self, name="", *args):
-        names.append(name)
-        return real(self, name, *args)
-
-    monkeypatch.setattr(ObjectStore, "read", read)
-    monkeypatch.setattr(stored_path, "_kept", stored_path._Kept())
-    return names
-
-
 def test_a_path_stays_a_path(tmp_path):
     assert open_place(tmp_path) == tmp_path
 

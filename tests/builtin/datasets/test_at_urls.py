@@ -15,24 +15,9 @@ from tlkit.builtin.datasets.cifar import CIFAR10
 from tlkit.builtin.datasets.csv_table import CsvTable
 from tlkit.builtin.datasets.folder import Folder
 from tlkit.fingerprint import KnownDigests, digest_labels, digest_splits
-from tlkit.object_store import ObjectStore
 from tlkit.paths import stores_folder
 
 NAMES = ("blue", "green", "red")
-
-
-@pytest.fixture
-def reads(monkeypatch):
-    names = []
-    real = ObjectStore.read
-
-    def read(self, name="", *args):
-        names.append(name)
-        return real(self, name, *args)
-
-    monkeypatch.setattr(ObjectStore, "read", read)
-    monkeypatch.setattr(stored_path, "_kept", stored_path._Kept())
-    return names
 
 
 @pytest.fixture

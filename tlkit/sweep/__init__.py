@@ -17,13 +17,13 @@ from tlkit.shared_parts import SharedParts
 from tlkit.store_urls import is_url
 from tlkit.sweep.board import Board
 from tlkit.sweep.files import document, write, write_page
+from tlkit.sweep.final_runs import run_best
 from tlkit.sweep.importance import importance_of
 from tlkit.sweep.records import METRICS, Importance, Settings, Sweep, Tested, Trial, best_of
 from tlkit.sweep.searching import PRUNERS, SAMPLERS, check_settings, require_extra
 from tlkit.sweep.space import Space, make_space, read_space
 from tlkit.sweep.storage import choose_storage, shown
 from tlkit.sweep.study import Identity, SweepStudy
-from tlkit.sweep.testing import run_best
 from tlkit.sweep.trying import Variations, changes, run_trials
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""Testing: the best config and the config as it was, each run once and tested once."""
+"""Final runs: the best config and the config as it was, each run once and tested once."""
 
 from __future__ import annotations
 

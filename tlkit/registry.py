@@ -8,9 +8,9 @@ import inspect
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence, Set
-from contextlib import redirect_stdout
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass, replace
 from importlib.metadata import EntryPoint, entry_points, version
 from typing import Any
 
@@ -32,6 +32,7 @@ from tlkit.head import Head
 from tlkit.options import validate_options
 from tlkit.plugin import Plugin
 from tlkit.plugin_calls import kept_state, plugin_call, remember_origin
+from tlkit.plugin_files import import_plugin_file, plugin_classes, plugin_files
 from tlkit.reporter import Reporter
 from tlkit.text import printable
 from tlkit.workflow import Workflow
@@ -61,7 +62,7 @@ def check_kind(kind: str) -> str:
 
 @dataclass(frozen=True)
 class Registered:
-    """One registered plugin class and the distribution that it came from."""
+    """One registered plugin class and the distribution, or file, that it came from."""
 
     kind: str
     name: str
@@ -72,7 +73,10 @@ class Registered:
 
 @dataclass(frozen=True)
 class Broken:
-    """An entry point that could not be used, and why."""
+    """An entry point, or a file of ``TLKIT_PLUGIN_FOLDER``, that could not be used, and why.
+
+    Of a file ``entry_point`` and ``version`` are empty, and ``distribution`` is its path.
+    """
 
     entry_point: str
     distribution: str
@@ -86,10 +90,11 @@ class Registry:
     The built-in plugins are always there. Packages are found through the entry-point group
     ``tlkit``, each registered as ``distribution:entry point``; one that fails is kept in ``broken``
     and does not stop the others. The environment variable ``TLKIT_PLUGINS``, a comma-separated
-    list of distribution names, limits which packages are loaded; empty loads none.
+    list of distribution names, limits which packages are loaded; empty loads none. After them come
+    the plugin classes in the files of the folder ``TLKIT_PLUGIN_FOLDER``.
 
     Attributes:
-        broken: The entry points that could not be used.
+        broken: The entry points and files that could not be used.
         left_out: The distributions that ``TLKIT_PLUGINS`` does not name.
         warnings: One line for each package or constructor that changed the global state, such as
             the root logger: it is put back. One for each name in ``TLKIT_PLUGINS`` that is none.
@@ -99,9 +104,10 @@ class Registry:
         """Register the built-in plugins and, if asked, those of installed packages.
 
         Args:
-            entry_points: False for a registry that ignores what is installed.
+            entry_points: False for a registry that ignores what is installed, and the folder.
 
         Raises:
+            ConfigError: If there is no folder where ``TLKIT_PLUGIN_FOLDER`` says.
             DuplicatePluginError: If two packages register one name of one kind.
         """
         self.broken: list[Broken] = []
@@ -112,6 +118,7 @@ class Registry:
             self._register_module(importlib.import_module(module), module, "tlkit")
         if entry_points:
             self._load_entry_points()
+            self._load_files()
 
     def register(self, plugin: type[Plugin], *, distribution: str = "") -> type[Plugin]:
         """Register a class under its ``name``; returns it, so it also works as a decorator.
@@ -176,11 +183,12 @@ class Registry:
         lines = [
             f"Unknown {kind} '{name}'.{did_you_mean(name, names)}",
             f"Available: {', '.join(names)}.",
-            "From a package? pip install it, then see `tlkit plugins`.",
+            "From a package? pip install it. From a file? Set TLKIT_PLUGIN_FOLDER to its folder. "
+            "Then see `tlkit plugins`.",
         ]
         if self.broken:
             lines.append(
-                "These packages failed to load: "
+                "These failed to load: "
                 + ", ".join(sorted({item.distribution for item in self.broken}))
                 + " (`tlkit plugins` says why)."
             )
@@ -232,22 +240,40 @@ class Registry:
             distribution = _distribution_of(point)
             if distribution in self.left_out:
                 continue
-            who = f"The package {distribution} {_version_of(distribution)}".strip()
-            try:
-                # What it prints must not come between a command and its answer.
-                with (
-                    redirect_stdout(sys.stderr),
-                    kept_state(f"{who}, when it was loaded,", self.warnings.append),
-                ):
-                    self._register_module(
-                        point.load(), f"{distribution}:{point.name}", distribution
+            found_version = _version_of(distribution)
+            broken = Broken(f"{point.name} = {point.value}", distribution, found_version, "")
+            with self._loading(f"The package {distribution} {found_version}".strip(), broken):
+                self._register_module(point.load(), f"{distribution}:{point.name}", distribution)
+
+    def _load_files(self) -> None:
+        for path in plugin_files():
+            with self._loading(f"The file {path}", Broken("", str(path), "", "")):
+                found = plugin_classes(import_plugin_file(path))
+                staged = [plugin for plugin in found if not plugin.__name__.startswith("_")]
+                if not staged:
+                    allowed = ", ".join(base.__name__ for base in KINDS.values())
+                    raise PluginError(
+                        f"It defines no plugin: a class that subclasses {allowed} and writes its "
+                        f"methods. Names of files that hold none begin with '_'."
                     )
-            except (DuplicatePluginError, KeyboardInterrupt):
-                raise
-            except PluginError as err:
-                self._keep_broken(point, str(err))
-            except BaseException as err:  # sys.exit() too
-                self._keep_broken(point, f"{type(err).__name__}: {err}")
+                self._register_all(staged, str(path))
+
+    @contextmanager
+    def _loading(self, who: str, broken: Broken) -> Iterator[None]:
+        """Load what others wrote: what fails is kept, and what it changes is put back."""
+        try:
+            # What it prints must not come between a command and its answer.
+            with (
+                redirect_stdout(sys.stderr),
+                kept_state(f"{who}, when it was loaded,", self.warnings.append),
+            ):
+                yield
+        except (DuplicatePluginError, KeyboardInterrupt):
+            raise
+        except PluginError as err:
+            self.broken.append(replace(broken, reason=str(err)))
+        except BaseException as err:  # sys.exit() too
+            self.broken.append(replace(broken, reason=f"{type(err).__name__}: {err}"))
 
     def _limit(self, distributions: Set[str]) -> None:
         """Leave out what ``TLKIT_PLUGINS`` does not name; warn of names that are none."""
@@ -263,12 +289,6 @@ class Registry:
                 f"of that name has plugins.{did_you_mean(name, installed)} Allowed: "
                 f"{', '.join(sorted(distributions)) or 'none, as none is installed'}."
             )
-
-    def _keep_broken(self, point: EntryPoint, reason: str) -> None:
-        distribution = _distribution_of(point)
-        self.broken.append(
-            Broken(f"{point.name} = {point.value}", distribution, _version_of(distribution), reason)
-        )
 
     def _register_module(self, module: Any, plugin_name: str, distribution: str) -> None:
         # One manager for each module: pluggy only matches and checks hooks here, and its global
@@ -288,11 +308,16 @@ class Registry:
         staged: list[tuple[str, type[Plugin]]] = []
         for kind, hook in HOOK_BY_KIND.items():
             getattr(manager.hook, hook)(register=_stage(kind, staged))
+        for kind, plugin in staged:
+            if getattr(plugin, "kind", None) != kind:
+                raise PluginError(f"{HOOK_BY_KIND[kind]} received {plugin!r}, no {kind} class.")
+        self._register_all([plugin for _, plugin in staged], distribution)
+
+    def _register_all(self, plugins: Sequence[type[Plugin]], distribution: str) -> None:
+        """Register classes of one distribution or file: all of them, or none where one is wrong."""
         before = dict(self._plugins)
         try:
-            for kind, plugin in staged:
-                if getattr(plugin, "kind", None) != kind:
-                    raise PluginError(f"{HOOK_BY_KIND[kind]} received {plugin!r}, no {kind} class.")
+            for plugin in plugins:
                 self.register(plugin, distribution=distribution)
         except PluginError:
             self._plugins = before

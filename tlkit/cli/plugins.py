@@ -50,7 +50,8 @@ def plugins(
         groups: dict[str, list[tuple[str, str]]] = {}
         for entry in document.plugins:
             built_in = entry.distribution == "tlkit"
-            source = "" if built_in else f" From {entry.distribution} {entry.version}."
+            origin = f"{entry.distribution} {entry.version}".strip()
+            source = "" if built_in else f" From {origin}."
             groups.setdefault(f"{entry.kind.capitalize()}s", []).append(
                 (entry.name, f"{entry.summary}{source}")
             )
@@ -63,7 +64,8 @@ def plugins(
         show_table(("Kind", "Name", "From", "What"), rows)
     for item in document.broken:
         source = f"{item.distribution} {item.version}".strip()
-        say(f"Broken: {source}, entry point {item.entry_point}: {item.reason}")
+        point = f", entry point {item.entry_point}" if item.entry_point else ""
+        say(f"Broken: {source}{point}: {item.reason}")
     if document.left_out:
         say(f"Left out by TLKIT_PLUGINS: {', '.join(document.left_out)}")
     for text in document.warnings:

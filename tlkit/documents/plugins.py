@@ -14,16 +14,16 @@ class PluginEntry(Part):
 
     kind: str = Field(description="backbone, head, reporter, dataset, workflow or engine.")
     name: str
-    distribution: str = Field(description="The package that it comes from.")
+    distribution: str = Field(description="The package, or the path of the file, it comes from.")
     version: str
     summary: str
 
 
 class BrokenPlugin(Part):
-    """An entry point that could not be used."""
+    """An entry point, or a file of TLKIT_PLUGIN_FOLDER, that could not be used."""
 
-    entry_point: str
-    distribution: str
+    entry_point: str = Field(description="Empty of a file.")
+    distribution: str = Field(description="The package, or the path of the file.")
     version: str
     reason: str
 

@@ -218,7 +218,7 @@ class _Job:
         self.source, self.text, self.overrides = source, text, overrides
         self.store, self.metric = store, metric
         self.folder = str(Path.cwd())
-        names = ("TLKIT_CACHE", "KERAS_HOME", "TLKIT_PLUGINS")
+        names = ("TLKIT_CACHE", "KERAS_HOME", "TLKIT_PLUGINS", "TLKIT_PLUGIN_FOLDER")
         self.variables = {key: os.environ[key] for key in names if key in os.environ}
 
     @classmethod

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import inspect
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stdout
@@ -15,6 +14,7 @@ from tlkit.errors import ConfigError, PluginError, UnknownPluginError, did_you_m
 from tlkit.options import accepts, allowed_options, validate_options
 from tlkit.paths import expand_home
 from tlkit.plugin import Plugin
+from tlkit.plugin_files import plugin_classes
 from tlkit.registry import KINDS, Registry, check_kind
 from tlkit.runtime import require_tensorflow_backend
 
@@ -82,14 +82,8 @@ def _in_file(file: str, name: str, kind: str | None, options: Mapping[str, Any])
     module = _load(expand_home(file), file)
     classes = [
         item
-        for item in vars(module).values()
-        if inspect.isclass(item)
-        and issubclass(item, Plugin)
-        and item.__module__ == module.__name__
-        and item.kind in KINDS
-        and not inspect.isabstract(item)
-        and kind in (None, item.kind)
-        and name in ("", item.__name__)
+        for item in plugin_classes(module)
+        if item.kind in KINDS and kind in (None, item.kind) and name in ("", item.__name__)
     ]
     if not classes:
         what = name or (f"{kind} plugin" if kind else "plugin")

@@ -56,8 +56,9 @@ def test_a_port_that_nobody_listens_on_is_one_error():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         where = f"127.0.0.1:{free.getsockname()[1]}"
-        with pytest.raises(ClusterError, match=r"Cannot reach .*ray start --head"):
-            Connection(RayCluster(where)).ray()
+        for ask in (Connection.ray, Connection.check):
+            with pytest.raises(ClusterError, match=r"Cannot reach .*ray start --head"):
+                ask(Connection(RayCluster(where)))
 
 
 def test_groups_are_neighbours():

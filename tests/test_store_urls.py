@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tlkit.errors import ObjectStoreError, PluginError, TlkitError
-from tlkit.store_urls import check_url, is_url, join, local_path
+from tlkit.errors import ConfigError, ObjectStoreError, PluginError, TlkitError
+from tlkit.store_urls import check_url, is_url, join, local_only, local_path
 
 
 @pytest.mark.parametrize("text", ["s3://bucket/runs", "gs://b", "S3://Bucket/x", "memory://a/b"])
@@ -23,6 +23,18 @@ def test_a_url_is_told_from_a_path(text):
 )
 def test_a_path_is_no_url(value):
     assert not is_url(value)
+
+
+@pytest.mark.parametrize("output", ["s3://key:secret@b/x", Path("s3://key:secret@b/x"), "gs:/b"])
+def test_an_output_that_cannot_be_at_a_url_is_refused_without_its_secrets(output):
+    with pytest.raises(ConfigError, match=r"is a URL.*--output FOLDER") as caught:
+        local_only(output)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("output", ["sweep", "/a/b", "C:/runs", "a/s3:/b", Path("x")])
+def test_an_output_on_this_machine_is_taken(output):
+    assert local_only(output) == Path(output)
 
 
 def test_slashes_at_the_end_are_dropped():

@@ -37,7 +37,7 @@ def test_the_cluster_is_read_from_tf_config():
     ],
 )
 def test_what_describes_no_cluster_is_one_error_with_an_example(text):
-    with pytest.raises(ClusterError, match=r"(?s)TF_CONFIG.*TF_CONFIG='\{"):
+    with pytest.raises(ClusterError, match=r"(?s)TF_CONFIG.*TF_CONFIG='\{.*alone"):
         read_cluster({"TF_CONFIG": text})
 
 

@@ -223,9 +223,8 @@ class ObjectStore:
         except ObjectStoreError:
             raise
         except FileNotFoundError as err:
-            raise self._error(
-                ObjectMissingError, verb, name, "there is no such bucket or object"
-            ) from err
+            why = "there is no such bucket or object; tlkit makes no buckets"
+            raise self._error(ObjectMissingError, verb, name, why) from err
         except Exception as err:  # each store's library has errors of its own
             if isinstance(err, FileExistsError) or _lost_a_race(err):
                 raise self._error(ObjectExistsError, verb, name, "it is there already") from err
@@ -235,7 +234,8 @@ class ObjectStore:
         self, kind: type[ObjectStoreError], verb: str, name: str, why: str
     ) -> ObjectStoreError:
         url = join(self.url, name) if name else self.url
-        return kind(f"Cannot {verb} {printable(url)}: {why}.")
+        end = "" if why.endswith("?") else "."
+        return kind(f"Cannot {verb} {printable(url)}: {why}{end}")
 
 
 class _Damaged(Exception):

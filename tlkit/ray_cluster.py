@@ -102,6 +102,14 @@ class Connection:
         self._quiet = ExitStack()
         self._is_quiet = False
 
+    def check(self) -> None:
+        """Ask whether the head of the cluster answers, without connecting to it.
+
+        Raises:
+            ClusterError: If it does not.
+        """
+        _check_reachable(self.cluster.address)
+
     def ray(self) -> Any:
         """Return the module ``ray``, connected.
 
@@ -232,8 +240,8 @@ def _advice(address: str) -> str:
         return "Set [engine] distribute = 'none' to compute without Ray."
     start = "ray start --head"
     return (
-        f"Start one with '{start}', give the address of one that runs ([engine] ray.address), or "
-        f"set [engine] distribute = 'none'."
+        f"Start one with '{start}', give the address of one that runs ([engine] ray.address; of a "
+        f"sweep --address), or do without: [engine] distribute = 'none', a sweep without --on ray."
     )
 
 

@@ -164,7 +164,10 @@ def read_run(folder: Path) -> RunResult:
         RunFolderError: If the folder is not that of a finished run.
     """
     if not folder.is_dir():
-        raise RunFolderError(f"There is no run folder {folder}. `ls runs` shows those in runs/.")
+        raise RunFolderError(
+            f"There is no run folder {folder}. `ls runs` shows those in runs/, and "
+            f"`tlkit report URL` those in a folder at a URL."
+        )
     if not (folder / RUN).is_file():
         state = "did not finish" if (folder / CONFIG).is_file() else "is no run folder"
         hint = f" Go on: tlkit resume {folder}" if "finish" in state else ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from tlkit.errors import ObjectStoreError, PluginError
+from tlkit.errors import ConfigError, ObjectStoreError, PluginError
 from tlkit.paths import expand_home, stores_folder
 from tlkit.text import printable
 
@@ -118,6 +118,24 @@ def local_place(path: Path | str) -> Path:
         return expand_home(path)
     protocol, name = check_url(f"{collapsed[1]}://{collapsed[2]}").split("://")
     return local_path(stores_folder() / protocol, name)
+
+
+def local_only(path: Path | str) -> Path:
+    """Return the path of an output folder that cannot be at a URL, with its home folder.
+
+    Args:
+        path: A path; of a ``Path`` it is seen too that it was a URL.
+
+    Raises:
+        ConfigError: If it is a URL.
+    """
+    collapsed = _COLLAPSED.fullmatch(str(path))
+    if collapsed is not None:
+        raise ConfigError(
+            f"The output {printable(collapsed[1])}:// is a URL, and the results are written into a "
+            f"folder of this machine. Give a local folder: --output FOLDER."
+        )
+    return expand_home(path)
 
 
 def local_path(folder: Path, name: str) -> Path:

@@ -90,7 +90,9 @@ def _wrong(received: str) -> ClusterError:
     return ClusterError(
         f"[run] distribute = 'multi_worker' needs the workers in the environment variable "
         f"{VARIABLE}: {received} Set it on each machine, with its own index, such as\n"
-        f"  {VARIABLE}='{_EXAMPLE}'"
+        f"  {VARIABLE}='{_EXAMPLE}'\n"
+        f"To train on this machine alone set distribute = 'none'; for a run that goes on, in the "
+        f"config.toml of its folder."
     )
 
 

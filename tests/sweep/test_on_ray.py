@@ -4,7 +4,9 @@ import json
 
 import pytest
 
-from tlkit.sweep import run_sweep
+from tlkit.errors import ClusterError
+from tlkit.sweep import Settings, run_sweep
+from tlkit.sweep.board import Board
 
 pytest.importorskip("optuna")
 ray = pytest.importorskip("ray")
@@ -56,3 +58,10 @@ def test_trials_on_a_cluster_land_in_the_same_study_and_asha_ends_some(tmp_path)
     )
     assert again.trials[:9] == found.trials
     assert again.trials[9].state == "finished"
+
+
+def test_a_wrong_address_is_told_before_the_first_trial(sweep):
+    board = Board("test", Settings())
+    with pytest.raises(ClusterError, match=r"Cannot reach .*--address"):
+        sweep(engine="ray", address="127.0.0.1:1", board=board)
+    assert not board.trials

@@ -212,6 +212,8 @@ def test_another_sweep_in_the_same_study_is_refused_with_what_differs(sweep, cha
         ({"space": {"head.name": {"choice": ["dense", "dnese"]}}}, "Did you mean 'dense'"),
         ({"metric": "f1"}, "val_accuracy, val_loss"),
         ({"output": "s3://bucket/sweep"}, "is a URL"),
+        ({"output": Path("s3://bucket/sweep")}, "is a URL"),
+        ({"address": "head:6379"}, "Add --on ray"),
         ({"storage": "nowhere"}, "--storage is no storage"),
     ],
 )

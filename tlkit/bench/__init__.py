@@ -16,6 +16,7 @@ from tlkit.bench.report import MARKDOWN, PICTURE, summarise, write_report
 from tlkit.errors import ConfigError, did_you_mean
 from tlkit.paths import expand_home
 from tlkit.runtime import environment
+from tlkit.store_urls import local_only
 
 __all__ = ["MARKDOWN", "NAMES", "PICTURE", "RESULT", "run_bench"]
 
@@ -54,7 +55,7 @@ def run_bench(
         TlkitError: If a measured command fails.
     """
     names = _check(cases, data, rounds, images)
-    data, output = expand_home(data).resolve(), expand_home(output).resolve()
+    data, output = expand_home(data).resolve(), local_only(output).resolve()
     work = output / "bench-work"
     try:
         work.mkdir(parents=True, exist_ok=True)

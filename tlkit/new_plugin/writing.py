@@ -15,8 +15,8 @@ from string import Template
 
 from tlkit.documents.plugins import NewPlugin
 from tlkit.errors import ConfigError
-from tlkit.paths import expand_home
 from tlkit.registry import KINDS, Registry, check_kind
+from tlkit.store_urls import local_only
 
 NAME = re.compile(r"[a-z][a-z0-9]*(?:[-_][a-z0-9]+)*")
 # How a run is told to use it, on the small data that tlkit ships with.
@@ -107,7 +107,7 @@ def write_plugin(name: str, kind: str, output: Path | str = ".") -> NewPlugin:
                 f"There is a {kind} '{names.module}' already, from {entry.distribution} "
                 f"{entry.version}. Take another name."
             )
-    folder = expand_home(output) / names.distribution
+    folder = local_only(output) / names.distribution
     _write(folder, {path: _fill(template, names) for path, template in names.files().items()})
     commands = [
         f"cd {shlex.quote(str(folder))}",

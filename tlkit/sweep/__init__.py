@@ -11,10 +11,9 @@ from typing import Any, Literal
 
 from tlkit.errors import ConfigError
 from tlkit.features import FeatureStore
-from tlkit.paths import expand_home
 from tlkit.registry import Registry
 from tlkit.shared_parts import SharedParts
-from tlkit.store_urls import is_url
+from tlkit.store_urls import local_only
 from tlkit.sweep.board import Board
 from tlkit.sweep.files import document, write, write_page
 from tlkit.sweep.final_runs import run_best
@@ -25,6 +24,7 @@ from tlkit.sweep.space import Space, make_space, read_space
 from tlkit.sweep.storage import choose_storage, shown
 from tlkit.sweep.study import Identity, SweepStudy
 from tlkit.sweep.trying import Variations, changes, run_trials
+from tlkit.text import printable
 
 __all__ = [
     "METRICS",
@@ -106,12 +106,12 @@ def run_sweep(
         RunFolderError: If the results cannot be written.
     """
     begin = time.monotonic()
-    if is_url(str(output)):
+    output = local_only(output)
+    if address is not None and engine != "ray":
         raise ConfigError(
-            f"The output {output} is a URL, and a sweep is written into a folder of this machine. "
-            f"Give a local folder; features can be shared at a URL: [features] store."
+            f"The address {printable(address)} of a Ray cluster is given, and trials run in this "
+            f"process. Add --on ray (engine='ray'), or leave the address out."
         )
-    output = expand_home(output)
     wanted = make_space(space) if isinstance(space, Mapping) else read_space(os.fspath(space))
     variations = Variations(
         os.fspath(source),

@@ -60,6 +60,8 @@ def run_on_ray(
     """
     require_modules("tlkit sweep --on ray needs", ["ray.tune"], "'tlkit[ray]'")
     connection = Connection(RayCluster(address or ""))
+    # The first trial may take hours: a wrong address is to be told before it.
+    connection.check()
     first = study.ask()
     if first is None:
         return

@@ -95,6 +95,17 @@ def test_the_header_says_which_engine_and_views_were_asked_for(fake_result):
     assert "stored as float16" in text
 
 
+def test_the_header_says_what_is_shared_with_other_machines(fake_result):
+    result = fake_result()
+    assert "Distributed" not in shown(result)
+    result.info.config.update(
+        run={"distribute": "multi_worker"}, features={"store": "s3://bucket/features"}
+    )
+    text = shown(result, width=120)
+    assert "Distributed batches of fine-tuning, multi_worker\n" in text
+    assert "Shared in   s3://bucket/features\n" in text
+
+
 def test_options_that_change_nothing_are_left_out(fake_result):
     result = fake_result(idle_options={"workflow": ("learning_rate",)})
     assert "Workflow    freeze_and_train: epochs 5\n" in shown(result)

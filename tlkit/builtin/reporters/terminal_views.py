@@ -69,6 +69,9 @@ class Views:
         if engine.get("distribute", "none") != "none":
             address = engine.get("ray", {}).get("address") or "started on this machine"
             rows.append(("Distributed", f"features by {engine['distribute']}, {address}"))
+        sharing = run.config.get("run", {}).get("distribute", "none")
+        if sharing != "none":
+            rows.append(("Distributed", f"batches of fine-tuning, {sharing}"))
         features = run.config.get("features", {})
         if features.get("views"):
             settings = ", ".join(f"{key} {features[key]}" for key in ("flip", "crop", "colour"))
@@ -76,7 +79,7 @@ class Views:
         if run.looks:
             rows.append(("Test time", f"mean over {run.looks}"))
         if features.get("store"):
-            rows.append(("Shared store", features["store"]))
+            rows.append(("Shared in", features["store"]))
         if features.get("dtype", "float32") != "float32":
             rows.append(("Features", f"stored as {features['dtype']}"))
         rows.append(("Folder", "none: nothing is saved" if run.folder is None else str(run.folder)))

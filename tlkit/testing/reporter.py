@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import io
+import itertools
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -13,6 +14,7 @@ from typing import Any, cast
 
 import numpy as np
 
+from tlkit import run_folder
 from tlkit.records import EngineTrial, RunInfo, RunResult
 from tlkit.reporter import Reporter
 from tlkit.testing.parts import small_trainer
@@ -26,21 +28,37 @@ def _reporter(subject: Subject) -> Reporter:
     return cast(Reporter, subject.make())
 
 
-def _result(subject: Subject) -> RunResult:
-    """Return a finished run in the folder of this check; it is trained once for all checks."""
+def _result(subject: Subject, number: int = 0) -> RunResult:
+    """Return a finished run in a folder of this check; it is trained once for all checks."""
 
     def train() -> RunResult:
         return small_trainer(subject.folder, runs=None).run()
 
     result = cast(RunResult, subject.once("result", train))
-    folder = subject.folder / "runs" / "20260101-000000-small"
+    folder = subject.folder / "runs" / f"20260101-00000{number}-small"
     folder.mkdir(parents=True, exist_ok=True)
+    run_folder.write_config(folder, result.info.config)
     # A copy, so that what one check's reporter changes is not seen by the next.
     fresh = copy.deepcopy(replace(result, model=None))
     return replace(fresh, info=replace(fresh.info, folder=folder), model=result.model)
 
 
-def _script(result: RunResult, **more: Any) -> Iterator[Event]:
+def _save(subject: Subject, result: RunResult) -> None:
+    """Put into the run's folder what the Trainer saves before it tells of the end."""
+    folder = result.folder
+    if folder is None:
+        return
+
+    def saved() -> dict[str, bytes]:
+        run_folder.save(folder, result, ("keras",))
+        names = (run_folder.MODEL, run_folder.PREDICTIONS, run_folder.VALIDATION)
+        return {name: (folder / name).read_bytes() for name in names if (folder / name).exists()}
+
+    for name, content in cast(dict[str, bytes], subject.once("saved", saved)).items():
+        (folder / name).write_bytes(content)
+
+
+def _script(subject: Subject, result: RunResult, **more: Any) -> Iterator[Event]:
     """Yield the events of a run, with the arguments that the Trainer gives."""
     info: RunInfo = result.info
     trial = EngineTrial("openvino", "2026.0", "float32", accepted=True, images_per_second=100.0)
@@ -58,6 +76,7 @@ def _script(result: RunResult, **more: Any) -> Iterator[Event]:
             yield "on_epoch_progress", (phase.phase, epoch, 30, 60, 0.5), more
             yield "on_epoch_end", (phase.phase, epoch, metrics, 1.0), more
         yield "on_phase_end", (phase,), more
+    _save(subject, result)
     yield "on_stage", ("reports",), more
     features = np.zeros((1, 4), np.float32)
     yield (
@@ -105,7 +124,7 @@ def follows_a_run(subject: Subject) -> None:
     """It raises nothing at any event of an ordinary run."""
     result = _result(subject)
     with _in_folder(subject.folder):
-        _tell(_reporter(subject), _script(result))
+        _tell(_reporter(subject), _script(subject, result))
 
 
 @check("reporter", needs=("follows-a-run",))
@@ -115,7 +134,7 @@ def takes_what_is_new(subject: Subject) -> None:
     result = _result(subject)
     with _in_folder(subject.folder):
         try:
-            _tell(reporter, _script(result, of_a_later_version=1))
+            _tell(reporter, _script(subject, result, of_a_later_version=1))
             reporter.on_error(ValueError("broken"), of_a_later_version=1)
         except (CheckFailed, TypeError) as err:
             raise CheckFailed(f"With a keyword that it does not know: {err} Add **kwargs.") from err
@@ -127,21 +146,21 @@ def survives_odd_runs(subject: Subject) -> None:
     result = _result(subject)
     with _in_folder(subject.folder):
         unsaved = replace(result, info=replace(result.info, folder=None))
-        _tell(_reporter(subject), _script(unsaved))
+        _tell(_reporter(subject), _script(subject, unsaved))
         for error in (ValueError("broken"), KeyboardInterrupt()):
             _tell(_reporter(subject), [("on_error", (error,), {})])
-            begun = [*_script(result)][:4]
+            begun = [*itertools.islice(_script(subject, result), 4)]
             _tell(_reporter(subject), [*begun, ("on_error", (error,), {})])
 
 
 @check("reporter", needs=("follows-a-run",))
 def survives_any_width(subject: Subject) -> None:
     """It raises nothing on a terminal of 20 columns, or of 200."""
-    result = _result(subject)
-    for columns in (NARROW, WIDE):
+    for number, columns in enumerate((NARROW, WIDE)):
+        result = _result(subject, number)
         with _in_folder(subject.folder, columns):
             try:
-                _tell(_reporter(subject), _script(result))
+                _tell(_reporter(subject), _script(subject, result))
             except CheckFailed as err:
                 raise CheckFailed(f"With {columns} columns: {err}") from err
 
@@ -154,7 +173,7 @@ def writes_only_into_the_run(subject: Subject) -> None:
     place = subject.folder / "work"
     place.mkdir()
     with _in_folder(place):
-        _tell(_reporter(subject), _script(result))
+        _tell(_reporter(subject), _script(subject, result))
     _expect_only(subject.folder, {place, result.folder, result.folder.parent})
 
 
@@ -181,7 +200,7 @@ def leaves_the_result_alone(subject: Subject) -> None:
     result = _result(subject)
     before = copy.deepcopy(replace(result, model=None))
     with _in_folder(subject.folder):
-        _tell(_reporter(subject), _script(result))
+        _tell(_reporter(subject), _script(subject, result))
     parts = (
         ("the phases", before.phases == result.phases),
         ("the config", before.info == result.info),

@@ -306,7 +306,7 @@ def _check_key(key: str, where: str) -> None:
     if not name:
         raise ConfigError(
             f"'{key}' is no key of a config. Allowed: TABLE.KEY, such as "
-            f'["head.units"].\n(received: {where})'
+            f'["head.units"] or ["workflow.learning_rate"].\n(received: {where})'
         )
     if table not in _TABLES:
         raise ConfigError(
@@ -359,7 +359,7 @@ def _explain(key: str, kind: str, table: Mapping[str, Any], err: ValidationError
     allowed = "a table" if name == "when" else describe_type(fields[name].annotation)
     if problem["type"] in ("greater_than_equal", "less_than_equal"):
         allowed = "a number of up to 53 bits"
-    return f"{key}: {name} = {table.get(name)!r} is not allowed: {allowed}."
+    return f"{key}: {name} = {table.get(name)!r} is not allowed. Allowed: {allowed}."
 
 
 def _fields(kind: str) -> Mapping[str, Any]:

@@ -64,6 +64,16 @@ def test_in_a_pipe_each_trial_is_one_line_without_control_characters():
     assert "failed: a \\x1b[31mred\\x0areason" in lines[2]
 
 
+@pytest.mark.parametrize(
+    ("before", "said"),
+    [(0, ""), (1, "1 trial before; 19 more to do.\n"), (20, "20 trials before; no more to do.\n")],
+)
+def test_a_sweep_that_goes_on_says_what_is_left(before, said):
+    file = io.StringIO()
+    PlainBoard("tiny", SETTINGS, Console(file=file, width=80)).known(tuple(make_trials(before)))
+    assert file.getvalue() == said
+
+
 def test_the_table_has_the_best_first_and_a_smaller_loss_is_better():
     console = Console(file=io.StringIO(), width=100)
     settings = Settings(metric="val_loss")

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from tlkit.sweep.records import Settings, Trial, best_of
 from tlkit.text import printable
-from tlkit.wording import clock
+from tlkit.wording import clock, plural
 
 _BEST, _SECONDS_BETWEEN = 5, 0.1
 
@@ -68,6 +68,14 @@ class PlainBoard(Board):
     def __init__(self, name: str, settings: Settings, console: Console) -> None:
         super().__init__(name, settings)
         self._console = console
+
+    def known(self, trials: tuple[Trial, ...]) -> None:
+        """Say how many there are: nothing else shows that a sweep goes on, or has nothing to do."""
+        super().known(trials)
+        if trials:
+            more = max(self.settings.trials - len(trials), 0)
+            line = f"{plural(len(trials), 'trial')} before; {more or 'no'} more to do."
+            self._console.print(Text(line), soft_wrap=True)
 
     def end(self, trial: Trial) -> None:
         """Print what came of it."""

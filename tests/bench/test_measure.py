@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -10,7 +11,10 @@ import pytest
 
 from tlkit.bench import NAMES, measure, run_bench
 from tlkit.bench.cases import CASES
-from tlkit.bench.measure import Results, imports_module, measure_plain, measure_tlkit, run_child
+from tlkit.bench.child import run_child
+from tlkit.bench.measure import imports_module
+from tlkit.bench.results import Results
+from tlkit.bench.sides import measure_plain, measure_tlkit
 from tlkit.errors import ConfigError, TlkitError
 
 
@@ -44,7 +48,7 @@ def test_the_peak_memory_is_that_of_this_child_alone():
 
 def test_the_memory_of_the_bench_itself_does_not_count():
     code = (
-        "import sys; from tlkit.bench.measure import run_child; x = bytearray(b'x') * 400_000_000;"
+        "import sys; from tlkit.bench.child import run_child; x = bytearray(b'x') * 400_000_000;"
         "print(run_child([sys.executable, '-c', 'pass']).peak_memory_bytes)"
     )
     assert int(run_child(python(code)).stdout) < 1e8
@@ -103,14 +107,14 @@ def is_still(path):
 
 def test_an_interrupt_ends_the_child(monkeypatch, tmp_path):
     path = tmp_path / "alive"
-    real = measure.subprocess.Popen.wait
+    real = subprocess.Popen.wait
 
     def interrupt(self, timeout=None):
-        monkeypatch.setattr(measure.subprocess.Popen, "wait", real)
+        monkeypatch.setattr(subprocess.Popen, "wait", real)
         wait_for(path)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(measure.subprocess.Popen, "wait", interrupt)
+    monkeypatch.setattr(subprocess.Popen, "wait", interrupt)
     with pytest.raises(KeyboardInterrupt):
         run_child(python(HEARTBEAT, str(path)))
     assert is_still(path)
@@ -118,7 +122,7 @@ def test_an_interrupt_ends_the_child(monkeypatch, tmp_path):
 
 def test_a_bench_that_is_killed_takes_its_child_along(tmp_path):
     path = tmp_path / "alive"
-    code = "import sys; from tlkit.bench.measure import run_child; run_child(sys.argv[1:])"
+    code = "import sys; from tlkit.bench.child import run_child; run_child(sys.argv[1:])"
     variables = {**os.environ, "TMPDIR": str(tmp_path)}
     bench = subprocess.Popen(python(code, *python(HEARTBEAT, str(path))), env=variables)
     wait_for(path)
@@ -237,7 +241,7 @@ def test_warm_without_its_cache_measures_cold_again(bench, fakes, monkeypatch, t
         bench("classic")
     undo()
     fakes()
-    measure.shutil.rmtree(tmp_path / "out" / "bench-work")
+    shutil.rmtree(tmp_path / "out" / "bench-work")
     document, _ = bench("classic")
     assert fakes() == ["cold cold", "warm warm"]
     assert len(document["measurements"]) == 3

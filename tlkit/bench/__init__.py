@@ -11,8 +11,9 @@ from typing import Any
 
 from tlkit.atomic import atomic_path
 from tlkit.bench.cases import CASES, NAMES, START_UP
-from tlkit.bench.measure import RESULT, CaseBench, Results, StartUpBench
+from tlkit.bench.measure import CaseBench, StartUpBench
 from tlkit.bench.report import MARKDOWN, PICTURE, summarise, write_report
+from tlkit.bench.results import RESULT, Results
 from tlkit.errors import ConfigError, did_you_mean
 from tlkit.paths import expand_home
 from tlkit.runtime import environment

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from tlkit.atomic import atomic_path, atomic_write_text
 from tlkit.bench.cases import CASES, START_UP
-from tlkit.bench.measure import IMPORTS, PLAIN
+from tlkit.bench.results import IMPORTS, PLAIN
 from tlkit.drawing import LARGE, MEDIUM, SMALL, new_figure
 from tlkit.text import printable
 from tlkit.wording import percent

@@ -14,9 +14,9 @@ from tlkit.errors import RunFolderError
 from tlkit.mirror import fetched, put_back
 from tlkit.records import RunInfo, RunResult
 from tlkit.report.charts import accuracy_of_runs
-from tlkit.report.content import duration, model_bytes, size_text, text
 from tlkit.report.page import PAGE
 from tlkit.report.rendering import render
+from tlkit.report.words import duration, model_bytes, size_text, text
 from tlkit.run_folder import CONFIG, RUN, is_summary, read_run
 from tlkit.unfinished import name_unfinished, unfinished_runs
 from tlkit.wording import date

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tlkit.records import RunResult
-from tlkit.report.content import name_limit, text
+from tlkit.report.words import name_limit, text
 from tlkit.thumbnails import GALLERY, Thumbnail
 
 MAX_ENTRIES = 20_000

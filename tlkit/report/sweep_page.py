@@ -13,7 +13,6 @@ from tlkit.documents.compare import ComparedCell
 from tlkit.documents.sweep import SweepDocument, SweepTrial
 from tlkit.errors import RunFolderError
 from tlkit.paths import expand_home
-from tlkit.report.content import LONG_TEXT_LIMIT, duration, text
 from tlkit.report.page import PAGE
 from tlkit.report.rendering import render
 from tlkit.report.sweep_charts import (
@@ -23,6 +22,7 @@ from tlkit.report.sweep_charts import (
     parallel_coordinates,
     shown_value,
 )
+from tlkit.report.words import LONG_TEXT_LIMIT, duration, text
 from tlkit.wording import plural
 
 SWEEP = "sweep.json"

@@ -4,7 +4,8 @@ import pytest
 
 from tests.report.sweeps import HOSTILE, make_sweep
 from tlkit.errors import RunFolderError
-from tlkit.report.sweep_charts import history, importance, parallel_coordinates
+from tlkit.report.parallel_coordinates import parallel_coordinates
+from tlkit.report.sweep_charts import history, importance
 from tlkit.report.sweep_page import read_sweep, write_sweep_report
 
 vl_convert = pytest.importorskip("vl_convert")

@@ -24,38 +24,25 @@ def learning_curve(phases: Sequence[PhaseResult], key: str, held_out: str) -> Sp
         key: ``"loss"`` or ``"accuracy"``.
         held_out: What the validation images are called.
     """
-    rows, marks, kept, begin = [], [], [], 0
-    scale = 100 if key == "accuracy" else 1
-    for item in phases:
-        name = printable(item.phase.name, _NAME_LIMIT)
-        length = item.num_epochs
-        for column, label in ((key, _TRAIN), (f"val_{key}", held_out)):
-            for number, value in enumerate(item.history.get(column, ()), begin + 1):
-                # JSON has no way to write NaN and infinity, which leave a gap in the line.
-                shown = round(scale * value, 5) if math.isfinite(value) else None
-                rows.append({"epoch": number, "value": shown, "images": label, "phase": name})
-        if length:
-            marks.append({"start": begin + 0.5, "phase": name})
-        if item.kept_epoch is not None:
-            kept.append({"epoch": begin + item.kept_epoch, "phase": name})
-        begin += length
+    rows = _epoch_values(phases, key, held_out)
     if all(row["value"] is None for row in rows):
         return None
+    total = sum(item.num_epochs for item in phases)
     title = "Accuracy (%)" if key == "accuracy" else "Cross-entropy loss (nats)"
-    step = max(1, math.ceil(begin / _MAX_TICKS))
-    ticks = list(range(step, begin + 1, step))
+    step = max(1, math.ceil(total / _MAX_TICKS))
+    ticks = list(range(step, total + 1, step))
     epochs = {
         "field": "epoch",
         "type": "quantitative",
         "title": "Epoch",
-        "scale": {"domain": [0.5, begin + 0.5], "nice": False, "zero": False},
+        "scale": {"domain": [0.5, total + 0.5], "nice": False, "zero": False},
         "axis": {"values": ticks, "format": "d", "grid": False},
     }
     # A loss has no upper end; an axis of accuracies must not go beyond 100 %.
     values = {"zero": False, "domainMax": 100} if key == "accuracy" else {"zero": False}
     line = {
         "data": {"values": rows},
-        "mark": {"type": "line", "point": begin <= _MAX_EPOCHS_WITH_POINTS},
+        "mark": {"type": "line", "point": total <= _MAX_EPOCHS_WITH_POINTS},
         "encoding": {
             "x": epochs,
             "y": {
@@ -74,6 +61,35 @@ def learning_curve(phases: Sequence[PhaseResult], key: str, held_out: str) -> Sp
             ],
         },
     }
+    return {"layer": [*_phase_marks(phases, epochs), line], "height": 260}
+
+
+def _epoch_values(phases: Sequence[PhaseResult], key: str, held_out: str) -> list[Spec]:
+    """Return the values of training and validation, the epochs numbered through."""
+    rows: list[Spec] = []
+    begin = 0
+    scale = 100 if key == "accuracy" else 1
+    for item in phases:
+        name = printable(item.phase.name, _NAME_LIMIT)
+        for column, label in ((key, _TRAIN), (f"val_{key}", held_out)):
+            for number, value in enumerate(item.history.get(column, ()), begin + 1):
+                # JSON has no way to write NaN and infinity, which leave a gap in the line.
+                shown = round(scale * value, 5) if math.isfinite(value) else None
+                rows.append({"epoch": number, "value": shown, "images": label, "phase": name})
+        begin += item.num_epochs
+    return rows
+
+
+def _phase_marks(phases: Sequence[PhaseResult], epochs: Spec) -> list[Spec]:
+    """Return where each phase begins, its name, and the epoch whose weights were kept."""
+    marks, kept, begin = [], [], 0
+    for item in phases:
+        name = printable(item.phase.name, _NAME_LIMIT)
+        if item.num_epochs:
+            marks.append({"start": begin + 0.5, "phase": name})
+        if item.kept_epoch is not None:
+            kept.append({"epoch": begin + item.kept_epoch, "phase": name})
+        begin += item.num_epochs
     starts = {**epochs, "field": "start"}
     phase_rules = {
         "data": {"values": marks[1:]},
@@ -90,7 +106,7 @@ def learning_curve(phases: Sequence[PhaseResult], key: str, held_out: str) -> Sp
         "mark": {"type": "rule", "style": "kept"},
         "encoding": {"x": epochs},
     }
-    return {"layer": [phase_rules, phase_names, kept_rules, line], "height": 260}
+    return [phase_rules, phase_names, kept_rules]
 
 
 def reliability_diagram(calibration: Calibration) -> Spec:

@@ -14,14 +14,9 @@ from tlkit.documents.sweep import SweepDocument, SweepTrial
 from tlkit.errors import RunFolderError
 from tlkit.paths import expand_home
 from tlkit.report.page import PAGE
+from tlkit.report.parallel_coordinates import parallel_coordinates
 from tlkit.report.rendering import render
-from tlkit.report.sweep_charts import (
-    history,
-    importance,
-    metric_title,
-    parallel_coordinates,
-    shown_value,
-)
+from tlkit.report.sweep_charts import history, importance, metric_title, shown_value
 from tlkit.report.words import LONG_TEXT_LIMIT, duration, text
 from tlkit.wording import plural
 

@@ -6,7 +6,7 @@ import textwrap
 import pytest
 
 from tests import checks_reference
-from tests.testing.broken import BROKEN, RIGHT, Topped
+from tests.testing.broken import BROKEN, RIGHT, Right, Topped
 from tlkit import PluginError
 from tlkit.registry import KINDS
 from tlkit.testing import CheckFailed, checks_of, conformance, run_checks
@@ -112,6 +112,27 @@ def test_the_tests_for_pytest_fail_and_skip_as_the_checks_do():
 @conformance(RIGHT["head"])
 def test_the_decorator_is_used_as_the_docs_say(check):
     check()
+
+
+class Nested(Right):
+    """Its layers are those of a network within the network, as of KerasHub's."""
+
+    name = "nested"
+
+    def build(self):
+        import keras
+
+        inputs = keras.Input((self.image_size, self.image_size, 3))
+        return keras.Model(inputs, super().build()(inputs))
+
+    def blocks(self, model):
+        return super().blocks(model.layers[-1])
+
+
+def test_blocks_of_a_network_within_a_network_are_in_order():
+    outcomes = {item.check: item for item in run_checks(Nested)}
+    assert outcomes["lists-its-blocks"].reason == ""
+    assert outcomes["stays-frozen"].reason == ""
 
 
 def test_the_docs_list_the_checks():

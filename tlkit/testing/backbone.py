@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, cast
 
 import numpy as np
@@ -110,13 +111,25 @@ def lists_its_blocks(subject: Subject) -> None:
         len({id(layer) for layer in layers}) == len(layers),
         "blocks() names a layer twice; a layer belongs to one block.",
     )
-    order = {id(layer): number for number, layer in enumerate(network._flatten_layers())}
+    order: dict[int, int] = {}
+    for layer in _in_order(network):
+        order.setdefault(id(layer), len(order))
     first = [min(order[id(layer)] for layer in block) for block in blocks]
     expect(
         first == sorted(first),
         "blocks() gives its blocks in another order than from input to output: fine-tuning "
         "unfreezes the last ones.",
     )
+
+
+def _in_order(layer: Any) -> Iterator[Any]:
+    """Yield the layers within a layer, each before its own parts.
+
+    Keras' own ``_flatten_layers()`` gives the parts of a network within a network backwards.
+    """
+    for part in layer._layers:
+        yield part
+        yield from _in_order(part)
 
 
 @check("backbone", needs=("gives-finite-features", "lists-its-blocks"))

@@ -9,6 +9,7 @@ from tlkit_efficientnet_lite.network import load_weights, make_blocks, round_cha
 from tlkit_efficientnet_lite.torch_file import read_torch_state_dict
 
 from tlkit import ConfigError, WeightsError
+from tlkit.testing import run_checks
 
 LITE0 = BACKBONES[0]
 
@@ -83,3 +84,8 @@ def test_bad_settings_say_what_is_allowed():
         LITE0(image_size=31)
     with pytest.raises(WeightsError, match="Allowed: 'imagenet', 'random'"):
         LITE0(weights="noisy-student").build()
+
+
+def test_it_conforms():
+    outcomes = run_checks(lambda: LITE0(image_size=32, weights="random"))
+    assert {item.check: item.reason for item in outcomes if item.status != "passed"} == {}

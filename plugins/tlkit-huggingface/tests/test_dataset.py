@@ -10,6 +10,7 @@ from tlkit import DataError, PluginError, Registry, Trainer
 from tlkit.leakage import find_leakage
 from tlkit.options import validate_options
 from tlkit.subsets import Subset
+from tlkit.testing import run_checks
 
 datasets = pytest.importorskip("datasets", reason="pip install tlkit-huggingface")
 
@@ -307,3 +308,9 @@ def test_a_table_that_names_files_of_the_machine_is_refused(tmp_path, how):
     with pytest.raises(DataError, match=r"Row 29 .*lies outside of .*data\.") as caught:
         HuggingFace(str(path)).load(0)
     assert "\x1b" not in str(caught.value)
+
+
+def test_it_conforms(tmp_path):
+    splits().save_to_disk(tmp_path / "data")
+    outcomes = run_checks(lambda: HuggingFace(str(tmp_path / "data")))
+    assert {item.check: item.reason for item in outcomes if item.status != "passed"} == {}

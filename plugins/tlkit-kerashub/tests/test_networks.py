@@ -17,6 +17,7 @@ from tlkit.builtin.heads.linear import Linear
 from tlkit.fingerprint import digest_model
 from tlkit.freezing import batch_normalisation_state, unfreeze
 from tlkit.model import assemble, fits_h5
+from tlkit.testing import run_checks
 
 CONVERTER = {
     "image_size": (SIZE, SIZE),
@@ -313,3 +314,16 @@ def test_a_preset_whose_weights_lead_elsewhere_is_refused(preset, tmp_path):
         file["more"] = h5py.ExternalLink("/etc/passwd", "/")
     with pytest.raises(WeightsError, match=r"is refused: its '/more' is a link"):
         KerasHub(preset=str(folder)).build()
+
+
+def test_it_conforms(preset):
+    _, folder = preset("ViTBackbone")
+    outcomes = run_checks(lambda: KerasHub(preset=str(folder)))
+    assert {item.check: item.reason for item in outcomes if item.status != "passed"} == {}
+
+
+@pytest.mark.parametrize("wrong", [{"weights": "imagenet"}, {"tokens": "clas"}])
+def test_a_setting_that_is_unknown_is_refused_from_python_too(wrong):
+    ((key, value),) = wrong.items()
+    with pytest.raises((ConfigError, WeightsError), match=f"Unknown {key} '{value}'.*Allowed: '"):
+        KerasHub("vit_base_patch16_224_imagenet", **wrong)

@@ -11,6 +11,7 @@ from tlkit import ConfigError, DataError, PluginError, Registry, Trainer
 from tlkit.leakage import find_leakage
 from tlkit.options import validate_options
 from tlkit.subsets import Subset
+from tlkit.testing import run_checks
 
 tfds = pytest.importorskip("tensorflow_datasets", reason="pip install tlkit-tfds")
 
@@ -250,3 +251,8 @@ def test_a_prepared_folder_that_names_a_module_is_refused_and_not_imported(
     ):
         TensorFlowDatasets(**options, download=False).load(0)
     assert not (tmp_path / "owned").exists()
+
+
+def test_it_conforms(prepared):
+    outcomes = run_checks(lambda: TensorFlowDatasets(path=prepared))
+    assert {item.check: item.reason for item in outcomes if item.status != "passed"} == {}

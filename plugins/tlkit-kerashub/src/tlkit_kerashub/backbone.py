@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 from tlkit import Backbone, ConfigError, PluginError, WeightsError
 from tlkit_kerashub.presets import Preset, load_network, read_preset
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import keras
 
 Tokens = Literal["auto", "class", "patches"]
+Weights = Literal["preset", "random"]
 
 
 class KerasHub(Backbone):
@@ -25,7 +26,7 @@ class KerasHub(Backbone):
         self,
         preset: str,
         image_size: int | None = None,
-        weights: Literal["preset", "random"] = "preset",
+        weights: Weights = "preset",
         tokens: Tokens = "auto",
     ) -> None:
         """Set what to build.
@@ -39,7 +40,21 @@ class KerasHub(Backbone):
             tokens: What a network that gives tokens hands to the head. "class": its class token, or
                 what it pools by itself, as a map of one pixel. "patches": its patch tokens as a map
                 (h, w). "auto": the class token where there is one.
+
+        Raises:
+            ConfigError: If there are no such tokens.
+            WeightsError: If the weights are neither.
         """
+        if tokens not in get_args(Tokens):
+            raise ConfigError(
+                f"Unknown tokens {tokens!r} of preset '{preset}'. Allowed: "
+                f"{', '.join(map(repr, get_args(Tokens)))}."
+            )
+        if weights not in get_args(Weights):
+            raise WeightsError(
+                f"Unknown weights {weights!r} of preset '{preset}'. Allowed: "
+                f"{', '.join(map(repr, get_args(Weights)))}. Others are presets of their own."
+            )
         self.preset, self.weights, self.tokens = preset, weights, tokens
         self._image_size = image_size
 

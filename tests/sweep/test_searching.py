@@ -11,7 +11,7 @@ from tlkit.sweep.searching import (
     suggest,
     values_of,
 )
-from tlkit.sweep.space import make_space
+from tlkit.sweep.space_file import make_space
 
 optuna = pytest.importorskip("optuna")
 SPACE = make_space(

@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 
 from tlkit.config.reading import override
 from tlkit.errors import ConfigError, TlkitError
-from tlkit.sweep.space import Space, assignment, make_space, parse_space, read_space
+from tlkit.sweep.parameters import assignment
+from tlkit.sweep.space import Space
+from tlkit.sweep.space_file import make_space, parse_space, read_space
 
 INT = {"type": "int", "low": 1, "high": 8}
 BROKEN = [

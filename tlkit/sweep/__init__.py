@@ -20,7 +20,8 @@ from tlkit.sweep.final_runs import run_best
 from tlkit.sweep.importance import importance_of
 from tlkit.sweep.records import METRICS, Importance, Settings, Sweep, Tested, Trial, best_of
 from tlkit.sweep.searching import PRUNERS, SAMPLERS, check_settings, require_extra
-from tlkit.sweep.space import Space, make_space, read_space
+from tlkit.sweep.space import Space
+from tlkit.sweep.space_file import make_space, read_space
 from tlkit.sweep.storage import choose_storage, shown
 from tlkit.sweep.study import Identity, SweepStudy
 from tlkit.sweep.trying import Variations, changes, run_trials

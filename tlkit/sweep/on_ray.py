@@ -21,10 +21,10 @@ from tlkit.ray_cluster import Connection, RayCluster
 from tlkit.registry import Registry
 from tlkit.shared_parts import SharedParts
 from tlkit.sweep.board import Board
-from tlkit.sweep.study import Asked, SweepStudy
+from tlkit.sweep.ray_results import EPOCH, VALUE, epoch_result, last_result
+from tlkit.sweep.study import SweepStudy
 from tlkit.sweep.trying import Follower, Outcome, Variations, run_one, try_values
 
-_EPOCH, _VALUE, _OUTCOME = "epoch", "value", "outcome"
 # Trials end by themselves; ASHA's rungs need some end above that.
 _MOST_EPOCHS = 100_000
 _FACTOR = 4
@@ -86,7 +86,9 @@ def _tune(
     from ray import tune
     from ray.tune.schedulers import ASHAScheduler
 
-    searcher = _make_searcher(study, board, done)
+    from tlkit.sweep.ray_searcher import StudySearcher
+
+    searcher = StudySearcher(study, board, done)
     mode = "max" if study.settings.larger_is_better else "min"
     job = _Job.of(variations, study.settings.metric)
     folder = Path(tempfile.mkdtemp(prefix="tlkit-sweep-"))
@@ -98,11 +100,11 @@ def _tune(
         tune.Tuner(
             tune.with_resources(tune.with_parameters(_make_worker(), job=job), resources),
             tune_config=tune.TuneConfig(
-                metric=_VALUE,
+                metric=VALUE,
                 mode=mode,
                 search_alg=searcher,
                 scheduler=ASHAScheduler(
-                    time_attr=_EPOCH,
+                    time_attr=EPOCH,
                     max_t=_MOST_EPOCHS,
                     grace_period=1,
                     reduction_factor=_FACTOR,
@@ -115,84 +117,6 @@ def _tune(
     finally:
         searcher.give_up()
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _make_searcher(study: SweepStudy, board: Board, done: Callable[[], None]) -> Any:
-    """Return Ray's view of the study: it suggests values, and hears of results."""
-    from ray.tune.search import Searcher
-
-    class StudySearcher(Searcher):  # type: ignore[misc]
-        def __init__(self) -> None:
-            super().__init__(
-                metric=_VALUE, mode="max" if study.settings.larger_is_better else "min"
-            )
-            self._asked: dict[str, Asked] = {}
-            self._last: dict[str, Mapping[str, Any]] = {}
-
-        def set_search_properties(self, *args: Any, **kwargs: Any) -> bool:
-            return True
-
-        def suggest(self, trial_id: str) -> Any:
-            asked = study.ask()
-            if asked is None:
-                return Searcher.FINISHED
-            self._asked[trial_id] = asked
-            board.begin(asked.number, asked.values)
-            return {"number": asked.number, "values": json.dumps(asked.values)}
-
-        def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-            asked = self._asked.get(trial_id)
-            if asked is None or _EPOCH not in result:
-                return
-            self._last[trial_id] = result
-            if _OUTCOME not in result:
-                with suppress(ValueError):
-                    study.report(asked, result[_VALUE], result[_EPOCH])
-                study.seen(asked)
-            board.status(f"{len(self._asked)} at work")
-
-        def on_trial_complete(
-            self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
-        ) -> None:
-            asked = self._asked.pop(trial_id, None)
-            last = self._last.pop(trial_id, None) or {}
-            if result is not None and _EPOCH in result:
-                last = result
-            if asked is None:
-                return
-            found = _outcome(last, error, study.settings.metric)
-            trial = study.end(asked, found.state, found.value, found.record())
-            if trial is not None:
-                board.end(trial)
-            done()
-
-        def give_up(self) -> None:
-            for asked in self._asked.values():
-                study.give_up(asked)
-            self._asked.clear()
-
-        def __reduce__(self) -> Any:
-            # Ray writes down all that it is given, to restore it later; the study does that.
-            return dict, ()
-
-        def save(self, checkpoint_path: str) -> None:
-            """Keep nothing: the study's storage has it all."""
-
-        def restore(self, checkpoint_path: str) -> None:
-            """Read nothing, for the same reason."""
-
-    return StudySearcher()
-
-
-def _outcome(last: Mapping[str, Any], error: bool, metric: str) -> Outcome:
-    """Return what a worker's last words say of its trial."""
-    if _OUTCOME in last:
-        return Outcome(**json.loads(last[_OUTCOME]))
-    if error or _VALUE not in last:
-        return Outcome("failed", None, {}, 0, {}, "its worker died")
-    metrics = json.loads(last.get("metrics", "{}"))
-    seconds = {"total": float(last.get("time_total_s", 0.0))}
-    return Outcome("pruned", metrics.get(metric), metrics, int(last[_EPOCH]), seconds)
 
 
 class _Job:
@@ -321,20 +245,10 @@ class _Stepwise:
             found = try_values(_kept[0], values, _kept[1], job.metric, follower)
         except Exception as err:  # such as a folder that this machine has not
             found = Outcome("failed", None, {}, 0, {}, f"{type(err).__name__}: {err}")
-        words = {"state": found.state, "value": found.value, **found.record()}
-        worst = float("-inf") if job.metric == "val_accuracy" else float("inf")
-        self.results.put(
-            {
-                _EPOCH: found.epochs,
-                _VALUE: worst if found.value is None else found.value,
-                _OUTCOME: json.dumps(words),
-                "done": True,
-            }
-        )
+        self.results.put(last_result(found, job.metric))
 
     def _report(self, value: float, epoch: int) -> bool:
-        metrics = json.dumps(self._follower.metrics)
-        self.results.put({_EPOCH: epoch, _VALUE: value, "metrics": metrics})
+        self.results.put(epoch_result(value, epoch, self._follower.metrics))
         self.go_on.acquire()
         return self._stopped
 

@@ -11,8 +11,9 @@ import numpy as np
 
 from tlkit.errors import ConfigError, did_you_mean
 from tlkit.extras import require_modules
+from tlkit.sweep.parameters import ChoiceParameter, IntParameter, Scalar, label
 from tlkit.sweep.records import METRICS, Settings
-from tlkit.sweep.space import ChoiceParameter, IntParameter, Scalar, Space, label
+from tlkit.sweep.space import Space
 
 if TYPE_CHECKING:
     import optuna

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from tlkit.changed_values import changed_values
 from tlkit.errors import ConfigError
+from tlkit.sweep.parameters import Scalar
 from tlkit.sweep.records import Settings, State, Trial
 from tlkit.sweep.searching import (
     grid_size,
@@ -23,7 +24,7 @@ from tlkit.sweep.searching import (
     suggest,
     values_of,
 )
-from tlkit.sweep.space import Scalar, Space
+from tlkit.sweep.space import Space
 from tlkit.sweep.storage import open_storage, shown, storage_errors
 
 if TYPE_CHECKING:

@@ -16,8 +16,9 @@ from tlkit.reporter import Reporter
 from tlkit.session import Session
 from tlkit.shared_parts import SharedParts
 from tlkit.sweep.board import Board
+from tlkit.sweep.parameters import assignment
 from tlkit.sweep.records import State, Trial
-from tlkit.sweep.space import Space, assignment
+from tlkit.sweep.space import Space
 from tlkit.sweep.study import SEEN_EVERY, Asked, SweepStudy
 from tlkit.trainer import Trainer
 

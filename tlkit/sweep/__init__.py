@@ -26,6 +26,7 @@ from tlkit.sweep.storage import choose_storage, shown
 from tlkit.sweep.study import Identity, SweepStudy
 from tlkit.sweep.trying import Variations, changes, run_trials
 from tlkit.text import printable
+from tlkit.trainer import Trainer
 
 __all__ = [
     "METRICS",
@@ -131,16 +132,8 @@ def run_sweep(
     name = study or trainer.name
     opened = SweepStudy(url, name, wanted, settings)
     board = board if board is not None else Board(name, settings)
-    board.status("starting TensorFlow")
-    trainer.start_tensorflow()
-    board.status("loading the data")
     shared = SharedParts()
-    if shared.run_data(trainer).on_test:
-        raise ConfigError("A sweep needs validation images: the best trial is chosen by them.")
-    config = trainer.config
-    identity = Identity.of(config, shared.fingerprints(trainer), wanted, settings)
-    opened.open(identity, changes(config, list(wanted.parameters)))
-    board.known(opened.trials())
+    _open_study(opened, trainer, shared, wanted, board)
     result = Sweep(
         name=name,
         source=os.fspath(source),
@@ -154,13 +147,7 @@ def run_sweep(
     )
     keeper = _Keeper(result, opened, variations, wanted, begin)
     try:
-        if engine == "ray":
-            from tlkit.sweep.on_ray import run_on_ray
-
-            run_on_ray(variations, opened, shared, board, address, keeper.offer)
-        else:
-            for _ in run_trials(variations, opened, shared, board):
-                keeper.offer()
+        _try_all(variations, opened, shared, board, engine, address, keeper.offer)
     except BaseException:
         keeper.keep()
         raise
@@ -179,6 +166,40 @@ def run_sweep(
             tested = run_best(variations, best.values, output, shared, *tell)
             result = replace(result, tested=tested)
     return keeper.finish(result)
+
+
+def _open_study(
+    opened: SweepStudy, trainer: Trainer, shared: SharedParts, wanted: Space, board: Board
+) -> None:
+    """Load the data, and open the study of it: with other data the same trials say other things."""
+    board.status("starting TensorFlow")
+    trainer.start_tensorflow()
+    board.status("loading the data")
+    if shared.run_data(trainer).on_test:
+        raise ConfigError("A sweep needs validation images: the best trial is chosen by them.")
+    config = trainer.config
+    identity = Identity.of(config, shared.fingerprints(trainer), wanted, opened.settings)
+    opened.open(identity, changes(config, list(wanted.parameters)))
+    board.known(opened.trials())
+
+
+def _try_all(
+    variations: Variations,
+    opened: SweepStudy,
+    shared: SharedParts,
+    board: Board,
+    engine: Literal["optuna", "ray"],
+    address: str | None,
+    done: Callable[[], None],
+) -> None:
+    """Run trials, in this process or on a cluster, until the study has enough."""
+    if engine == "ray":
+        from tlkit.sweep.on_ray import run_on_ray
+
+        run_on_ray(variations, opened, shared, board, address, done)
+    else:
+        for _ in run_trials(variations, opened, shared, board):
+            done()
 
 
 class _Keeper:

@@ -18,7 +18,7 @@ from tlkit import cli
 from tlkit.builtin.engines.tensorflow import TensorFlow
 from tlkit.builtin.heads.linear import Linear
 from tlkit.config_schema import config_schema
-from tlkit.sweep.space import parse_space
+from tlkit.sweep.space_file import parse_space
 
 # What a run of the documentation is given so that it ends soon; what the page sets itself stays.
 SMALL = {

@@ -44,19 +44,25 @@ def held_folder(
     if resumed:
         find_unfinished(folder)  # another process may have ended it by now
     missing = resumed and not has_checkpoints(folder)
-    with run_mirror.mirrored(folder, claim, warnings), run_folder.own(folder) as checkpoints:
-        if resumed:
-            remove_unfinished(folder)
-        # Also where it is resumed with other reporters: the config is that of the result.
-        run_folder.write_config(folder, config)
-        try:
-            yield Checkpoints(checkpoints, warnings, resumed, missing)
-        except TlkitError as err:
-            if has_begun(folder) and _came_from_the_machine(err):
-                err.add_note(f"{GO_ON}{command_line(['resume', str(folder)])}")
-            elif not resumed and not isinstance(err, RunFolderError):
-                run_folder.discard(folder)
-            raise
+    try:
+        with run_mirror.mirrored(folder, claim, warnings), run_folder.own(folder) as checkpoints:
+            if resumed:
+                remove_unfinished(folder)
+            # Also where it is resumed with other reporters: the config is that of the result.
+            run_folder.write_config(folder, config)
+            try:
+                yield Checkpoints(checkpoints, warnings, resumed, missing)
+            except TlkitError as err:
+                if has_begun(folder) and _came_from_the_machine(err):
+                    err.add_note(f"{GO_ON}{command_line(['resume', str(folder)])}")
+                elif not resumed and not isinstance(err, RunFolderError):
+                    run_folder.discard(folder)
+                raise
+    except BaseException:
+        # Ctrl-C before the config was there: nobody could resume that.
+        if not resumed and folder.is_dir() and not (folder / run_folder.CONFIG).exists():
+            run_folder.discard(folder)
+        raise
 
 
 def _came_from_the_machine(err: BaseException) -> bool:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.tiny import make_tiny_trainer
+from tests.tiny import TinyBackbone, make_tiny_trainer
 from tlkit import (
     ConfigError,
     Registry,
@@ -13,6 +13,7 @@ from tlkit import (
     TestTimeAugmentation,
     TlkitError,
     UnknownPluginError,
+    WeightsError,
 )
 from tlkit.builtin.engines.tensorflow import TensorFlow
 from tlkit.changed_values import changed_settings
@@ -130,6 +131,8 @@ def test_test_time_augmentation_is_a_table(registry, write):
         ("dataset = 3", "Wrong value for 'dataset'"),
         ("", "The table [dataset] is missing"),
         ("dataset = 3", "received 3. Allowed: a table."),
+        ('dataset = "folder"', 'Allowed: a table. Write\n[dataset]\nname = "folder"'),
+        ("image_size = 96\n[dataset]\nname = 'digits'", "key 'image_size' outside of the tables"),
         ("[dataset]\npath = 'x'", "[dataset] has no name"),
         ("[dataset]\nname = 3", "Wrong value for 'dataset.name': received 3. Allowed: str."),
         (
@@ -371,3 +374,18 @@ def test_the_docs_list_every_environment_variable():
     table = page.partition("## Environment variables")[2].partition("## ")[0]
     assert "TLKIT_PLUGINS" in read
     assert sorted(read) == sorted(set(re.findall(r"`(TLKIT_[A-Z_]+)`", table)))
+
+
+def test_weights_that_the_recipe_names_and_the_backbone_does_not_know_are_told(registry):
+    class Own(TinyBackbone):
+        name = "own"
+
+        def __init__(self, image_size: int = 16, weights: str = "random") -> None:
+            if weights != "random":
+                raise WeightsError(f"Unknown weights '{weights}'.")
+            super().__init__(image_size, weights)
+
+    own = Registry(entry_points=False)
+    own.register(Own)
+    with pytest.raises(WeightsError, match=r"'cifar10'.\n\(received: recipe quickstart"):
+        build_trainer("quickstart", ["backbone.name=own"], registry=own)

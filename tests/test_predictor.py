@@ -163,3 +163,8 @@ def test_below_the_threshold_no_class_is_given(classifier, pictures):
     ]
     assert all(bool(item.classes) != bool(item.abstained or item.error) for item in found)
     assert [item.abstained for item in found if item.error] == [None]
+
+
+def test_a_run_folder_among_the_pictures_is_refused(run, pictures):
+    with pytest.raises(DataError, match=r"is a run folder, .* fit several runs"):
+        list(predict(run.folder, [run.folder, pictures]))

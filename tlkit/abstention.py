@@ -98,9 +98,10 @@ def fit_threshold(
             high = middle - 1
     if best is None:
         raise ConfigError(
-            f"No threshold reaches an accuracy of {percent(target_accuracy)}: from the "
+            f"No threshold reaches the target accuracy of {percent(target_accuracy)}: from the "
             f"{len(labels):,} validation images no more than {percent(most)} can be promised. Ask "
-            f"for less, or train with more validation images."
+            f"for less (--target-accuracy), or train with more validation images "
+            f"([run] validation)."
         )
     return best
 

@@ -19,6 +19,7 @@ from tlkit.mirror import fetched
 from tlkit.paths import with_urls
 from tlkit.picture_folders import PICTURE_SUFFIXES, scan_pictures
 from tlkit.records import Float32Array, UInt8Array
+from tlkit.run_folder import CONFIG, RUN
 from tlkit.runtime import no_talk_of_retracing
 from tlkit.text import printable
 from tlkit.wording import plural
@@ -209,7 +210,7 @@ def find_pictures(inputs: Sequence[Path | str]) -> list[PictureInput]:
     that does not exist is refused, and the others are not.
 
     Raises:
-        DataError: If there is no picture at all.
+        DataError: If there is no picture at all, or an input is a run folder.
     """
     return scan_inputs(inputs)[0]
 
@@ -220,12 +221,17 @@ def scan_inputs(inputs: Sequence[Path | str]) -> tuple[list[PictureInput], int]:
     Others have no suffix of a picture; hidden files are not counted.
 
     Raises:
-        DataError: If there is no picture at all.
+        DataError: If there is no picture at all, or an input is a run folder.
     """
     found: list[PictureInput] = []
     others = 0
     for item in inputs:
         path = fetched(item)
+        if (path / RUN).is_file() and (path / CONFIG).is_file():
+            raise DataError(
+                f"{path} is a run folder, not a folder of pictures. Name one run, and pictures "
+                f"after it. Does a pattern such as runs/*-NAME fit several runs?"
+            )
         if path.is_dir():
             scan = scan_pictures(path, recursive=True)
             others += scan.others

@@ -38,6 +38,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     for source, path in repository.included().items():
         text = (repository.ROOT / source).read_text(encoding="utf-8")
         content = repository.with_links_of_the_site(text, source, path)
+        if source.startswith("examples/"):
+            content = repository.with_files(content, source)
         files.append(File.generated(config, path, content=content))
     schema = json.dumps(config_schema(Registry(entry_points=False)), indent=1)
     files.append(File.generated(config, "reference/config.schema.json", content=schema))

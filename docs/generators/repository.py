@@ -22,6 +22,17 @@ def included() -> dict[str, str]:
     return found
 
 
+def with_files(markdown: str, source: str) -> str:
+    """Return an example's page with its configs and programs below the text."""
+    folder = (ROOT / source).parent
+    parts = [markdown.rstrip()]
+    for path in sorted([*folder.glob("*.toml"), *folder.glob("*.py")]):
+        language = "toml" if path.suffix == ".toml" else "python"
+        text = path.read_text(encoding="utf-8").rstrip()
+        parts.append(f"## {path.name}\n\n```{language}\n{text}\n```")
+    return "\n\n".join(parts) + "\n"
+
+
 def with_links_of_the_site(markdown: str, source: str, page: str) -> str:
     """Return a page whose links lead to the site's pages.
 

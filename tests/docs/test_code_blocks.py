@@ -58,6 +58,7 @@ NOT_RUN = {
     "openvino": "tests/predict",
 }
 PYTHON_NOT_RUN = {
+    "onnxruntime": "examples/export_and_use",
     "tritonclient": "a server at port 8000: tests/serve/test_inference.py",
     "keras_hub": "plugins/tlkit-kerashub/tests",
     "mlflow": "plugins/tlkit-mlflow/tests",

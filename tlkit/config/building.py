@@ -13,7 +13,7 @@ from tlkit.config.reading import read_and_override
 from tlkit.config.recipes import recipes
 from tlkit.config.tables import Config, EngineTable, Table
 from tlkit.dataset import DatasetSource
-from tlkit.errors import ConfigError, UnknownPluginError
+from tlkit.errors import ConfigError, UnknownPluginError, WeightsError
 from tlkit.features import FeatureStore, shared_store
 from tlkit.head import Head
 from tlkit.mirror import fetched
@@ -52,6 +52,7 @@ def build_trainer(
     Raises:
         ConfigError: If the config is not valid; the error names the file and the key.
         UnknownPluginError: If a plugin is not registered.
+        WeightsError: If a backbone does not know the weights.
         RunFolderError: If there is no such finished run.
     """
     if source is None:
@@ -69,10 +70,10 @@ def build_trainer(
         store = shared_store(shared, store)
     try:
         trainer = _make_trainer(config, where, runs, store, registry)
-    except ConfigError as err:
+    except (ConfigError, WeightsError) as err:
         if "(received:" in str(err):
             raise
-        raise ConfigError(f"{err}\n(received: {where})") from err
+        raise type(err)(f"{err}\n(received: {where})") from err
     trainer.notes += notes
     return trainer
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import typing
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from tlkit.config.tables import Config, table_model
+from tlkit.config.tables import Config, Table, table_model
 from tlkit.errors import ConfigError, did_you_mean
 from tlkit.options import describe_type
 
@@ -42,6 +43,8 @@ def _explain(problem: str, location: list[str], tables: Mapping[str, Any]) -> st
         model = None if parent_field is None else table_model(parent_field.annotation)
         allowed = (model or Config).model_fields
         kind = f"key '{key}' in [{'.'.join(parent)}]" if parent else f"table [{key}]"
+        if not parent and not isinstance(tables.get(key), dict | list):
+            kind = f"key '{key}' outside of the tables"
         return f"Unknown {kind}.{did_you_mean(key, allowed)}\nAllowed: {', '.join(allowed)}."
     if problem == "missing" and location[-1] == "name":
         table = ".".join(names).removesuffix(".name")
@@ -50,9 +53,13 @@ def _explain(problem: str, location: list[str], tables: Mapping[str, Any]) -> st
         key = location[-1]
         return f"The table [{key}] is missing: say which {key} to use, such as\n[{key}]\nname = ..."
     assert field is not None
+    told = field.description or ""
+    model = table_model(field.annotation)
+    if isinstance(value, str) and model is not None and issubclass(model, Table):
+        told = f"Write\n[{names[-1]}]\nname = {json.dumps(value)}"
     return (
         f"Wrong value for '{'.'.join(names)}': received {value!r}. "
-        f"Allowed: {_allowed(field.annotation)}. {field.description or ''}".rstrip()
+        f"Allowed: {_allowed(field.annotation)}. {told}".rstrip()
     )
 
 
@@ -81,5 +88,5 @@ def _allowed(annotation: Any) -> str:
     if table_model(annotation) is not None:
         return "a table"
     if typing.get_origin(annotation) is list and table_model(typing.get_args(annotation)[0]):
-        return "a list of names, or of tables with a name and options"
+        return "a list of names, or of tables [[...]] with a name and options"
     return describe_type(annotation)

@@ -1,5 +1,6 @@
 """The code blocks of the documentation do what they show, on small data."""
 
+import functools
 import json
 import re
 import shutil
@@ -28,6 +29,7 @@ SMALL = {
     "engine.name": "tensorflow",
     "reporters": "['files']",
 }
+SHIPPED = {"name": "mobilenet_v2", "alpha": 0.35, "weights": "cifar10"}
 # Commands of which the words are checked only: each with the reason, or the tests that run them.
 NOT_RUN = {
     "tlkit bench": "plain Keras on the other side: tests/bench",
@@ -116,7 +118,7 @@ def finished(tmp_path_factory):
     rows = ["path,label"]
     for index in range(150):
         name = CLASSES[index % 10]
-        for root in ("pictures", "more")[index >= 20 :]:
+        for root in ("pictures", "more")[index >= 6 :]:
             (folder / root / name).mkdir(parents=True, exist_ok=True)
             Image.fromarray(arrays["x_train"][index]).save(folder / root / name / f"{index}.png")
         rows.append(f"more/{name}/{index}.png,{name}")
@@ -211,7 +213,8 @@ def test_python_runs(block, place):
     (place / "my_package" / "backbone.py").write_text("class MyBackbone: pass\n")
     names = {
         "tlkit": tlkit,
-        "Trainer": tlkit.Trainer,
+        # With the weights that ship: those of ImageNet would be a download.
+        "Trainer": functools.partial(tlkit.Trainer, SHIPPED),
         "json": json,
         "Cosine": lambda scale: Linear(),
         "MyEngine": TensorFlow,

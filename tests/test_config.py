@@ -133,6 +133,8 @@ def test_test_time_augmentation_is_a_table(registry, write):
         ("dataset = 3", "received 3. Allowed: a table."),
         ('dataset = "folder"', 'Allowed: a table. Write\n[dataset]\nname = "folder"'),
         ("image_size = 96\n[dataset]\nname = 'digits'", "key 'image_size' outside of the tables"),
+        ("image_size = 96\n[dataset]\nname = 'digits'", "It is a key of [backbone].\nAllowed: run"),
+        ("[run]\nepochs = 3\n[dataset]\nname = 'digits'", "in [run]. It is a key of [workflow]."),
         ("[dataset]\npath = 'x'", "[dataset] has no name"),
         ("[dataset]\nname = 3", "Wrong value for 'dataset.name': received 3. Allowed: str."),
         (

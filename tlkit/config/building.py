@@ -17,7 +17,7 @@ from tlkit.errors import ConfigError, UnknownPluginError, WeightsError
 from tlkit.features import FeatureStore, shared_store
 from tlkit.head import Head
 from tlkit.mirror import fetched
-from tlkit.options import accepts
+from tlkit.options import accepts, allowed_options
 from tlkit.paths import with_urls
 from tlkit.registry import Registry
 from tlkit.reporter import Reporter
@@ -64,7 +64,7 @@ def build_trainer(
     notes = _drop_keys_of_old_plugins(original, tables, registry)
     if overrides:
         where += " with " + " ".join(f"--set {item}" for item in overrides)
-    config = validate(tables, where)
+    config = validate(tables, where, lambda key: _homes(key, registry))
     shared = config.features.store
     if shared:
         store = shared_store(shared, store)
@@ -76,6 +76,16 @@ def build_trainer(
         raise type(err)(f"{err}\n(received: {where})") from err
     trainer.notes += notes
     return trainer
+
+
+def _homes(key: str, registry: Registry) -> list[str]:
+    """Return the tables whose plugins take a key."""
+    kinds = [
+        entry.kind
+        for entry in registry.list()
+        if entry.kind != "reporter" and key in allowed_options(entry.plugin)
+    ]
+    return list(dict.fromkeys(kinds))
 
 
 def _make_trainer(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -15,12 +15,15 @@ from tlkit.errors import ConfigError, did_you_mean
 from tlkit.options import describe_type
 
 
-def validate(tables: Mapping[str, Any], where: str) -> Config:
+def validate(
+    tables: Mapping[str, Any], where: str, homes: Callable[[str], Sequence[str]] = lambda _: ()
+) -> Config:
     """Return the tables as a config.
 
     Args:
         tables: As they stand in the file, without short forms.
         where: The name of the file, for the error.
+        homes: Returns the tables whose plugins take a key, for a key that stands elsewhere.
 
     Raises:
         ConfigError: If they are none; the error names the first wrong key.
@@ -31,11 +34,16 @@ def validate(tables: Mapping[str, Any], where: str) -> Config:
         problem = err.errors()[0]
         location = [str(part) for part in problem["loc"]]
         raise ConfigError(
-            f"{_explain(problem['type'], location, tables)}\n(received: {where})"
+            f"{_explain(problem['type'], location, tables, homes)}\n(received: {where})"
         ) from err
 
 
-def _explain(problem: str, location: list[str], tables: Mapping[str, Any]) -> str:
+def _explain(
+    problem: str,
+    location: list[str],
+    tables: Mapping[str, Any],
+    homes: Callable[[str], Sequence[str]],
+) -> str:
     names, value, field = _find(location, tables)
     if problem == "extra_forbidden":
         parent, key = location[:-1], location[-1]
@@ -45,7 +53,9 @@ def _explain(problem: str, location: list[str], tables: Mapping[str, Any]) -> st
         kind = f"key '{key}' in [{'.'.join(parent)}]" if parent else f"table [{key}]"
         if not parent and not isinstance(tables.get(key), dict | list):
             kind = f"key '{key}' outside of the tables"
-        return f"Unknown {kind}.{did_you_mean(key, allowed)}\nAllowed: {', '.join(allowed)}."
+        found = " or ".join(f"[{table}]" for table in homes(key))
+        hint = f" It is a key of {found}." if found else did_you_mean(key, allowed)
+        return f"Unknown {kind}.{hint}\nAllowed: {', '.join(allowed)}."
     if problem == "missing" and location[-1] == "name":
         table = ".".join(names).removesuffix(".name")
         return f"The table [{table}] has no name: say which plugin it means."

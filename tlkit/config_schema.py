@@ -9,7 +9,7 @@ from typing import Any
 import docstring_parser
 from pydantic import PydanticUserError, TypeAdapter
 
-from tlkit.config.tables import Config, EngineTable, Table
+from tlkit.config.tables import Config, Table
 from tlkit.options import allowed_options, takes_any_keyword, type_hints
 from tlkit.plugin import Plugin
 from tlkit.registry import Registry
@@ -75,7 +75,8 @@ def _plugin_tables(
     registry: Registry, kind: str, schema: dict[str, Any], default: str | None = None
 ) -> dict[str, Any]:
     """Return the schema of a plugin's table: one of as many as there are plugins of a kind."""
-    extra = _engine_keys(schema) if kind == "engine" else {}
+    extra = dict(schema["$defs"]["EngineTable"]["properties"]) if kind == "engine" else {}
+    extra.pop("name", None)
     tables = []
     for entry in registry.list(kind):
         name, plugin = entry.name, entry.plugin
@@ -104,12 +105,6 @@ def _plugin_tables(
 
 def _names(registry: Registry, kind: str) -> list[str]:
     return [entry.name for entry in registry.list(kind)]
-
-
-def _engine_keys(schema: dict[str, Any]) -> dict[str, Any]:
-    found = EngineTable.model_json_schema(ref_template="#/$defs/{model}")
-    schema["$defs"] |= found["$defs"]
-    return {key: found["properties"][key] for key in EngineTable.model_fields if key != "name"}
 
 
 def _required(plugin: type[Plugin]) -> list[str]:

@@ -15,7 +15,6 @@ Every table and key of a config, with what ships with tlkit; [config](config.md)
 is that of [tlkit alone](config.schema.json).
 
 """
-_NAMED = ("dataset", "backbone", "head", "workflow", "engine")
 
 
 def page() -> str:
@@ -23,7 +22,7 @@ def page() -> str:
     schema = config_schema(Registry(entry_points=False))
     parts = [_INTRODUCTION]
     for table, entry in schema["properties"].items():
-        if table in _NAMED:
+        if "oneOf" in entry:
             parts.append(_plugins(f"[{table}]", entry["oneOf"], schema))
         elif table == "reporters":
             parts.append(_plugins("[[reporters]]", entry["items"]["oneOf"], schema))

@@ -73,7 +73,9 @@ def build_trainer(
     except (ConfigError, WeightsError) as err:
         if "(received:" in str(err):
             raise
-        raise type(err)(f"{err}\n(received: {where})") from err
+        # Not of the error's own class: a plugin's may take other arguments.
+        kind = ConfigError if isinstance(err, ConfigError) else WeightsError
+        raise kind(f"{err}\n(received: {where})") from err
     trainer.notes += notes
     return trainer
 

@@ -130,13 +130,26 @@ def test_test_time_augmentation_is_a_table(registry, write):
     [
         ("dataset = 3", "Wrong value for 'dataset'"),
         ("", "The table [dataset] is missing"),
-        ("dataset = 3", "received 3. Allowed: a table."),
-        ('dataset = "folder"', 'Allowed: a table. Write\n[dataset]\nname = "folder"'),
+        ("dataset = 3", "received 3. Allowed: the name of a plugin, or a table."),
+        ('dataset = "folder"', "Missing key 'path' for dataset 'folder': text in quotes.\npath: "),
+        (
+            "[run]\nhead = 'dense'",
+            "in [run]. It is a table of its own: write it above [run], or as",
+        ),
+        ("[run]\ndtype = 'float16'", "Unknown key 'dtype' in [run]. It is a key of [features]."),
+        (
+            "[reporters]\nname = 'rich'\n[dataset]\nname = 'digits'",
+            "Write it in double brackets: [[reporters]].",
+        ),
+        ("[run]\nname = 'a'\n[head]\n[run]\n", "[run] stands in line 1 already: make them one."),
         ("image_size = 96\n[dataset]\nname = 'digits'", "key 'image_size' outside of the tables"),
         ("image_size = 96\n[dataset]\nname = 'digits'", "It is a key of [backbone].\nAllowed: run"),
         ("[run]\nepochs = 3\n[dataset]\nname = 'digits'", "in [run]. It is a key of [workflow]."),
         ("[dataset]\npath = 'x'", "[dataset] has no name"),
-        ("[dataset]\nname = 3", "Wrong value for 'dataset.name': received 3. Allowed: str."),
+        (
+            "[dataset]\nname = 3",
+            "Wrong value for 'dataset.name': received 3. Allowed: text in quotes.",
+        ),
         (
             "reporters = [1]\n[dataset]\nname = 'digits'",
             "Wrong value for 'reporters': received [1]. Allowed: a list of names, or of tables",
@@ -147,20 +160,20 @@ def test_test_time_augmentation_is_a_table(registry, write):
         ),
         (
             "[dataset]\nname = 'digits'\n[compare]\nfew_shot = ['few']",
-            "'compare.few_shot': received ['few']. Allowed: list of int or 'all'. Numbers of",
+            "'compare.few_shot': received ['few']. Allowed: a list, each a whole number or 'all'.",
         ),
         (
             "[dataset]\nname = 'digits'\n[run]\nfew_shot = 'all'",
-            "'run.few_shot': received 'all'. Allowed: int. Train on so many images of each class "
-            "only; 0 for all.",
+            "'run.few_shot': received 'all'. Allowed: a whole number. Train on so many images "
+            "of each class only; 0 for all.",
         ),
         (
             "[dataset]\nname = 'digits'\n[run]\nvalidation = 'tset'",
-            "'run.validation': received 'tset'. Allowed: float or 'test'. Share of the training",
+            "'run.validation': received 'tset'. Allowed: a number or 'test'. Share of the",
         ),
         (
             "[dataset]\nname = 'digits'\n[run]\nsave = 'pb'",
-            "'run.save': received 'pb'. Allowed: list of 'keras' or 'h5'. Formats",
+            "'run.save': received 'pb'. Allowed: a list, each 'keras' or 'h5'. Formats",
         ),
         ("[dataset]\nname = 'digits'\n[run]\nsede = 1", "Did you mean 'seed'?"),
         ("[dataset]\nname = 'digits'\n[run]\nseed = '1'", "Wrong value for 'run.seed'"),
@@ -192,8 +205,10 @@ def test_bad_config_names_file_key_and_what_is_allowed(registry, write, text, me
 
 
 def test_unknown_plugin_gives_the_nearest(registry):
-    with pytest.raises(UnknownPluginError, match="Did you mean 'resnet50_v2'"):
+    with pytest.raises(UnknownPluginError, match="Did you mean 'resnet50_v2'") as caught:
         build_trainer("cifar10", ["backbone.name=resnet50_v3"], registry=registry)
+    place = "(received: recipe cifar10 with --set backbone.name=resnet50_v3)"
+    assert str(caught.value).endswith(place)
 
 
 @pytest.mark.parametrize(
@@ -274,6 +289,29 @@ def test_values_of_set_are_toml_or_text(text, value):
 def test_reporters_may_be_set_as_names(registry):
     trainer = build_trainer("cifar10", ['reporters=["files"]'], registry=registry)
     assert [item.name for item in trainer.reporters] == ["files"]
+
+
+def test_a_plugin_may_be_set_by_its_name_alone(registry, write):
+    trainer = build_trainer("cifar10", ["head=mlp"], registry=registry)
+    assert trainer.head.options["units"] == [256]
+    assert trainer.notes == ["[head] units = 128 left out: not for mlp."]
+    text = 'dataset = "digits"\nhead = "linear"\nworkflow = "freeze_and_train"\n'
+    trainer = build_trainer(write(text), registry=registry)
+    assert trainer.config["head"]["name"] == "linear"
+    assert trainer.config["dataset"]["name"] == "digits"
+
+
+@pytest.mark.parametrize(
+    ("assignment", "told"),
+    [
+        ("epochs=3", "--set workflow.epochs=3"),
+        ("seed=1", "--set run.seed=1 or --set features.seed=1"),
+    ],
+)
+def test_a_set_without_its_table_is_told_with_it(registry, assignment, told):
+    with pytest.raises(ConfigError) as caught:
+        build_trainer("cifar10", [assignment], registry=registry)
+    assert f"Did you mean {told}? Allowed: TABLE.KEY=VALUE" in str(caught.value)
 
 
 @pytest.mark.parametrize("assignment", ["a", "a.b", "a=1", "a.b.c=1", ".b=1", "=", ""])

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from tlkit import ConfigError, Head, Registry
 from tlkit.config.building import build_trainer
 from tlkit.config.recipes import recipes
-from tlkit.config_schema import config_schema, option_descriptions
-from tlkit.options import allowed_options
+from tlkit.config_schema import config_schema
+from tlkit.options import allowed_options, option_descriptions
 
 EXAMPLES = sorted((Path(__file__).parents[1] / "examples").glob("*/config.toml"))
 TEXTS = {**recipes(), **{item.parent.name: item.read_text() for item in EXAMPLES}}
@@ -39,6 +39,7 @@ def test_recipes_and_examples_fit(validator, name):
     "text",
     [
         'engine = "auto"',
+        'head = "linear"\nbackbone = "mobilenet_v2"',
         'engine = "tensorflow"',
         '[engine]\ndistribute = "ray"\nray.workers = 2',
         'reporters = ["files", "rich"]',
@@ -68,6 +69,7 @@ def test_short_forms_are_allowed_by_both(validator, registry, tmp_path, text):
         "[run]\nvalidation = true",
         "[trainer]\nseed = 1",
         '[dataset]\nname = "folder"',
+        'head = "linaer"',
     ],
 )
 def test_what_is_wrong_is_refused_by_both(validator, registry, tmp_path, text):
@@ -117,7 +119,7 @@ def test_a_plugin_of_ones_own_is_in_it(registry):
     registry = Registry(entry_points=False)
     registry.register(Wide)
     tables = config_schema(registry)["properties"]["head"]["oneOf"]
-    [table] = [item for item in tables if item["title"] == "head wide"]
+    [table] = [item for item in tables if item.get("title") == "head wide"]
     assert table["properties"] == {
         "name": {"const": "wide"},
         "width": {"type": "integer", "description": "How wide."},

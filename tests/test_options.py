@@ -1,9 +1,10 @@
+from collections.abc import Sequence
 from typing import Literal
 
 import pytest
 
 from tlkit import ConfigError, Head
-from tlkit.options import accepts, validate_options
+from tlkit.options import accepts, describe_type, validate_options
 
 
 class Sample(Head):
@@ -16,7 +17,13 @@ class Sample(Head):
         sizes: tuple[int, ...] = (),
         mode: Literal["a", "b"] = "a",
         mixed: bool | Literal["auto"] = "auto",
-    ) -> None: ...
+    ) -> None:
+        """Keep nothing.
+
+        Args:
+            units: Width of
+                the layer.
+        """
 
     def build(self, feature_shape, num_classes):
         raise NotImplementedError
@@ -31,12 +38,12 @@ def test_good_options_pass_and_lists_become_tuples():
     ("options", "message"),
     [
         ({"units": 3, "ratte": 1.0}, "Did you mean 'rate'"),
-        ({"units": "3"}, "received '3'; allowed: int"),
+        ({"units": "3"}, "received '3'; allowed: a whole number"),
         ({"units": 3.5}, "received 3.5"),
         ({"units": True}, "received True"),
         ({"units": 1, "mode": "c"}, "allowed: 'a' or 'b'"),
-        ({"units": 1, "mixed": "on"}, "allowed: bool or 'auto'"),
-        ({}, "Missing key 'units'"),
+        ({"units": 1, "mixed": "on"}, "allowed: true or false or 'auto'"),
+        ({}, "Missing key 'units' for head 'sample': a whole number.\nunits: Width of the layer."),
     ],
 )
 def test_bad_options_say_what_is_allowed(options, message):
@@ -44,6 +51,19 @@ def test_bad_options_say_what_is_allowed(options, message):
         validate_options(Sample, options, where="[head] in run.toml")
     assert message in str(caught.value)
     assert "[head] in run.toml" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("hint", "words"),
+    [
+        (list[int] | None, "a list, each a whole number"),
+        (Literal["none"] | dict[str, float], "'none' or a table, each value a number"),
+        (Sequence[str], "a list, each text in quotes"),
+        (Head, "Head"),
+    ],
+)
+def test_types_are_told_in_words(hint, words):
+    assert describe_type(hint) == words
 
 
 def test_a_plugin_without_a_constructor_takes_nothing():

@@ -220,7 +220,14 @@ def test_validation_comes_out_of_the_training_images(make_trainer):
     make_trainer(reporters=[recorder], validation=0.2).run()
     info = dict(recorder.events)["on_run_begin"][0]
     assert (info.num_train, info.num_validation, info.num_test) == (72, 18, 30)
-    assert info.notes == ()
+    [note] = info.notes
+    assert note.startswith("[backbone] weights = 'random' and frozen: nothing trains the backbone")
+
+
+def test_random_weights_that_are_trained_or_taken_over_need_no_note(make_trainer):
+    first = make_trainer(workflow={"name": "freeze_and_train", "fine_tune_epochs": 1}).run()
+    second = make_trainer(start_from=first.folder).run()
+    assert not any("frozen" in note for note in (*first.info.notes, *second.info.notes))
 
 
 def test_validation_on_the_test_set_is_said(make_trainer):
@@ -570,7 +577,7 @@ def test_a_model_that_cannot_be_calibrated_is_said(make_trainer):
 
     result = make_trainer(workflow=Sure(), calibrate=True).run()
     assert not result.test.calibration.applied
-    assert "set none within 0.05 to 20" in result.test.calibration.reason
+    assert "the best is not within 0.05 to 20" in result.test.calibration.reason
     assert "The model is not calibrated" in result.warnings[0]
     assert load_run(result.folder).warnings == result.warnings
 

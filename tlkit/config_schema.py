@@ -6,16 +6,12 @@ import inspect
 import json
 from typing import Any
 
-import docstring_parser
 from pydantic import PydanticUserError, TypeAdapter
 
-from tlkit.config.tables import Config, Table
-from tlkit.options import allowed_options, takes_any_keyword, type_hints
+from tlkit.config.tables import PLUGIN_TABLES, Config, Table
+from tlkit.options import allowed_options, option_descriptions, takes_any_keyword, type_hints
 from tlkit.plugin import Plugin
 from tlkit.registry import Registry
-
-# The tables of a config that name a plugin; ``reporters`` and two lists of ``compare`` hold many.
-_TABLES = ("dataset", "backbone", "head", "workflow", "engine")
 
 
 def config_schema(registry: Registry | None = None) -> dict[str, Any]:
@@ -31,12 +27,10 @@ def config_schema(registry: Registry | None = None) -> dict[str, Any]:
     registry = registry if registry is not None else Registry()
     schema = Config.model_json_schema()
     properties = schema["properties"]
-    for kind in _TABLES:
+    for kind in PLUGIN_TABLES:
         default = Config.model_fields[kind].default
         name = default.name if isinstance(default, Table) else None
-        properties[kind] = _plugin_tables(registry, kind, schema, default=name)
-    engine = {"type": "string", "enum": [*_names(registry, "engine"), "auto"]}
-    properties["engine"] = {"oneOf": [engine, *properties["engine"]["oneOf"]]}
+        properties[kind] = _named(registry, kind, schema, default=name)
     properties["reporters"]["items"] = _named(registry, "reporter", schema)
     grid = schema["$defs"]["CompareTable"]["properties"]
     grid["backbones"]["items"] = _named(registry, "backbone", schema)
@@ -50,31 +44,21 @@ def config_schema(registry: Registry | None = None) -> dict[str, Any]:
     }
 
 
-def option_descriptions(plugin: type[Plugin]) -> dict[str, str]:
-    """Return what docstrings say of each option, on one line each.
-
-    The options of a dataclass are told among its class's attributes, others by the constructor; a
-    class's words come before those of its bases.
-    """
-    told = {}
-    for base in reversed(plugin.__mro__):
-        for text in (base.__doc__, getattr(vars(base).get("__init__"), "__doc__", None)):
-            for item in docstring_parser.parse(text or "").params:
-                words = " ".join((item.description or "").split())
-                told[item.arg_name] = words.replace("``", "`")
-    return told
-
-
-def _named(registry: Registry, kind: str, schema: dict[str, Any]) -> dict[str, Any]:
-    """Return the schema of an item of a list of plugins: a name, or a table."""
-    tables = _plugin_tables(registry, kind, schema)["oneOf"]
-    return {"oneOf": [{"type": "string", "enum": _names(registry, kind)}, *tables]}
+def _named(
+    registry: Registry, kind: str, schema: dict[str, Any], default: str | None = None
+) -> dict[str, Any]:
+    """Return the schema of a plugin: the name of one that needs no options, or a table."""
+    names = [entry.name for entry in registry.list(kind) if not _required(entry.plugin)]
+    if kind == "engine":
+        names.append("auto")
+    tables = _plugin_tables(registry, kind, schema, default)
+    return {"oneOf": [{"type": "string", "enum": names}, *tables]}
 
 
 def _plugin_tables(
-    registry: Registry, kind: str, schema: dict[str, Any], default: str | None = None
-) -> dict[str, Any]:
-    """Return the schema of a plugin's table: one of as many as there are plugins of a kind."""
+    registry: Registry, kind: str, schema: dict[str, Any], default: str | None
+) -> list[dict[str, Any]]:
+    """Return the schemas of a plugin's table, as many as there are plugins of a kind."""
     extra = dict(schema["$defs"]["EngineTable"]["properties"]) if kind == "engine" else {}
     extra.pop("name", None)
     tables = []
@@ -100,11 +84,7 @@ def _plugin_tables(
                 "additionalProperties": False,
             }
         )
-    return {"oneOf": tables}
-
-
-def _names(registry: Registry, kind: str) -> list[str]:
-    return [entry.name for entry in registry.list(kind)]
+    return tables
 
 
 def _required(plugin: type[Plugin]) -> list[str]:

@@ -7,7 +7,7 @@ import json
 import sys
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +41,24 @@ def type_hints(plugin: type[Plugin]) -> dict[str, Any]:
         with suppress(NameError, AttributeError):
             found |= typing.get_type_hints(holder, vars(sys.modules[plugin.__init__.__module__]))
     return found
+
+
+def option_descriptions(plugin: type[Plugin]) -> dict[str, str]:
+    """Return what docstrings say of each option, on one line each.
+
+    The options of a dataclass are told among its class's attributes, others by the constructor; a
+    class's words come before those of its bases.
+    """
+    # Only errors and schemas want it.
+    import docstring_parser
+
+    told = {}
+    for base in reversed(plugin.__mro__):
+        for text in (base.__doc__, getattr(vars(base).get("__init__"), "__doc__", None)):
+            for item in docstring_parser.parse(text or "").params:
+                words = " ".join((item.description or "").split())
+                told[item.arg_name] = words.replace("``", "`")
+    return told
 
 
 def validate_options(
@@ -113,15 +131,17 @@ def _wrong_option(
 ) -> ConfigError:
     problem = err.errors()[0]
     key = ".".join(str(part) for part in problem["loc"][:1]) or "?"
+    allowed = describe_type(hints.get(key))
+    told = option_descriptions(plugin).get(key, "")
+    meaning = f"\n{key}: {told}" if told else ""
     if problem["type"] == "missing":
-        return ConfigError(
-            f"Missing key '{key}' for {plugin.kind} '{plugin.name}': "
-            f"{describe_type(hints.get(key))}.\n(received: {where})"
+        said = f"Missing key '{key}' for {plugin.kind} '{plugin.name}': {allowed}."
+    else:
+        said = (
+            f"Wrong value for key '{key}' of {plugin.kind} '{plugin.name}': received "
+            f"{options.get(key)!r}; allowed: {allowed}."
         )
-    return ConfigError(
-        f"Wrong value for key '{key}' of {plugin.kind} '{plugin.name}': received "
-        f"{options.get(key)!r}; allowed: {describe_type(hints.get(key))}.\n(received: {where})"
-    )
+    return ConfigError(f"{said}{meaning}\n(received: {where})")
 
 
 def accepts(plugin: type[Plugin], key: str, value: Any) -> bool:
@@ -146,12 +166,20 @@ def takes_any_keyword(plugin: type[Plugin]) -> bool:
     return any(item.kind is inspect.Parameter.VAR_KEYWORD for item in parameters)
 
 
+_WORDS = {str: "text in quotes", int: "a whole number", float: "a number", bool: "true or false"}
+
+
 def describe_type(hint: Any) -> str:
-    """Return a type hint in words: what a key takes, such as ``"int or 'all'"``."""
-    if typing.get_origin(hint) is typing.Literal:
-        return " or ".join(repr(value) for value in typing.get_args(hint))
-    if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        return " or ".join(describe_type(part) for part in typing.get_args(hint))
-    if typing.get_origin(hint) is list:
-        return f"list of {describe_type(typing.get_args(hint)[0])}"
-    return hint.__name__ if type(hint) is type else str(hint).replace("typing.", "")
+    """Return a type hint in words: what a key takes, such as ``"a whole number or 'all'"``."""
+    origin, of = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Literal:
+        return " or ".join(repr(value) for value in of)
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(describe_type(part) for part in of if part is not type(None))
+    if origin in (list, tuple, Sequence):
+        return f"a list, each {describe_type(of[0])}"
+    if origin in (dict, Mapping):
+        return f"a table, each value {describe_type(of[1])}"
+    if hint in _WORDS:
+        return _WORDS[hint]
+    return hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "")

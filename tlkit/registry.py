@@ -151,10 +151,14 @@ class Registry:
             )
         taken = self._plugins.get((kind, plugin.name))
         if taken is not None and taken.plugin is not plugin:
+            cure = (
+                "Give the one in the file another name."
+                if source.endswith(".py")
+                else "Uninstall one, or set TLKIT_PLUGINS to the distributions that you want."
+            )
             raise DuplicatePluginError(
                 f"Two plugins register the {kind} '{plugin.name}': {taken.distribution} "
-                f"({taken.plugin.__module__}) and {source} ({plugin.__module__}). Uninstall one, "
-                f"or set TLKIT_PLUGINS to the distributions that you want."
+                f"({taken.plugin.__module__}) and {source} ({plugin.__module__}). {cure}"
             )
         self._plugins[kind, plugin.name] = Registered(
             kind, plugin.name, plugin, source, _version_of(source)

@@ -321,7 +321,7 @@ def _stratified(labels: Any, share: float, seed: int) -> tuple[Any, Any]:
     except ValueError as err:
         raise DataError(
             f"Cannot take {share:.0%} of {len(labels)} training images in {len(counts)} classes "
-            f"for validation: {err} Set [run] validation to a larger share, or add images."
+            f"for validation: {err}. Set [run] validation to a larger share, or add images."
         ) from err
 
 

@@ -33,7 +33,7 @@ def split_rows(
         return draw_rows(labels, test_fraction, seed, labels)
     except ValueError as err:
         raise DataError(
-            f"Cannot split {where} into training and test images: {err} Add images to the "
+            f"Cannot split {where} into training and test images: {err}. Add images to the "
             f"smallest class, change test_fraction, or split the images yourself."
         ) from err
 
@@ -55,7 +55,10 @@ def draw_rows(
     import numpy as np
     from sklearn.model_selection import train_test_split
 
-    kept, held_out = train_test_split(
-        np.arange(len(labels)), test_size=share, random_state=seed, stratify=stratify
-    )
+    try:
+        kept, held_out = train_test_split(
+            np.arange(len(labels)), test_size=share, random_state=seed, stratify=stratify
+        )
+    except ValueError as err:  # some of its messages end with a full stop
+        raise ValueError(str(err).rstrip(".")) from err
     return np.sort(kept), np.sort(held_out)

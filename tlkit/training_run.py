@@ -192,7 +192,13 @@ class TrainingRun:
             num_train=len(subsets["train"].rows),
             num_validation=len(subsets["validation"].rows),
             num_test=len(subsets["test"].rows),
-            notes=(*trainer.notes, *data.notes, *loaded.notes, *checkpoints.review()),
+            notes=(
+                *trainer.notes,
+                *data.notes,
+                *loaded.notes,
+                *_random_and_frozen(trainer),
+                *checkpoints.review(),
+            ),
             idle_options={
                 plugin.kind: plugin.idle_options()
                 for plugin in (trainer.dataset, trainer.backbone, trainer.head)
@@ -349,3 +355,14 @@ def _keep_test_images(result: RunResult, names: Sequence[str]) -> list[str]:
     except OSError as err:
         problem = f"Cannot keep test images in {result.folder}: {err.strerror or err}"
     return [problem] if problem else []
+
+
+def _random_and_frozen(trainer: Trainer) -> Sequence[str]:
+    random = getattr(trainer.backbone, "weights", "") == "random"  # one's own may keep none
+    if not random or trainer.workflow.fine_tunes or trainer.start_from:
+        return ()
+    return [
+        "[backbone] weights = 'random' and frozen: nothing trains the backbone, its features stay "
+        "random. Take pretrained weights, or let the workflow train it, such as with "
+        "[workflow] fine_tune_epochs."
+    ]

@@ -89,7 +89,8 @@ def running(classifier, **settings):
         yield run
     finally:
         run.server.should_exit = True
-        run.thread.join(20)
+        # A request under way has until its own timeout to end.
+        run.thread.join(run.service.settings.timeout + 6)
         assert not run.thread.is_alive()
 
 

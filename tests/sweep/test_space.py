@@ -21,7 +21,10 @@ BROKEN = [
     ({"head.units": {"type": "int", "low": 9, "high": 2}}, "low below high"),
     ({"head.units": {"type": "int", "low": 2, "high": 2}}, "low below high"),
     ({"head.units": {"type": "int", "low": 0, "high": 2, "log": True}}, "low above 0"),
-    ({"head.units": {"type": "int", "low": 1.5, "high": 2}}, "not allowed. Allowed: int"),
+    (
+        {"head.units": {"type": "int", "low": 1.5, "high": 2}},
+        "not allowed. Allowed: a whole number",
+    ),
     ({"head.units": {"type": "int", "low": 1, "high": 2**60}}, "53 bits"),
     ({"head.units": {"type": "int", "low": 1}}, "has no 'high'"),
     ({"head.units": {**INT, "step": 9}}, "step = 9 is not allowed"),

@@ -15,6 +15,7 @@ import typer
 from tlkit import __version__
 from tlkit.answering import call
 from tlkit.cli import cache, experiments, finished_runs, plugins, recipes, schema, training
+from tlkit.cli.parameters import OneRunCommand
 
 app = typer.Typer(
     name="tlkit",
@@ -41,6 +42,13 @@ def _options(
     """Image classification by transfer learning."""
 
 
+ONE_RUN = (
+    training.resume,
+    finished_runs.report,
+    finished_runs.serve,
+    finished_runs.export,
+    finished_runs.card,
+)
 for command in (
     training.run,
     training.resume,
@@ -58,7 +66,7 @@ for command in (
     finished_runs.card,
     schema.schema,
 ):
-    app.command()(command)
+    app.command(cls=OneRunCommand if command in ONE_RUN else None)(command)
 app.add_typer(recipes.recipes_app, name="recipes")
 app.add_typer(cache.cache_app, name="cache")
 

@@ -9,15 +9,16 @@ from typing import Any, cast
 from tlkit.augmentation import Augmentation
 from tlkit.backbone import Backbone
 from tlkit.config.checking import validate
+from tlkit.config.homes import homes
 from tlkit.config.reading import read_and_override
 from tlkit.config.recipes import recipes
-from tlkit.config.tables import Config, EngineTable, Table
+from tlkit.config.tables import PLUGIN_TABLES, Config, EngineTable, Table
 from tlkit.dataset import DatasetSource
 from tlkit.errors import ConfigError, UnknownPluginError, WeightsError
 from tlkit.features import FeatureStore, shared_store
 from tlkit.head import Head
 from tlkit.mirror import fetched
-from tlkit.options import accepts, allowed_options
+from tlkit.options import accepts
 from tlkit.paths import with_urls
 from tlkit.registry import Registry
 from tlkit.reporter import Reporter
@@ -26,6 +27,8 @@ from tlkit.test_time_augmentation import TestTimeAugmentation
 from tlkit.trainer import Trainer
 from tlkit.unfinished import find_unfinished
 from tlkit.workflow import Workflow
+
+_OF_THE_CONFIG = (ConfigError, WeightsError, UnknownPluginError)
 
 
 def build_trainer(
@@ -57,37 +60,31 @@ def build_trainer(
     """
     if source is None:
         source = _config_of(start_from)
-    original, tables, where = read_and_override(source, overrides)
+    registry = registry if registry is not None else Registry()
+
+    def tables_with(key: str) -> Sequence[str]:
+        return homes(key, registry)
+
+    original, tables, where = read_and_override(source, overrides, tables_with)
     if start_from is not None and isinstance(tables.setdefault("run", {}), dict):
         tables["run"]["start_from"] = str(start_from)
-    registry = registry if registry is not None else Registry()
-    notes = _drop_keys_of_old_plugins(original, tables, registry)
     if overrides:
         where += " with " + " ".join(f"--set {item}" for item in overrides)
-    config = validate(tables, where, lambda key: _homes(key, registry))
-    shared = config.features.store
-    if shared:
-        store = shared_store(shared, store)
     try:
+        notes = _drop_keys_of_old_plugins(original, tables, registry)
+        config = validate(tables, where, tables_with)
+        shared = config.features.store
+        if shared:
+            store = shared_store(shared, store)
         trainer = _make_trainer(config, where, runs, store, registry)
-    except (ConfigError, WeightsError) as err:
+    except _OF_THE_CONFIG as err:
         if "(received:" in str(err):
             raise
         # Not of the error's own class: a plugin's may take other arguments.
-        kind = ConfigError if isinstance(err, ConfigError) else WeightsError
+        kind = next(item for item in _OF_THE_CONFIG if isinstance(err, item))
         raise kind(f"{err}\n(received: {where})") from err
     trainer.notes += notes
     return trainer
-
-
-def _homes(key: str, registry: Registry) -> list[str]:
-    """Return the tables whose plugins take a key."""
-    kinds = [
-        entry.kind
-        for entry in registry.list()
-        if entry.kind != "reporter" and key in allowed_options(entry.plugin)
-    ]
-    return list(dict.fromkeys(kinds))
 
 
 def _make_trainer(
@@ -207,7 +204,7 @@ def _drop_keys_of_old_plugins(
     Keys that were set by hand stay and are checked. Returns a line for each key that was dropped.
     """
     notes = []
-    for kind in ("dataset", "backbone", "head", "workflow", "engine"):
+    for kind in PLUGIN_TABLES:
         before, after = original.get(kind), tables.get(kind)
         if not (isinstance(before, dict) and isinstance(after, dict)):
             continue

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -23,7 +22,7 @@ def validate(
     Args:
         tables: As they stand in the file, without short forms.
         where: The name of the file, for the error.
-        homes: Returns the tables whose plugins take a key, for a key that stands elsewhere.
+        homes: Returns the tables that take a key, for a key that stands elsewhere.
 
     Raises:
         ConfigError: If they are none; the error names the first wrong key.
@@ -55,6 +54,8 @@ def _explain(
             kind = f"key '{key}' outside of the tables"
         found = " or ".join(f"[{table}]" for table in homes(key))
         hint = f" It is a key of {found}." if found else did_you_mean(key, allowed)
+        if parent and key in Config.model_fields:
+            hint = f" It is a table of its own: write it above [{parent[0]}], or as [{key}]."
         return f"Unknown {kind}.{hint}\nAllowed: {', '.join(allowed)}."
     if problem == "missing" and location[-1] == "name":
         table = ".".join(names).removesuffix(".name")
@@ -64,9 +65,8 @@ def _explain(
         return f"The table [{key}] is missing: say which {key} to use, such as\n[{key}]\nname = ..."
     assert field is not None
     told = field.description or ""
-    model = table_model(field.annotation)
-    if isinstance(value, str) and model is not None and issubclass(model, Table):
-        told = f"Write\n[{names[-1]}]\nname = {json.dumps(value)}"
+    if _is_list_of_tables(field.annotation) and isinstance(value, Mapping):
+        told = f"Write it in double brackets: [[{'.'.join(names)}]]."
     return (
         f"Wrong value for '{'.'.join(names)}': received {value!r}. "
         f"Allowed: {_allowed(field.annotation)}. {told}".rstrip()
@@ -95,8 +95,14 @@ def _find(
 
 
 def _allowed(annotation: Any) -> str:
-    if table_model(annotation) is not None:
-        return "a table"
-    if typing.get_origin(annotation) is list and table_model(typing.get_args(annotation)[0]):
+    model = table_model(annotation)
+    if model is not None:
+        return "the name of a plugin, or a table" if issubclass(model, Table) else "a table"
+    if _is_list_of_tables(annotation):
         return "a list of names, or of tables [[...]] with a name and options"
     return describe_type(annotation)
+
+
+def _is_list_of_tables(annotation: Any) -> bool:
+    of = typing.get_args(annotation)
+    return typing.get_origin(annotation) is list and table_model(of[0]) is not None

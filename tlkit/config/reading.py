@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 from tlkit.config.checking import validate
 from tlkit.config.recipes import recipe
-from tlkit.config.tables import Config, Table, table_model
+from tlkit.config.tables import PLUGIN_TABLES, Config, Table, table_model
+from tlkit.config.toml_errors import explain_toml_error
 from tlkit.errors import ConfigError
 from tlkit.mirror import fetched
 from tlkit.paths import with_urls
@@ -37,30 +38,45 @@ def read(source: str) -> tuple[dict[str, Any], str]:
     try:
         return tomllib.loads(text), where
     except (tomllib.TOMLDecodeError, RecursionError) as err:
-        raise ConfigError(f"{where} is no valid TOML: {err}.") from err
+        raise ConfigError(f"{where} is no valid TOML: {explain_toml_error(text, err)}") from err
 
 
 def _is_path(source: str) -> bool:
     return Path(source).suffix == ".toml" or "/" in source or "\\" in source
 
 
-def override(tables: dict[str, Any], assignment: str) -> None:
+def override(
+    tables: dict[str, Any],
+    assignment: str,
+    homes: Callable[[str], Sequence[str]] = lambda _: (),
+) -> None:
     """Apply one ``table.key=value`` to the tables, in place; or one ``table.table.key=value``.
 
     The value is read as TOML; what is no TOML is taken as text, so quotes may be left out.
+    ``head=dense`` stands for ``head.name=dense``, for every table of a plugin.
+
+    Args:
+        tables: Those of a config.
+        assignment: What to change.
+        homes: Returns the tables that take a key, to tell of one that has no table.
 
     Raises:
         ConfigError: If the assignment has no ``=`` or no table.
     """
     key, equals, text = assignment.partition("=")
     parts = [part.strip() for part in key.split(".")]
-    short = ("reporters", "engine")
-    wrong = len(parts) != 2 and not (len(parts) == 1 and parts[0] in short)
+    if len(parts) == 1 and parts[0] in PLUGIN_TABLES:
+        parts.append("name")
+    wrong = len(parts) != 2 and parts != ["reporters"]
     wrong = wrong and not (len(parts) == 3 and _is_inner_table(*parts[:2]))
     if not equals or wrong or not all(parts) or parts[0] == "reporters" != key.strip():
+        known = homes(parts[0]) if equals and len(parts) == 1 else ()
+        told = " or ".join(f"--set {table}.{assignment.strip()}" for table in known)
         raise ConfigError(
-            f"Cannot use --set {assignment!r}. Allowed: TABLE.KEY=VALUE, such as "
-            f"--set backbone.name=resnet50_v2 or --set workflow.epochs=3."
+            f"Cannot use --set {assignment!r}."
+            + (f" Did you mean {told}?" if told else "")
+            + " Allowed: TABLE.KEY=VALUE, such as --set backbone.name=resnet50_v2 or "
+            "--set workflow.epochs=3."
         )
     try:
         value = tomllib.loads(f"value = {text.strip()}")["value"]
@@ -97,14 +113,16 @@ def read_config(source: str, overrides: Sequence[str] = ()) -> Config:
 
 
 def read_and_override(
-    source: str, overrides: Sequence[str]
+    source: str,
+    overrides: Sequence[str],
+    homes: Callable[[str], Sequence[str]] = lambda _: (),
 ) -> tuple[dict[str, Any], dict[str, Any], str]:
     """Return the tables as they stand in the file, those after the overrides, and their name."""
     tables, where = read(source)
     _lengthen(tables)
     original = copy.deepcopy(tables)
     for assignment in overrides:
-        override(tables, assignment)
+        override(tables, assignment, homes)
     if not _is_path(source):
         _name_after_dataset(original, tables, overrides)
     return original, tables, where
@@ -124,10 +142,10 @@ def _name_after_dataset(
 
 
 def _lengthen(tables: dict[str, Any]) -> None:
-    """Turn short forms, such as ``engine = "auto"`` and ``reporters = ["rich"]``, into tables."""
-    engine = tables.get("engine")
-    if isinstance(engine, str):
-        tables["engine"] = {"name": engine}
+    """Turn short forms, such as ``head = "linear"`` and ``reporters = ["rich"]``, into tables."""
+    for kind in PLUGIN_TABLES:
+        if isinstance(tables.get(kind), str):
+            tables[kind] = {"name": tables[kind]}
     for kind, field in Config.model_fields.items():
         if isinstance(field.default, Table) and isinstance(tables.get(kind), dict):
             tables[kind].setdefault("name", field.default.name)

@@ -141,6 +141,10 @@ class Config(BaseModel):
     compare: CompareTable = CompareTable()
 
 
+# The tables that stand for one plugin; ``reporters`` and two lists of ``compare`` hold many.
+PLUGIN_TABLES = ("dataset", "backbone", "head", "workflow", "engine")
+
+
 def table_model(annotation: Any) -> type[BaseModel] | None:
     """Return the model of a table; None if a field is of another type."""
     is_model = isinstance(annotation, type) and issubclass(annotation, BaseModel)

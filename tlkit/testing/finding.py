@@ -61,8 +61,8 @@ def _registered(name: str, kind: str | None, options: Mapping[str, Any]) -> list
         names = sorted({entry.name for entry in registry.list(kind)})
         raise UnknownPluginError(
             f"Unknown {kind or 'plugin'} '{name}'.{did_you_mean(name, names)}\n"
-            f"`tlkit plugins` lists what is registered. In a file? Give its path: tlkit check "
-            f"{name}.py"
+            f"`tlkit plugins` lists what is registered, from packages and from the folder "
+            f"TLKIT_PLUGIN_FOLDER. In a file elsewhere? Give its path: tlkit check {name}.py"
         )
     if len(entries) > 1:
         kinds = ", ".join(entry.kind for entry in entries)

@@ -1,0 +1,59 @@
+import tomllib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tlkit.config.toml_errors import explain_toml_error
+
+TWICE = "already: delete one of them."
+
+
+def explained(text):
+    with pytest.raises(tomllib.TOMLDecodeError) as caught:
+        tomllib.loads(text)
+    return explain_toml_error(text, caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "cure"),
+    [
+        ("[a]\nx = 1\n[a]\n", "Line 3: [a]", "The table [a] stands in line 1 already"),
+        ('a = "x"\n[a]\ny = 1', "Line 2: [a]", f"Line 1 sets 'a' already (a = \"x\"): {TWICE[9:]}"),
+        ("[a]\nx = 1\nx = 2", "Line 3: x = 2", f"Line 2 sets 'x' {TWICE}"),
+        (
+            "[a]\ny = 1\n[[a]]",
+            "Line 3: [[a]]",
+            "Line 1 writes [a], with other brackets: use [[a]].",
+        ),
+        ("[[a]]\ny = 1\n[a]", "Line 3: [a]", "with other brackets: use [[a]]."),
+        ("[a]\nname = folder", "Line 2: name = folder", 'Text stands in quotes: name = "folder"'),
+        ("path = ~/my pictures", "Line 1", 'Text stands in quotes: path = "~/my pictures"'),
+        ("x = True", "Line 1: x = True", "It is written in small letters: x = true"),
+        ("x = .5", "Line 1: x = .5", "A number begins with a digit: x = 0.5"),
+        (
+            'path = "C:\\Users\\me"',
+            "Line 1",
+            "Backslashes want single quotes: path = 'C:\\Users\\me'",
+        ),
+        ("[a]\nx: 3", "Line 2: x: 3", "Write: x = 3"),
+        ("[a\nx = 3", "Line 1: [a", "The bracket is not closed: [a]"),
+    ],
+)
+def test_the_line_and_the_cure_are_told(text, line, cure):
+    found = explained(text)
+    assert f"\n{line}" in found
+    assert cure in found
+
+
+@pytest.mark.parametrize("text", ["x = [1,", "x = {", "= 3", "x = 1e3 2"])
+def test_where_no_cure_is_known_none_is_told(text):
+    assert not any(word in explained(text) for word in ("Write", "quotes", "delete", "letters"))
+
+
+@given(st.text(alphabet="[]ab.=:'\"\\ 1\n#{}", max_size=40))
+def test_any_text_is_toml_or_explained(text):
+    try:
+        tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        assert str(error) in explain_toml_error(text, error)

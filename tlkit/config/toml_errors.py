@@ -1,0 +1,87 @@
+"""What is wrong with a text that is no TOML: the line, and what to write instead."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+
+_HEADER = re.compile(r"\s*(\[{1,2})\s*([^\[\]]+?)\s*\]{1,2}\s*(?:#.*)?$")
+_ASSIGNMENT = re.compile(r"\s*([\w.-]+)\s*([=:])\s*(.*?)\s*$")
+
+
+def explain_toml_error(text: str, error: Exception) -> str:
+    """Return what the parser says, the line that it means, and where there is one, the cure.
+
+    Args:
+        text: A whole file.
+        error: What ``tomllib.loads`` raised for it.
+    """
+    said = f"{error}."
+    lines = text.rstrip().split("\n")
+    found = re.search(r"at line (\d+)", str(error))
+    number = int(found[1]) if found is not None else len(lines)
+    twice = "twice" in said or "overwrite" in said
+    if (found is None and not twice) or number > len(lines):
+        return said
+    line = lines[number - 1].strip()
+    hint = _set_twice(lines, number) if twice else _correction(line)
+    return "\n".join(part for part in (said, f"Line {number}: {line}", hint) if part)
+
+
+def _set_twice(lines: list[str], number: int) -> str:
+    """Return where a table or key was set before."""
+    header = _HEADER.match(lines[number - 1])
+    if header is not None:
+        brackets, name = header.groups()
+        for earlier, line in enumerate(lines[: number - 1], 1):
+            before = _HEADER.match(line)
+            if before is not None and before[2] == name:
+                if before[1] != brackets:
+                    return f"Line {earlier} writes [{name}], with other brackets: use [[{name}]]."
+                return f"The table [{name}] stands in line {earlier} already: make them one."
+            key = _ASSIGNMENT.match(line)
+            if key is not None and key[1].partition(".")[0] == name:
+                return f"Line {earlier} sets '{name}' already ({line.strip()}): delete one of them."
+        return f"The table [{name}] was set before: make them one."
+    key = _ASSIGNMENT.match(lines[number - 1])
+    if key is None:
+        return ""
+    for earlier in range(number - 1, 0, -1):
+        if _HEADER.match(lines[earlier - 1]):
+            break
+        before = _ASSIGNMENT.match(lines[earlier - 1])
+        if before is not None and before[1] == key[1]:
+            return f"Line {earlier} sets '{key[1]}' already: delete one of them."
+    return f"The key '{key[1]}' was set before: delete one of them."
+
+
+def _correction(line: str) -> str:
+    """Return how to write a line so that it can be read; nothing where no such way is known."""
+    if _HEADER.match(line + "]"):
+        return f"The bracket is not closed: {line}]"
+    assignment = _ASSIGNMENT.match(line)
+    if assignment is None:
+        return ""
+    key, _, value = assignment.groups()
+    trials = {
+        "Write": value,
+        "It is written in small letters": value.lower() if value in ("True", "False") else "",
+        "A number begins with a digit": re.sub(r"^(-?)\.", r"\g<1>0.", value),
+        "Backslashes want single quotes": f"'{value[1:-1]}'" if "\\" in value else "",
+        "Text stands in quotes": f'"{value}"'
+        if re.fullmatch(r"[a-zA-Z_./~][\w./~ -]*", value)
+        else "",
+    }
+    for reason, better in trials.items():
+        whole = f"{key} = {better}"
+        if better and whole != line and _is_toml(whole):
+            return f"{reason}: {whole}"
+    return ""
+
+
+def _is_toml(text: str) -> bool:
+    try:
+        tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        return False
+    return True

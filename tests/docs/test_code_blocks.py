@@ -4,6 +4,7 @@ import functools
 import json
 import re
 import shutil
+import sys
 import tomllib
 from pathlib import Path
 
@@ -11,9 +12,9 @@ import jsonschema
 import numpy as np
 import pytest
 import typer
-from PIL import Image
 
 import tlkit
+from tests.docs import reader
 from tests.docs.blocks import ROOT, blocks, commands
 from tlkit import cli
 from tlkit.builtin.engines.tensorflow import TensorFlow
@@ -33,31 +34,17 @@ SHIPPED = {"name": "mobilenet_v2", "alpha": 0.35, "weights": "cifar10"}
 # Commands of which the words are checked only: each with the reason, or the tests that run them.
 NOT_RUN = {
     "tlkit bench": "plain Keras on the other side: tests/bench",
-    "tlkit resume": "wants an interrupted run: tests/test_resuming.py",
-    "tlkit serve": "serves until it is told to end: tests/serve",
-    "tlkit run --from": "runs that the page describes in words: tests/test_heritage.py",
-    "s3://": "an object store: tests/test_commands_at_urls.py",
     "engine.distribute": "a cluster of Ray: tests/test_ray_extraction.py",
     "--on ray": "a cluster of Ray: tests/sweep/test_on_ray.py",
-    "--storage": "a database elsewhere: tests/sweep/test_storage.py",
-    "--few-shot": "minutes: tests/compare",
-    "--trials": "minutes: tests/sweep, examples/sweep",
-    "fine_tune_epochs": "minutes: examples/fine_tuning",
     "huggingface": "a download: plugins/tlkit-huggingface/tests",
     "name=tfds": "a download: plugins/tlkit-tfds/tests",
-    "dataset.path=eight": "folders that the page describes in words: tests/test_heritage.py",
-    "dataset.path=all": "folders that the page describes in words: tests/test_heritage.py",
-    "frozen-logistic": "runs that the page describes in words: tests/test_heritage.py",
-    "name=my_head": "the package that the page makes: tests/test_new_plugin.py",
-    "my_head.py": "a file of the reader: tests/testing",
+    "name=my_head": "a package to install: tests/test_new_plugin.py",
     "check mobilenet_v2": "minutes: tests/builtin/test_conformance.py",
-    "mine.toml": "a config of the reader",
-    "best.toml": "what the sweep of the page wrote: tests/sweep",
+    "mine.toml": "presets to download: plugins/tlkit-kerashub/tests",
     ".venv/bin/tlkit": "the front door: tried in a fresh environment before each release",
     "--target-accuracy": "a network that learned too little to promise it: tests/predict",
-    "--to onnx": "tests/export, examples/export_and_use",
-    "--to keras": "tests/export",
-    "openvino": "tests/predict",
+    "litert": "minutes: tests/export",
+    "TF_CONFIG": "two processes at a time: tests/test_distribution.py",
 }
 PYTHON_NOT_RUN = {
     "onnxruntime": "examples/export_and_use",
@@ -67,12 +54,13 @@ PYTHON_NOT_RUN = {
     "run_sweep": "minutes: tests/sweep",
     "tlkit.export": "tests/export",
 }
-CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 TUTORIAL = "docs/tutorial.md"
 
 
 def settings_of(block):
-    return pytest.param(block, id=f"{block.page}:{block.line}")
+    many = block.page == "README.md" and "tlkit sweep" in block.text
+    marks = [pytest.mark.slow] * many
+    return pytest.param(block, id=f"{block.page}:{block.line}", marks=marks)
 
 
 def without_reason(text, reasons):
@@ -80,8 +68,20 @@ def without_reason(text, reasons):
 
 
 def runs_of(block):
-    """Return the tlkit commands of a block, as words."""
-    return [words for words in commands(block) if words[0] in ("tlkit", ".venv/bin/tlkit")]
+    """Return the tlkit commands of a block, as words, and what stands before them."""
+    found = []
+    for words in commands(block):
+        names = [word for word in words if not re.match(r"[A-Z_]+=", word)]
+        if names and names[0] in ("tlkit", ".venv/bin/tlkit"):
+            found.append(words)
+    return found
+
+
+def split(words):
+    """Return the variables that stand before a command, and its arguments."""
+    start = next(index for index, word in enumerate(words) if word.endswith("tlkit"))
+    variables = dict(word.split("=", 1) for word in words[:start])
+    return variables, [word for word in words[start + 1 :] if not word.startswith("$")]
 
 
 WITH_COMMANDS = [block for block in blocks("sh") if runs_of(block)]
@@ -95,7 +95,7 @@ def test_every_block_says_its_language(block):
 @pytest.mark.parametrize("block", [settings_of(item) for item in WITH_COMMANDS])
 def test_commands_and_options_are_there(block):
     for words in runs_of(block):
-        command, context, rest = typer.main.get_command(cli.app), None, words[1:]
+        command, context, rest = typer.main.get_command(cli.app), None, split(words)[1]
         while hasattr(command, "resolve_command"):
             context = command.make_context("tlkit", rest, parent=context)
             rest = [*context._protected_args, *context.args]
@@ -107,24 +107,7 @@ def test_commands_and_options_are_there(block):
 def finished(tmp_path_factory):
     """A folder with data, pictures, and a run that the pages' names can stand for."""
     folder = tmp_path_factory.mktemp("docs")
-    generator = np.random.default_rng(0)
-    arrays = {}
-    for split, count in (("train", 200), ("test", 60)):
-        labels = np.arange(count) % 10
-        images = generator.integers(0, 160, (count, 32, 32, 3)) + 9 * labels[:, None, None, None]
-        arrays |= {f"x_{split}": images.astype(np.uint8), f"y_{split}": labels}
-    np.savez(folder / "cifar10.npz", **arrays)
-    np.savez(folder / "cifar10-lossless.npz", **arrays)
-    rows = ["path,label"]
-    for index in range(150):
-        name = CLASSES[index % 10]
-        for root in ("pictures", "more")[index >= 6 :]:
-            (folder / root / name).mkdir(parents=True, exist_ok=True)
-            Image.fromarray(arrays["x_train"][index]).save(folder / root / name / f"{index}.png")
-        rows.append(f"more/{name}/{index}.png,{name}")
-    (folder / "birds.csv").write_text("\n".join(rows))
-    for name in ("photo.jpg", "holiday.jpg", "cat.jpg", "dog.png"):
-        Image.fromarray(arrays["x_test"][3]).save(folder / name)
+    reader.make_data(folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setenv("TLKIT_CACHE", str(folder / "cache"))
@@ -162,40 +145,51 @@ def place(finished, tmp_path, monkeypatch):
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "hub").mkdir()
     shutil.copytree(finished / "more", tmp_path / "home" / "pictures")
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("TLKIT_CACHE", str(finished / "cache"))
     monkeypatch.setattr("tlkit.runtime.keep_freed_memory", lambda: True)
     monkeypatch.setattr("webbrowser.open", lambda url: True)
+    # A service ends as soon as it could answer.
+    monkeypatch.setattr("tlkit.serve.connections.Server.run", lambda self, sockets=None: None)
     monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-def make_runs(text, place):
-    for name in re.findall(r"\bruns/([\w-]+)", text) or ["one"] * text.startswith(
-        "tlkit report runs"
-    ):
-        (place / "runs").mkdir(exist_ok=True)
-        if not (place / "runs" / name).exists():
-            shutil.copytree(place / "RUN", place / "runs" / name)
+    before, path = set(sys.modules), list(sys.path)
+    yield tmp_path
+    sys.path[:] = path
+    for name in set(sys.modules) - before:
+        if str(getattr(sys.modules[name], "__file__", "")).startswith((str(tmp_path), "examples")):
+            del sys.modules[name]
 
 
 def runnable(block):
     return [words for words in runs_of(block) if without_reason(" ".join(words), NOT_RUN)]
 
 
+# Several pages show the same command.
+_RUN_BEFORE = []
+
+
 @pytest.mark.parametrize(
     "block",
     [settings_of(item) for item in WITH_COMMANDS if item.page != TUTORIAL and runnable(item)],
 )
-def test_commands_run(block, place):
+def test_commands_run(block, place, monkeypatch, request):
+    bucket = None
+    if "s3://" in block.text:
+        bucket = reader.open_store(request.getfixturevalue("s3"), place)
     for words in runnable(block):
-        make_runs(" ".join(words), place)
-        arguments = words[1:]
-        if arguments[0] in ("run", "compare") and not arguments[1].startswith("runs/"):
-            keys = {word.partition("=")[0] for word in arguments if "=" in word}
-            other = {"dataset.path"} if arguments[1] == "quickstart" else set()
-            own = {"backbone.name"} if "--backbones" in arguments else set()
-            arguments += small(keys | other | own)
+        if words in _RUN_BEFORE:
+            continue
+        _RUN_BEFORE.append(words)
+        variables, arguments = split(words)
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        if arguments[0] == "resume":
+            reader.interrupt(place, arguments[1], small(set()))
+        reader.make_runs(" ".join(words), place)
+        arguments = reader.shorten(arguments, place, bucket)
+        if arguments[0] in ("run", "compare", "sweep") and not arguments[1].startswith("runs/"):
+            arguments += small(reader.stays(arguments))
         run(*arguments)
 
 
@@ -208,7 +202,7 @@ def test_commands_run(block, place):
     ],
 )
 def test_python_runs(block, place):
-    make_runs(block.text, place)
+    reader.make_runs(block.text, place)
     (place / "my_package").mkdir()
     (place / "my_package" / "backbone.py").write_text("class MyBackbone: pass\n")
     names = {
@@ -225,6 +219,13 @@ def test_python_runs(block, place):
         return
     made = set(names) - {"tlkit", "Trainer", "json", "Cosine", "pixels", "MyEngine", "__builtins__"}
     assert made or "Trainer(" in block.text
+
+
+def test_the_backbone_of_the_page_is_that_of_the_example():
+    example = (ROOT / "examples" / "custom_backbone" / "run.py").read_text(encoding="utf-8")
+    shown = [item.text for item in blocks("python") if "class TwoConvolutions" in item.text]
+    assert len(shown) == 1
+    assert shown[0][shown[0].index("class Two") :].strip() in example
 
 
 @pytest.fixture(scope="module")

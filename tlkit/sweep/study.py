@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 _RECORD, _WORKER, _OUTCOME, _SEEN = "tlkit", "worker", "outcome", "seen"
 # A trial that was given up: it is no result, and its values were asked for again.
 _GONE = "given_up"
-SEEN_EVERY, SILENT_AFTER = 30.0, 900.0
+SEEN_EVERY, SILENT_AFTER, UNSIGNED_AFTER = 30.0, 900.0, 60.0
 _WAIT_FOR_MAKER = 10.0
 
 
@@ -376,4 +376,6 @@ def _is_alive(trial: Any, mine: Mapping[str, Any]) -> bool:
     seen = trial.user_attrs.get(_SEEN)
     if seen is None and trial.datetime_start is not None:
         seen = trial.datetime_start.timestamp()
-    return seen is not None and time.time() - float(seen) < SILENT_AFTER
+    # Who asks for a trial signs it in the next moment; one without a name was killed in between.
+    silent = SILENT_AFTER if worker else UNSIGNED_AFTER
+    return seen is not None and time.time() - float(seen) < silent

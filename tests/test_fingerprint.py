@@ -196,7 +196,7 @@ def test_changed_code_and_another_version_lead_to_another_digest(tmp_path, monke
     after = fingerprint.digest_model(model, mine, Linear())
     assert before != after
     owners = {"my_backbone": ["my-distribution"]}
-    monkeypatch.setattr(fingerprint, "_distributions_of_packages", lambda: owners)
+    monkeypatch.setattr(fingerprint, "distributions_of_packages", lambda: owners)
     found = {
         number: fingerprint.digest_model(model, mine, Linear())
         for number in ("1.0", "1.0.1")

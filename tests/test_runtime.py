@@ -67,3 +67,14 @@ def test_the_environment_names_the_versions():
     assert {"python", "tlkit", "keras", "numpy", "platform", "processor", "cpu_count"} <= set(found)
     assert "pytest" not in found
     assert runtime.environment(["tlkit.trainer", "_pytest.runner"])["pytest"] == pytest.__version__
+
+
+def test_a_distribution_that_is_installed_later_is_found(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    assert "later_module" not in runtime.distributions_of_packages()
+    assert runtime.distributions_of_packages() is runtime.distributions_of_packages()
+    metadata = tmp_path / "later-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: later\nVersion: 1.0\n")
+    (metadata / "top_level.txt").write_text("later_module\n")
+    assert runtime.environment(["later_module.plugin"])["later"] == "1.0"

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import inspect
 import json
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import packages_distributions, version
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +18,7 @@ from tlkit.errors import PluginError
 from tlkit.model import is_built_of_named_layers
 from tlkit.plugin_calls import describe_plugin, plugin_call
 from tlkit.records import ImageData, ImageSequence
+from tlkit.runtime import distributions_of_packages
 
 if TYPE_CHECKING:
     from tlkit.backbone import Backbone
@@ -203,15 +202,9 @@ def versions_of(backbone: Backbone) -> dict[str, str]:
     """
     modules = {type(backbone).__module__, *backbone.modules}
     packages = {module.partition(".")[0] for module in modules} - {"tlkit", "__main__"}
-    owners = _distributions_of_packages() if packages else {}
+    owners = distributions_of_packages() if packages else {}
     names = {name for package in packages for name in owners.get(package, ())} | {"keras"}
     return {name: version(name) for name in sorted(names)}
-
-
-@functools.cache
-def _distributions_of_packages() -> Mapping[str, list[str]]:
-    """Return what ``packages_distributions()`` does, which reads the metadata of all packages."""
-    return packages_distributions()
 
 
 def describe_layers(network: Any) -> list[list[Any]]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import logging
 import os
 import platform
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from pathlib import Path
@@ -144,7 +145,7 @@ def environment(modules: Iterable[str] = ()) -> dict[str, str]:
     packages = ["tlkit", "tensorflow", "keras", "numpy", "scikit-learn", "openvino"]
     others = {module.partition(".")[0] for module in modules} - {"tlkit", "sklearn"}
     if others:
-        owners = packages_distributions()
+        owners = distributions_of_packages()
         packages += sorted({name for module in others for name in owners.get(module, ())})
     for package in packages:
         try:
@@ -155,6 +156,27 @@ def environment(modules: Iterable[str] = ()) -> dict[str, str]:
     found["processor"] = processor_name()
     found["cpu_count"] = str(os.cpu_count())
     return found
+
+
+def distributions_of_packages() -> Mapping[str, list[str]]:
+    """Return what ``packages_distributions()`` does, which reads the metadata of all packages.
+
+    That takes a second where many are installed, so it is read anew only after ``sys.path`` or one
+    of its folders has changed, as an installation changes them.
+    """
+    return _distributions_at(tuple((folder, _changed(folder)) for folder in sys.path))
+
+
+@functools.lru_cache(maxsize=1)
+def _distributions_at(_: tuple[tuple[str, int | None], ...]) -> Mapping[str, list[str]]:
+    return packages_distributions()
+
+
+def _changed(folder: str) -> int | None:
+    try:
+        return Path(folder).stat().st_mtime_ns
+    except OSError:
+        return None
 
 
 def processor_name() -> str:

@@ -1,4 +1,5 @@
 import json
+import shutil
 from datetime import datetime, timedelta
 
 import numpy as np
@@ -10,10 +11,17 @@ from tlkit.builtin.workflows.freeze_and_train import FreezeAndTrain
 from tlkit.wording import date
 
 
-@pytest.fixture
-def folder(tmp_path):
-    trainer = Trainer(TinyBackbone(), "linear", Colours(), FreezeAndTrain(1), [], runs=tmp_path)
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    runs = tmp_path_factory.mktemp("runs")
+    trainer = Trainer(TinyBackbone(), "linear", Colours(), FreezeAndTrain(1), [], runs=runs)
     return trainer.run().folder
+
+
+@pytest.fixture
+def folder(finished, tmp_path):
+    """A copy of a finished run, to damage."""
+    return shutil.copytree(finished, tmp_path / finished.name)
 
 
 def test_two_runs_of_one_second_get_two_folders(tmp_path):

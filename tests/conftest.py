@@ -25,6 +25,12 @@ def _own_cache(monkeypatch, tmp_path):
     monkeypatch.setenv("TLKIT_CACHE", str(tmp_path / "cache"))
 
 
+@pytest.fixture(autouse=True)
+def _speed_is_measured_for_a_moment(monkeypatch):
+    """Do not let each run measure for a third of a second what the few images will not need."""
+    monkeypatch.setattr("tlkit.engine_choice.MEASURED_SECONDS", 0.03)
+
+
 @pytest.fixture
 def real_data_home(monkeypatch) -> Path:
     """The folder with real CIFAR-10 and real weights; Keras finds the weights there."""

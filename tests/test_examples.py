@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 from nbclient import NotebookClient
 
+from tlkit import cli
 from tlkit.testing import run_checks
 from tlkit.testing.finding import find
 
@@ -22,6 +24,8 @@ KINDS = ("backbone", "head", "reporter", "dataset", "workflow", "engine")
 REAL = ("classic", "swap_backbones")
 # Figures of another processor may differ by so many points.
 POINTS = 6.0
+# What a shell does with a line, but for patterns of file names.
+SHELL = re.compile(r"[|&;<>$`]")
 NUMBER = re.compile(r"\d+\.\d+(?= %)")
 
 
@@ -32,21 +36,42 @@ def blocks(readme, language):
     return [line for block in found for line in block.splitlines()]
 
 
+def names_of(word):
+    """Return what a shell makes of a word: the paths that match, or the word as it is."""
+    return sorted(map(str, Path().glob(word))) if "*" in word else [word]
+
+
 @pytest.fixture
-def environment(tmp_path, monkeypatch):
-    """A shell in which ``tlkit`` and ``python`` are those of the tests."""
+def call(tmp_path, monkeypatch, capfd):
+    """Run a line of a README where the test is, and return what it prints.
+
+    A plain call of ``tlkit`` is answered in this process, which saves the start of TensorFlow; all
+    else goes to a shell in which ``tlkit`` and ``python`` are those of the tests.
+    """
     programs = tmp_path / "bin"
     programs.mkdir()
     for name, arguments in (("tlkit", "-m tlkit "), ("python", "")):
         program = programs / name
         program.write_text(f'#!/bin/sh\nexec {sys.executable} {arguments}"$@"\n')
         program.chmod(0o755)
-    return {
-        **os.environ,
-        "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
-        "TLKIT_CACHE": str(tmp_path / "cache"),
-        "COLUMNS": "100",
-    }
+    monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setattr("tlkit.runtime.keep_freed_memory", lambda: True)
+
+    def run(line):
+        first, *words = shlex.split(line)
+        capfd.readouterr()
+        if first != "tlkit" or SHELL.search(line):
+            code = subprocess.run(["bash", "-c", line]).returncode
+        else:
+            with pytest.raises(SystemExit) as caught:
+                cli.main([name for word in words for name in names_of(word)])
+            code = caught.value.code or 0
+        printed = "".join(capfd.readouterr())
+        assert code == 0, f"{line}\n{printed}"
+        return printed
+
+    return run
 
 
 def settings_of(readme):
@@ -57,12 +82,12 @@ def settings_of(readme):
 @pytest.mark.parametrize(
     "readme", [settings_of(item) for item in READMES if item.parent.name != "notebook"]
 )
-def test_the_commands_do_what_is_said(readme, tmp_path, environment):
+def test_the_commands_do_what_is_said(readme, tmp_path, monkeypatch, call):
     home, changes = os.environ.get("TLKIT_TEST_HOME"), ""
     if readme.parent.name in REAL:
         if not home:
             pytest.skip("TLKIT_TEST_HOME is not set: no real CIFAR-10 and no real weights")
-        environment["KERAS_HOME"] = str(Path(home) / "keras")
+        monkeypatch.setenv("KERAS_HOME", str(Path(home) / "keras"))
         config = readme.parent / "config.toml"
         if 'name = "cifar10"' in config.read_text():
             changes = f'name = "cifar10"\npath = "{home}/cifar10.npz"'
@@ -72,13 +97,8 @@ def test_the_commands_do_what_is_said(readme, tmp_path, environment):
     if changes:
         text = (work / "config.toml").read_text().replace('name = "cifar10"', changes)
         (work / "config.toml").write_text(text)
-    printed = ""
-    for command in blocks(readme, "sh"):
-        done = subprocess.run(
-            ["bash", "-c", command], cwd=work, env=environment, capture_output=True, text=True
-        )
-        assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
-        printed += done.stdout + done.stderr
+    monkeypatch.chdir(work)
+    printed = "".join(call(line) for line in blocks(readme, "sh"))
     lines = printed.splitlines()
     for expected in blocks(readme, "text"):
         words = NUMBER.sub("NUMBER", expected).split()

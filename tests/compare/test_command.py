@@ -90,7 +90,7 @@ def test_an_interrupted_grid_goes_on_where_it_was(tmp_path, how):
     arguments = [
         *(sys.executable, "-m", "tlkit", "compare", "quickstart"),
         *("--heads", "linear,dense,mlp", "--set", "backbone.image_size=32"),
-        *("--set", "workflow.epochs=300", "--set", "reporters=[]"),
+        *("--set", "workflow.epochs=100", "--set", "reporters=[]"),
     ]
     settings = {
         "cwd": tmp_path,

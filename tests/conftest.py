@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -56,6 +60,46 @@ def tlkit_command(capsys, tmp_path, monkeypatch):
         return caught.value.code or 0, output.out, output.err
 
     return call
+
+
+@pytest.fixture
+def call_line(tmp_path, monkeypatch, capfd):
+    """Runs a line of a README where the test is: standard output, standard error.
+
+    A plain call of ``tlkit`` is answered in this process, which saves the start of TensorFlow; all
+    else goes to a shell in which ``tlkit`` and ``python`` are those of the tests.
+    """
+    from tlkit import cli
+
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name, arguments in (("tlkit", "-m tlkit "), ("python", "")):
+        program = programs / name
+        program.write_text(f'#!/bin/sh\nexec {sys.executable} {arguments}"$@"\n')
+        program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setattr("tlkit.runtime.keep_freed_memory", lambda: True)
+
+    def call(line):
+        first, *words = shlex.split(line)
+        capfd.readouterr()
+        if first != "tlkit" or re.search(r"[|&;<>$`]", line):
+            code = subprocess.run(["bash", "-c", line]).returncode
+        else:
+            with pytest.raises(SystemExit) as caught:
+                cli.main([name for word in words for name in _names(word)])
+            code = caught.value.code or 0
+        output = capfd.readouterr()
+        assert code == 0, f"{line}\n{output.out}{output.err}"
+        return output
+
+    return call
+
+
+def _names(word):
+    """Return what a shell makes of a word: the paths that fit, or the word as it is."""
+    return sorted(map(str, Path().glob(word))) if "*" in word else [word]
 
 
 @pytest.fixture(scope="session")

@@ -2,10 +2,7 @@
 
 import os
 import re
-import shlex
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import nbformat
@@ -13,7 +10,6 @@ import numpy as np
 import pytest
 from nbclient import NotebookClient
 
-from tlkit import cli
 from tlkit.testing import run_checks
 from tlkit.testing.finding import find
 
@@ -24,8 +20,6 @@ KINDS = ("backbone", "head", "reporter", "dataset", "workflow", "engine")
 REAL = ("classic", "swap_backbones")
 # Figures of another processor may differ by so many points.
 POINTS = 6.0
-# What a shell does with a line, but for patterns of file names.
-SHELL = re.compile(r"[|&;<>$`]")
 NUMBER = re.compile(r"\d+\.\d+(?= %)")
 
 
@@ -36,44 +30,6 @@ def blocks(readme, language):
     return [line for block in found for line in block.splitlines()]
 
 
-def names_of(word):
-    """Return what a shell makes of a word: the paths that match, or the word as it is."""
-    return sorted(map(str, Path().glob(word))) if "*" in word else [word]
-
-
-@pytest.fixture
-def call(tmp_path, monkeypatch, capfd):
-    """Run a line of a README where the test is, and return what it prints.
-
-    A plain call of ``tlkit`` is answered in this process, which saves the start of TensorFlow; all
-    else goes to a shell in which ``tlkit`` and ``python`` are those of the tests.
-    """
-    programs = tmp_path / "bin"
-    programs.mkdir()
-    for name, arguments in (("tlkit", "-m tlkit "), ("python", "")):
-        program = programs / name
-        program.write_text(f'#!/bin/sh\nexec {sys.executable} {arguments}"$@"\n')
-        program.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
-    monkeypatch.setenv("COLUMNS", "100")
-    monkeypatch.setattr("tlkit.runtime.keep_freed_memory", lambda: True)
-
-    def run(line):
-        first, *words = shlex.split(line)
-        capfd.readouterr()
-        if first != "tlkit" or SHELL.search(line):
-            code = subprocess.run(["bash", "-c", line]).returncode
-        else:
-            with pytest.raises(SystemExit) as caught:
-                cli.main([name for word in words for name in names_of(word)])
-            code = caught.value.code or 0
-        printed = "".join(capfd.readouterr())
-        assert code == 0, f"{line}\n{printed}"
-        return printed
-
-    return run
-
-
 def settings_of(readme):
     marks = [pytest.mark.slow] + [pytest.mark.real_data] * (readme.parent.name in REAL)
     return pytest.param(readme, id=readme.parent.name, marks=marks)
@@ -82,7 +38,7 @@ def settings_of(readme):
 @pytest.mark.parametrize(
     "readme", [settings_of(item) for item in READMES if item.parent.name != "notebook"]
 )
-def test_the_commands_do_what_is_said(readme, tmp_path, monkeypatch, call):
+def test_the_commands_do_what_is_said(readme, tmp_path, monkeypatch, call_line):
     home, changes = os.environ.get("TLKIT_TEST_HOME"), ""
     if readme.parent.name in REAL:
         if not home:
@@ -98,7 +54,7 @@ def test_the_commands_do_what_is_said(readme, tmp_path, monkeypatch, call):
         text = (work / "config.toml").read_text().replace('name = "cifar10"', changes)
         (work / "config.toml").write_text(text)
     monkeypatch.chdir(work)
-    printed = "".join(call(line) for line in blocks(readme, "sh"))
+    printed = "".join("".join(call_line(line)) for line in blocks(readme, "sh"))
     lines = printed.splitlines()
     for expected in blocks(readme, "text"):
         words = NUMBER.sub("NUMBER", expected).split()

@@ -20,41 +20,22 @@ POINTS = 6.0
 
 @pytest.mark.slow
 @pytest.mark.real_data
-def test_the_tutorial(tmp_path):
+def test_the_tutorial(tmp_path, monkeypatch, call_line):
     home = os.environ.get("TLKIT_TEST_HOME")
     if not home:
         pytest.skip("TLKIT_TEST_HOME is not set: no real CIFAR-10 and no real weights")
     shutil.copytree(ROOT / "examples" / "own_pictures", tmp_path / "examples" / "own_pictures")
-    programs = tmp_path / "bin"
-    programs.mkdir()
-    for name, arguments in (("tlkit", "-m tlkit "), ("python", "")):
-        (programs / name).write_text(f'#!/bin/sh\nexec {sys.executable} {arguments}"$@"\n')
-        (programs / name).chmod(0o755)
-    environment = {
-        **os.environ,
-        "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
-        "KERAS_HOME": f"{home}/keras",
-        "TLKIT_CACHE": str(tmp_path / "cache"),
-        "COLUMNS": "100",
-    }
+    monkeypatch.setenv("KERAS_HOME", f"{home}/keras")
+    monkeypatch.chdir(tmp_path)
     printed = expected = ""
     for block in [item for item in blocks() if item.page == PAGE]:
         if block.language == "sh":
             lines = [line for line in block.text.splitlines() if not line.startswith(INSTALLATION)]
-            printed = ""
-            for line in lines:
-                command = with_data(line, home)
-                done = subprocess.run(
-                    ["bash", "-c", command],
-                    cwd=tmp_path, env=environment, capture_output=True, text=True,
-                )  # fmt: skip
-                assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
-                printed += done.stdout
+            printed = "".join(call_line(with_data(line, home)).out for line in lines)
         elif block.language == "python":
             done = subprocess.run(
-                [sys.executable, "-c", block.text],
-                cwd=tmp_path, env=environment, capture_output=True, text=True,
-            )  # fmt: skip
+                [sys.executable, "-c", block.text], capture_output=True, text=True
+            )
             assert done.stdout.strip() == "3", done.stderr
         elif block.language == "text" and printed:
             expected += block.text

@@ -77,7 +77,7 @@ def test_the_notebook_runs(tmp_path, monkeypatch):
     notebook = nbformat.read(EXAMPLES / "notebook" / "exercise.ipynb", as_version=4)
     assert not any(cell.get("outputs") for cell in notebook.cells)
     with np.load(Path(home) / "cifar10.npz") as whole:
-        part = {key: whole[key][: 4000 if "train" in key else 1000] for key in whole.files}
+        part = {key: whole[key][: 2000 if "train" in key else 500] for key in whole.files}
     np.savez(tmp_path / "part.npz", **part)
     source = {"name": "cifar10", "path": str(tmp_path / "part.npz")}
     for cell in notebook.cells:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import shlex
@@ -22,6 +23,22 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+_modules_at_freeze = 0
+
+
+def pytest_runtest_setup(item):
+    """Keep the garbage collector from going through TensorFlow's objects at each of its rounds.
+
+    Those are a million, and stay. What is alive at this time and is left in a cycle later is never
+    freed, so it is done only after many modules were imported.
+    """
+    global _modules_at_freeze
+    if "tensorflow" in sys.modules and len(sys.modules) > _modules_at_freeze + 300:
+        gc.collect()
+        gc.freeze()
+        _modules_at_freeze = len(sys.modules)
 
 
 @pytest.fixture(autouse=True)

@@ -66,6 +66,7 @@ def test_plugins_tells_what_the_variable_leaves_out(call, monkeypatch):
         (["predict", "nothing", "a.png"], "There is no run folder nothing"),
         (["predict", "nothing", "a.png", "--out", "a.xls"], "Allowed: .csv, .json, .jsonl"),
         (["run", "cifar10", "--set", "dataset.path=nothing"], "there is no nothing"),
+        (["run", "cifar10", "--set", "head.units", "5"], "Did you mean --set head.units=5?"),
         (["check", "linaer"], "the folder TLKIT_PLUGIN_FOLDER. In a file elsewhere?"),
         (["report", "runs/a", "runs/b"], "(runs/b). This command takes one run. Does a pattern"),
         (["export", "runs/a", "runs/b", "--to", "onnx"], "fit several? Name one of them."),

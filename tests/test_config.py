@@ -129,7 +129,19 @@ def test_test_time_augmentation_is_a_table(registry, write):
     ("text", "message"),
     [
         ("dataset = 3", "Wrong value for 'dataset'"),
-        ("", "The table [dataset] is missing"),
+        ("", "The config is empty: say what to train on, such as\n[dataset]\nname = "),
+        ("[head]", "The table [dataset] is missing: say what to train on"),
+        ("[heads]\nname = 'dense'", "Unknown table [heads]. Did you mean 'head'?"),
+        ("epochs = 5", "Unknown key 'epochs' outside of the tables. It is a key of [workflow]."),
+        (
+            "dataset = 'digits'\n[head]\nepochs = 5",
+            "Unknown key 'epochs' for head 'dense'. It is a key of [workflow].\nAllowed keys here",
+        ),
+        ("dataset = 'digits'\n[run]\nsave = 'h5'", 'As a list: save = ["h5"]'),
+        (
+            "dataset = 'digits'\n[head]\nname = 'mlp'\nunits = 5",
+            "As a list: units = [5]",
+        ),
         ("dataset = 3", "received 3. Allowed: the name of a plugin, or a table."),
         ('dataset = "folder"', "Missing key 'path' for dataset 'folder': text in quotes.\npath: "),
         (
@@ -231,6 +243,26 @@ def test_a_mistake_in_the_config_of_a_resumed_run_is_told_alone(tmp_path):
     with pytest.raises(ConfigError, match="Unknown key 'seeds'") as caught:
         build_resumed(tmp_path)
     assert not getattr(caught.value, "__notes__", [])
+
+
+def test_what_is_no_config_is_told_with_what_there_is(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "other.toml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigError, match="it is no text in UTF-8"):
+        read("other.toml")
+    with pytest.raises(ConfigError, match=r"Looked in .*: it has other\.toml\."):
+        read("mine.toml")
+    for folder in ("pictures", "./pictures"):
+        with pytest.raises(ConfigError, match=r"It is a folder.*dataset.path=pictures"):
+            read(folder)
+
+
+@pytest.mark.parametrize("assignment", ["head.units=[12", "reporters=[rich]", "a.b={c"])
+def test_a_list_that_is_none_is_told_with_one_that_is(assignment):
+    with pytest.raises(ConfigError, match="is no list or table of TOML") as caught:
+        override({}, assignment)
+    assert """--set 'reporters=["rich"]'""" in str(caught.value)
 
 
 def test_unknown_recipe_and_missing_file():

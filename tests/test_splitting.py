@@ -25,5 +25,6 @@ def test_shares_that_are_none_are_refused(share):
 def test_a_class_that_is_too_small_is_said():
     with pytest.raises(DataError, match="Cannot split a list") as caught:
         split_rows(np.array([0] * 10 + [1]), 0.2, 0, "a list")
-    assert ". Add images to the smallest class" in str(caught.value)
-    assert ".. " not in str(caught.value)
+    assert "1 of 2 classes have a single image; each needs 2. Add images" in str(caught.value)
+    with pytest.raises(DataError, match=r"test images: [^.]*[^.]\. Add images"):
+        split_rows(np.arange(8) // 2, 0.1, 0, "a list")

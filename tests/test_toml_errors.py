@@ -30,6 +30,7 @@ def explained(text):
         ("[a]\nname = folder", "Line 2: name = folder", 'Text stands in quotes: name = "folder"'),
         ("path = ~/my pictures", "Line 1", 'Text stands in quotes: path = "~/my pictures"'),
         ("x = True", "Line 1: x = True", "It is written in small letters: x = true"),
+        ("x = 0,5", "Line 1: x = 0,5", "Decimals take a point: x = 0.5"),
         ("x = .5", "Line 1: x = .5", "A number begins with a digit: x = 0.5"),
         (
             'path = "C:\\Users\\me"',

@@ -137,6 +137,8 @@ def _wrong_option(
     if problem["type"] == "missing":
         said = f"Missing key '{key}' for {plugin.kind} '{plugin.name}': {allowed}."
     else:
+        if (listed := as_list(hints.get(key), options.get(key))) is not None:
+            meaning += f"\nAs a list: {key} = {listed}"
         said = (
             f"Wrong value for key '{key}' of {plugin.kind} '{plugin.name}': received "
             f"{options.get(key)!r}; allowed: {allowed}."
@@ -146,11 +148,15 @@ def _wrong_option(
 
 def accepts(plugin: type[Plugin], key: str, value: Any) -> bool:
     """Return whether a plugin has an option of this name that takes this value."""
-    from pydantic import TypeAdapter, ValidationError
-
     if key not in allowed_options(plugin):
         return False
-    hint = type_hints(plugin).get(key, Any)
+    return accepts_value(type_hints(plugin).get(key, Any), value)
+
+
+def accepts_value(hint: Any, value: Any) -> bool:
+    """Return whether a value, as TOML has it, is of a type."""
+    from pydantic import TypeAdapter, ValidationError
+
     try:
         TypeAdapter(hint).validate_json(json.dumps(value), strict=True)
     except (TypeError, ValueError, ValidationError):
@@ -164,6 +170,15 @@ def takes_any_keyword(plugin: type[Plugin]) -> bool:
         return False
     parameters = inspect.signature(plugin.__init__).parameters.values()
     return any(item.kind is inspect.Parameter.VAR_KEYWORD for item in parameters)
+
+
+def as_list(hint: Any, value: Any) -> str | None:
+    """Return how a value is written where a list of such values is wanted; None if it is not."""
+    origin, of = typing.get_origin(hint), typing.get_args(hint)
+    wanted = origin in (list, tuple, Sequence) and not isinstance(value, (list, dict, tuple))
+    if not wanted or not accepts_value(of[0], value):
+        return None
+    return json.dumps([value])
 
 
 _WORDS = {str: "text in quotes", int: "a whole number", float: "a number", bool: "true or false"}

@@ -55,6 +55,13 @@ def draw_rows(
     import numpy as np
     from sklearn.model_selection import train_test_split
 
+    if stratify is not None and len(stratify):
+        counts = np.bincount(stratify)
+        single = int((counts == 1).sum())
+        if single:
+            raise ValueError(
+                f"{single} of {(counts > 0).sum()} classes have a single image; each needs 2"
+            )
     try:
         kept, held_out = train_test_split(
             np.arange(len(labels)), test_size=share, random_state=seed, stratify=stratify

@@ -15,7 +15,7 @@ import typer
 from tlkit import __version__
 from tlkit.answering import call
 from tlkit.cli import cache, experiments, finished_runs, plugins, recipes, schema, training
-from tlkit.cli.parameters import OneRunCommand
+from tlkit.cli.parameters import Command, OneRunCommand
 
 app = typer.Typer(
     name="tlkit",
@@ -66,7 +66,7 @@ for command in (
     finished_runs.card,
     schema.schema,
 ):
-    app.command(cls=OneRunCommand if command in ONE_RUN else None)(command)
+    app.command(cls=OneRunCommand if command in ONE_RUN else Command)(command)
 app.add_typer(recipes.recipes_app, name="recipes")
 app.add_typer(cache.cache_app, name="cache")
 

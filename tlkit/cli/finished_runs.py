@@ -32,7 +32,7 @@ def report(
     open_: Annotated[bool, typer.Option("--open", help="Show the page in the browser.")] = False,
     json_: JsonOption = False,
 ) -> Report:
-    """Write the HTML page of a run or a sweep, or an index of all runs."""
+    """Write the HTML page of a run or a sweep, or of all runs."""
     from tlkit.documents.report import Report
     from tlkit.report.command import write
 
@@ -127,7 +127,10 @@ def serve(
     ] = 30.0,
     json_: JsonOption = False,
 ) -> Continuing:
-    """Serve a finished run over HTTP: pictures in, classes out; and a page to drop pictures on."""
+    """Serve a finished run over HTTP: pictures in, classes out.
+
+    The address itself is a page to drop pictures on.
+    """
     from tlkit.serve.command import how_to_call, prepare, warning
 
     document, action = prepare(
@@ -238,9 +241,10 @@ def export(
     ] = None,
     json_: JsonOption = False,
 ) -> ExportDocument:
-    """Write the model for other programs, and check each file on the test set.
+    """Write the model for other programs, and check the files.
 
-    Resizing, preprocessing and the class names are inside the file.
+    Each is run on the test set by its own runtime. Resizing, preprocessing and the class names are
+    inside the file.
     """
     from tlkit.export import command
 

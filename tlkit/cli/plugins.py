@@ -93,7 +93,10 @@ def check(
     ] = None,
     json_: JsonOption = False,
 ) -> Checks:
-    """Check that a plugin does what tlkit asks of its kind; the exit code is 1 if not."""
+    """Check that a plugin does what tlkit asks of its kind.
+
+    The exit code is 1 if it does not.
+    """
     from tlkit.testing.command import check as run_suite
 
     return run_suite(target, kind, set_ or [], quiet=json_)
@@ -108,7 +111,10 @@ def new_plugin(
     output: Annotated[Path, typer.Option(help="Folder to make its folder in.")] = Path(),
     json_: JsonOption = False,
 ) -> NewPlugin:
-    """Write a plugin package that installs, is found, passes its tests and runs."""
+    """Write a plugin package that works at once.
+
+    It installs, is found, passes its tests and runs.
+    """
     from tlkit.new_plugin.writing import write_plugin
 
     document = write_plugin(name, kind, output)

@@ -20,7 +20,7 @@ def schema(
     ] = None,
     json_: JsonOption = False,
 ) -> Schemas:
-    """Print the JSON Schemas of what the commands print with --json, or of a config file."""
+    """Print JSON Schemas: of a config, and of what --json prints."""
     import json
 
     from tlkit.documents.schema import Schemas, json_schemas

@@ -62,7 +62,7 @@ def resume(
     ],
     json_: JsonOption = False,
 ) -> Run | None:
-    """Go on with a run that was interrupted or killed, from its last epoch."""
+    """Go on with a run that was interrupted or killed."""
     from tlkit.config.building import build_resumed
     from tlkit.documents.run import Run
     from tlkit.mirror import fetched

@@ -14,11 +14,11 @@ from tlkit.config.reading import read_and_override
 from tlkit.config.recipes import recipes
 from tlkit.config.tables import PLUGIN_TABLES, Config, EngineTable, Table
 from tlkit.dataset import DatasetSource
-from tlkit.errors import ConfigError, UnknownPluginError, WeightsError
+from tlkit.errors import ConfigError, UnknownPluginError, WeightsError, did_you_mean
 from tlkit.features import FeatureStore, shared_store
 from tlkit.head import Head
 from tlkit.mirror import fetched
-from tlkit.options import accepts
+from tlkit.options import accepts, allowed_options, takes_any_keyword
 from tlkit.paths import with_urls
 from tlkit.registry import Registry
 from tlkit.reporter import Reporter
@@ -128,8 +128,26 @@ def _make_trainer(
 
 def _make_plugin(kind: str, table: Table, where: str, registry: Registry) -> Any:
     options = dict(table.model_extra or {})
+    _check_homes(kind, table.name, options, where, registry)
     label = f"[[{kind}s]]" if kind == "reporter" else f"[{kind}]"
     return registry.create(kind, table.name, f"{label} in {where}", **options)
+
+
+def _check_homes(
+    kind: str, name: str, options: Mapping[str, Any], where: str, registry: Registry
+) -> None:
+    """Refuse a key that is another table's, and say whose; others the plugin's check tells."""
+    plugin = registry.get(kind, name)
+    own = allowed_options(plugin)
+    for key in options:
+        found = [table for table in homes(key, registry) if table != kind]
+        if key in own or takes_any_keyword(plugin) or not found or did_you_mean(key, own):
+            continue
+        raise ConfigError(
+            f"Unknown key '{key}' for {kind} '{name}'. It is a key of "
+            f"{' or '.join(f'[{table}]' for table in found)}.\nAllowed keys here: "
+            f"{', '.join(own) or 'none'}.\n(received: {where})"
+        )
 
 
 def _make_engine(table: EngineTable, where: str, registry: Registry) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from pydantic.fields import FieldInfo
 
 from tlkit.config.tables import Config, Table, table_model
 from tlkit.errors import ConfigError, did_you_mean
-from tlkit.options import describe_type
+from tlkit.options import as_list, describe_type
 
 
 def validate(
@@ -30,7 +30,8 @@ def validate(
     try:
         return Config.model_validate(tables)
     except ValidationError as err:
-        problem = err.errors()[0]
+        # What is there and wrong first: what is missing may be there under another name.
+        problem = min(err.errors(), key=lambda found: found["type"] == "missing")
         location = [str(part) for part in problem["loc"]]
         raise ConfigError(
             f"{_explain(problem['type'], location, tables, homes)}\n(received: {where})"
@@ -53,7 +54,9 @@ def _explain(
         if not parent and not isinstance(tables.get(key), dict | list):
             kind = f"key '{key}' outside of the tables"
         found = " or ".join(f"[{table}]" for table in homes(key))
-        hint = f" It is a key of {found}." if found else did_you_mean(key, allowed)
+        home = f" It is a key of {found}." if found else ""
+        near = did_you_mean(key, allowed)
+        hint = near or home if kind.startswith("table") else home or near
         if parent and key in Config.model_fields:
             hint = f" It is a table of its own: write it above [{parent[0]}], or as [{key}]."
         return f"Unknown {kind}.{hint}\nAllowed: {', '.join(allowed)}."
@@ -61,10 +64,16 @@ def _explain(
         table = ".".join(names).removesuffix(".name")
         return f"The table [{table}] has no name: say which plugin it means."
     if problem == "missing":
-        key = location[-1]
-        return f"The table [{key}] is missing: say which {key} to use, such as\n[{key}]\nname = ..."
+        what = f"The table [{location[-1]}] is missing" if tables else "The config is empty"
+        return (
+            f'{what}: say what to train on, such as\n[dataset]\nname = "digits"\n'
+            f'or, with pictures in a folder for each class,\n[dataset]\nname = "folder"\n'
+            f'path = "pictures"\n`tlkit plugins --kind dataset` lists all.'
+        )
     assert field is not None
     told = field.description or ""
+    if (listed := as_list(field.annotation, value)) is not None:
+        told += f" As a list: {names[-1]} = {listed}"
     if _is_list_of_tables(field.annotation) and isinstance(value, Mapping):
         told = f"Write it in double brackets: [[{'.'.join(names)}]]."
     return (

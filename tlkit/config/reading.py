@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any, cast
 
 from tlkit.config.checking import validate
-from tlkit.config.recipes import recipe
+from tlkit.config.recipes import recipe, recipes
 from tlkit.config.tables import PLUGIN_TABLES, Config, Table, table_model
 from tlkit.config.toml_errors import explain_toml_error
 from tlkit.errors import ConfigError
 from tlkit.mirror import fetched
 from tlkit.paths import with_urls
+
+_MOST_NAMES = 5
 
 
 def read(source: str) -> tuple[dict[str, Any], str]:
@@ -30,15 +32,37 @@ def read(source: str) -> tuple[dict[str, Any], str]:
         path = fetched(source)
         try:
             text, where = path.read_text(encoding="utf-8"), with_urls(str(path))
-        except (OSError, UnicodeDecodeError, ValueError) as err:
-            reason = getattr(err, "strerror", None) or err
-            raise ConfigError(f"Cannot read the config {path}: {reason}.") from err
+        except (OSError, ValueError) as err:
+            raise ConfigError(f"Cannot read the config {path}: {_reason(path, err)}") from err
     else:
+        if source not in recipes() and (told := _of_a_folder(Path(source))):
+            raise ConfigError(f"Cannot read the config {source}.{told}")
         text, where = recipe(source), f"recipe {source}"
     try:
         return tomllib.loads(text), where
     except (tomllib.TOMLDecodeError, RecursionError) as err:
         raise ConfigError(f"{where} is no valid TOML: {explain_toml_error(text, err)}") from err
+
+
+def _reason(path: Path, error: Exception) -> str:
+    """Return why a file cannot be read, and what there is in its place."""
+    if isinstance(error, UnicodeDecodeError):
+        return "it is no text in UTF-8. Is it another file? Else save it as UTF-8."
+    if isinstance(error, FileNotFoundError) and path.parent.is_dir():
+        others = sorted(item.name for item in path.parent.glob("*.toml"))[:_MOST_NAMES]
+        found = f"it has {', '.join(others)}" if others else "it has no TOML file"
+        return f"No such file or directory. Looked in {path.parent.absolute()}: {found}."
+    return f"{getattr(error, 'strerror', None) or error}.{_of_a_folder(path)}"
+
+
+def _of_a_folder(path: Path) -> str:
+    """Return what a folder in the place of a config may have meant; nothing of others."""
+    if not path.is_dir():
+        return ""
+    return (
+        f" It is a folder. A config is a TOML file or a recipe; to train on pictures: tlkit run "
+        f"cifar10 --set dataset.name=folder --set dataset.path={path}"
+    )
 
 
 def _is_path(source: str) -> bool:
@@ -80,8 +104,13 @@ def override(
         )
     try:
         value = tomllib.loads(f"value = {text.strip()}")["value"]
-    except (tomllib.TOMLDecodeError, RecursionError):
+    except (tomllib.TOMLDecodeError, RecursionError) as err:
         value = text.strip()
+        if value[:1] in ("[", "{"):
+            raise ConfigError(
+                f"Cannot use --set {assignment!r}: {value} is no list or table of TOML. Text "
+                f"in it stands in quotes, as in --set 'reporters=[\"rich\"]'."
+            ) from err
     if len(parts) == 1:
         tables[parts[0]] = value
     else:

@@ -67,6 +67,7 @@ def _correction(line: str) -> str:
         "Write": value,
         "It is written in small letters": value.lower() if value in ("True", "False") else "",
         "A number begins with a digit": re.sub(r"^(-?)\.", r"\g<1>0.", value),
+        "Decimals take a point": re.sub(r"^(-?\d+),(\d+)$", r"\1.\2", value),
         "Backslashes want single quotes": f"'{value[1:-1]}'" if "\\" in value else "",
         "Text stands in quotes": f'"{value}"'
         if re.fullmatch(r"[a-zA-Z_./~][\w./~ -]*", value)

@@ -45,7 +45,7 @@ def test_other_files_are_counted(tmp_path):
 @pytest.mark.parametrize(
     ("train", "test", "message"),
     [
-        (("cat",), (), "has 1 class folders; at least 2"),
+        (("cat",), (), "has 1 class folder; at least 2"),
         ((), (), "has 0 class folders"),
         (("cat", "dog"), ("cat", "dgo"), "Did you mean 'dog'"),
     ],

@@ -150,8 +150,8 @@ class _Found:
         if not self.class_names:
             if len(found) < 2:
                 raise DataError(
-                    f"{folder} has {len(found)} class folders; at least 2 are needed, one for each "
-                    f"class, with its pictures inside."
+                    f"{folder} has {len(found)} class folder{'s' * (len(found) != 1)}; at least 2 "
+                    f"are needed, one for each class, with its pictures inside."
                 )
             self.class_names = found
         strange = [name for name in found if name not in self.class_names]

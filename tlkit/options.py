@@ -135,15 +135,16 @@ def _wrong_option(
     told = option_descriptions(plugin).get(key, "")
     meaning = f"\n{key}: {told}" if told else ""
     if problem["type"] == "missing":
-        said = f"Missing key '{key}' for {plugin.kind} '{plugin.name}': {allowed}."
-    else:
-        if (listed := as_list(hints.get(key), options.get(key))) is not None:
-            meaning += f"\nAs a list: {key} = {listed}"
-        said = (
-            f"Wrong value for key '{key}' of {plugin.kind} '{plugin.name}': received "
-            f"{options.get(key)!r}; allowed: {allowed}."
+        return ConfigError(
+            f"Missing key '{key}' for {plugin.kind} '{plugin.name}': {allowed}.{meaning}\n"
+            f"(received: {where})"
         )
-    return ConfigError(f"{said}{meaning}\n(received: {where})")
+    if (listed := as_list(hints.get(key), options.get(key))) is not None:
+        meaning += f"\nAs a list: {key} = {listed}"
+    return ConfigError(
+        f"Wrong value for key '{key}' of {plugin.kind} '{plugin.name}': received "
+        f"{options.get(key)!r}; allowed: {allowed}.{meaning}\n(received: {where})"
+    )
 
 
 def accepts(plugin: type[Plugin], key: str, value: Any) -> bool:

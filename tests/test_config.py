@@ -253,6 +253,9 @@ def test_what_is_no_config_is_told_with_what_there_is(tmp_path, monkeypatch):
         read("other.toml")
     with pytest.raises(ConfigError, match=r"Looked in .*: it has other\.toml\."):
         read("mine.toml")
+    for name in ("x" * 300, "a\0b", "x" * 300 + ".toml"):
+        with pytest.raises(ConfigError):
+            read(name)
     for folder in ("pictures", "./pictures"):
         with pytest.raises(ConfigError, match=r"It is a folder.*dataset.path=pictures"):
             read(folder)

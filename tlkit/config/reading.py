@@ -57,7 +57,11 @@ def _reason(path: Path, error: Exception) -> str:
 
 def _of_a_folder(path: Path) -> str:
     """Return what a folder in the place of a config may have meant; nothing of others."""
-    if not path.is_dir():
+    try:
+        is_folder = path.is_dir()
+    except OSError:  # a name that no system takes
+        is_folder = False
+    if not is_folder:
         return ""
     return (
         f" It is a folder. A config is a TOML file or a recipe; to train on pictures: tlkit run "

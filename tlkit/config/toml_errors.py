@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 import tomllib
 
+from tlkit.text import printable
+
+_LONGEST = 100
 _HEADER = re.compile(r"\s*(\[{1,2})\s*([^\[\]]+?)\s*\]{1,2}\s*(?:#.*)?$")
 _ASSIGNMENT = re.compile(r"\s*([\w.-]+)\s*([=:])\s*(.*?)\s*$")
 
@@ -25,7 +28,8 @@ def explain_toml_error(text: str, error: Exception) -> str:
         return said
     line = lines[number - 1].strip()
     hint = _set_twice(lines, number) if twice else _correction(line)
-    return "\n".join(part for part in (said, f"Line {number}: {line}", hint) if part)
+    shown = f"Line {number}: {printable(line, _LONGEST)}"
+    return "\n".join(part for part in (said, shown, hint) if part)
 
 
 def _set_twice(lines: list[str], number: int) -> str:
@@ -41,7 +45,7 @@ def _set_twice(lines: list[str], number: int) -> str:
                 return f"The table [{name}] stands in line {earlier} already: make them one."
             key = _ASSIGNMENT.match(line)
             if key is not None and key[1].partition(".")[0] == name:
-                return f"Line {earlier} sets '{name}' already ({line.strip()}): delete one of them."
+                return f"Line {earlier} sets '{name}' already: delete one of them."
         return f"The table [{name}] was set before: make them one."
     key = _ASSIGNMENT.match(lines[number - 1])
     if key is None:
@@ -60,7 +64,7 @@ def _correction(line: str) -> str:
     if _HEADER.match(line + "]"):
         return f"The bracket is not closed: {line}]"
     assignment = _ASSIGNMENT.match(line)
-    if assignment is None:
+    if assignment is None or len(line) > _LONGEST:
         return ""
     key, _, value = assignment.groups()
     trials = {

@@ -214,8 +214,9 @@ def test_an_error_is_shown_once_and_whole(call):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(sys.platform == "win32", reason="needs SIGINT")
-def test_an_interrupt_exits_130_and_says_what_was_kept(tmp_path):
+@pytest.mark.skipif(sys.platform == "win32", reason="needs signals")
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_exits_130_and_says_what_was_kept(tmp_path, ending):
     process = subprocess.Popen(
         [sys.executable, "-m", "tlkit", "run", "quickstart", "--set", "workflow.epochs=100000"],
         cwd=tmp_path,
@@ -230,7 +231,7 @@ def test_an_interrupt_exits_130_and_says_what_was_kept(tmp_path):
     time.sleep(0.2)
     for _ in range(5):
         # Python drops an interrupt that falls into a destructor; a person presses Ctrl-C again.
-        process.send_signal(signal.SIGINT)
+        process.send_signal(ending)
         try:
             _, err = process.communicate(timeout=25)
             break

@@ -1,4 +1,4 @@
-"""Interruption: Ctrl-C ends a run at once, and the user is told what was kept and how to go on."""
+"""Interruption: Ctrl-C or SIGTERM ends a run at once, and says what was kept and how to go on."""
 
 from __future__ import annotations
 
@@ -68,22 +68,27 @@ class Watch(Reporter):
         self._trained = trained
         self._features = self._epochs = False
         self._interrupted = False
-        self._before: Any = None
+        self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
-        """Take over Ctrl-C; in another thread than the main one, Python does not allow that."""
+        """Take over Ctrl-C, and SIGTERM, by which batch systems end a job.
+
+        In another thread than the main one, Python does not allow that.
+        """
         if threading.current_thread() is threading.main_thread():
-            self._before = signal.signal(signal.SIGINT, self._interrupt)
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._interrupt)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
-        """Give Ctrl-C back, and say what was kept.
+        """Give both back, and say what was kept.
 
         Raises:
             Interrupted: In place of a ``KeyboardInterrupt``.
         """
-        if self._before is not None:
-            signal.signal(signal.SIGINT, self._before)
+        for number, before in self._before.items():
+            if before is not None:  # one that Python knows
+                signal.signal(number, before)
         if kind is not None and issubclass(kind, KeyboardInterrupt):
             raise self.interrupted() from None
 

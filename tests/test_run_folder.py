@@ -8,14 +8,15 @@ import pytest
 from tests.tiny import Colours, TinyBackbone
 from tlkit import RunFolderError, Trainer, load_run, run_folder
 from tlkit.builtin.workflows.freeze_and_train import FreezeAndTrain
+from tlkit.features import FeatureStore
 from tlkit.wording import date
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     runs = tmp_path_factory.mktemp("runs")
-    trainer = Trainer(TinyBackbone(), "linear", Colours(), FreezeAndTrain(1), [], runs=runs)
-    return trainer.run().folder
+    parts = (TinyBackbone(), "linear", Colours(), FreezeAndTrain(1), [])
+    return Trainer(*parts, runs=runs, store=FeatureStore(runs / "features")).run().folder
 
 
 @pytest.fixture

@@ -208,7 +208,7 @@ def test_another_sweep_in_the_same_study_is_refused_with_what_differs(sweep, cha
         ({"overrides": ['run.validation="test"']}, "chosen by the test images"),
         ({"space": {"head.untis": {"choice": [1, 2]}}}, "Did you mean 'units'"),
         ({"space": {"head.dropout": {"type": "float", "low": 0.0, "high": 1.5}}}, "dropout"),
-        ({"space": {"head.units": {"type": "float", "low": 1.0, "high": 2.5}}}, "int"),
+        ({"space": {"head.units": {"type": "float", "low": 1.0, "high": 2.5}}}, "a whole number"),
         ({"space": {"head.name": {"choice": ["dense", "dnese"]}}}, "Did you mean 'dense'"),
         ({"metric": "f1"}, "val_accuracy, val_loss"),
         ({"output": "s3://bucket/sweep"}, "is a URL"),

@@ -57,7 +57,7 @@ def _explain(
         home = f" It is a key of {found}." if found else ""
         near = did_you_mean(key, allowed)
         hint = near or home if kind.startswith("table") else home or near
-        if parent and key in Config.model_fields:
+        if parent and key in Config.model_fields and not near:
             hint = f" It is a table of its own: write it above [{parent[0]}], or as [{key}]."
         return f"Unknown {kind}.{hint}\nAllowed: {', '.join(allowed)}."
     if problem == "missing" and location[-1] == "name":

@@ -85,7 +85,8 @@ def call_line(tmp_path, monkeypatch, capfd):
     """Runs a line of a README where the test is: standard output, standard error.
 
     A plain call of ``tlkit`` is answered in this process, which saves the start of TensorFlow,
-    unless the test has set ``KERAS_HOME``; all else goes to a shell in which ``tlkit`` and ``python`` are those of the tests.
+    unless the test has set ``KERAS_HOME``; all else goes to a shell in which ``tlkit`` and
+    ``python`` are those of the tests.
     """
     from tlkit import cli
 

@@ -102,7 +102,9 @@ def test_what_a_file_prints_and_changes_is_kept_away(folder, capsys):
 
 def test_a_name_that_is_taken_is_an_error_that_names_the_file(folder):
     (folder / "mine_linear.py").write_text(HEAD.replace('"mine"', '"linear"'))
-    with pytest.raises(errors.DuplicatePluginError, match=r"mine_linear\.py .*another name"):
+    with pytest.raises(
+        errors.DuplicatePluginError, match=r"'linear': tlkit .*mine_linear\.py .*another name"
+    ):
         Registry()
 
 

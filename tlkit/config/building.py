@@ -9,7 +9,7 @@ from typing import Any, cast
 from tlkit.augmentation import Augmentation
 from tlkit.backbone import Backbone
 from tlkit.config.checking import validate
-from tlkit.config.homes import homes
+from tlkit.config.homes import homes, tell_homes
 from tlkit.config.reading import read_and_override
 from tlkit.config.recipes import recipes
 from tlkit.config.tables import PLUGIN_TABLES, Config, EngineTable, Table
@@ -144,8 +144,7 @@ def _check_homes(
         if key in own or takes_any_keyword(plugin) or not found or did_you_mean(key, own):
             continue
         raise ConfigError(
-            f"Unknown key '{key}' for {kind} '{name}'. It is a key of "
-            f"{' or '.join(f'[{table}]' for table in found)}.\nAllowed keys here: "
+            f"Unknown key '{key}' for {kind} '{name}'.{tell_homes(found)}\nAllowed keys here: "
             f"{', '.join(own) or 'none'}.\n(received: {where})"
         )
 

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
+from tlkit.config.homes import tell_homes
 from tlkit.config.tables import Config, Table, table_model
 from tlkit.errors import ConfigError, did_you_mean
 from tlkit.options import as_list, describe_type
@@ -53,8 +54,7 @@ def _explain(
         kind = f"key '{key}' in [{'.'.join(parent)}]" if parent else f"table [{key}]"
         if not parent and not isinstance(tables.get(key), dict | list):
             kind = f"key '{key}' outside of the tables"
-        found = " or ".join(f"[{table}]" for table in homes(key))
-        home = f" It is a key of {found}." if found else ""
+        home = tell_homes(homes(key))
         near = did_you_mean(key, allowed)
         hint = near or home if kind.startswith("table") else home or near
         if parent and key in Config.model_fields and not near:

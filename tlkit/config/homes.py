@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from tlkit.config.tables import Config, Table, table_model
 from tlkit.options import allowed_options
 from tlkit.registry import Registry
@@ -27,3 +29,8 @@ def homes(key: str, registry: Registry) -> list[str]:
         if entry.kind != "reporter" and key in allowed_options(entry.plugin)
     ]
     return list(dict.fromkeys([*fixed, *of_plugins]))
+
+
+def tell_homes(found: Sequence[str]) -> str:
+    """Return a sentence, with a space before it, that says whose key it is; nothing of none."""
+    return f" It is a key of {' or '.join(f'[{table}]' for table in found)}." if found else ""

@@ -138,6 +138,7 @@ class Doubling(TinyBackbone):
     def build(self):
         import keras
 
+        @keras.saving.register_keras_serializable("tests")
         class Twice(keras.layers.Layer):
             def call(self, maps):
                 return maps * 2 + 1

@@ -221,7 +221,7 @@ def test_validation_comes_out_of_the_training_images(make_trainer):
     info = dict(recorder.events)["on_run_begin"][0]
     assert (info.num_train, info.num_validation, info.num_test) == (72, 18, 30)
     [note] = info.notes
-    assert note.startswith("[backbone] weights = 'random' and frozen: nothing trains the backbone")
+    assert note.startswith("The backbone's weights are random and frozen: nothing trains it")
 
 
 def test_random_weights_that_are_trained_or_taken_over_need_no_note(make_trainer):
@@ -236,6 +236,21 @@ def test_validation_on_the_test_set_is_said(make_trainer):
     assert "Validated on the test set" in result.info.notes[0]
     history = result.phases[0].history
     assert history["val_accuracy"][-1] == pytest.approx(result.accuracy)
+
+
+def test_a_model_that_could_not_be_loaded_again_is_not_trained(make_trainer, tmp_path):
+    class ByLambda(TinyBackbone):
+        def preprocess(self, images):
+            import keras
+
+            return keras.layers.Lambda(lambda pixels: pixels / 255)(images)
+
+    recorder = Recorder()
+    trainer = make_trainer(backbone=ByLambda(), reporters=[recorder])
+    with pytest.raises(PluginError, match=r"not be loaded again: it names .*Lambda.*Rescaling"):
+        trainer.run()
+    assert "on_epoch_end" not in dict(recorder.events)
+    assert list((tmp_path / "runs").iterdir()) == []
 
 
 def test_validation_images_of_the_dataset_are_used(make_trainer):
@@ -288,8 +303,8 @@ def test_runs_none_saves_nothing(make_trainer, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"name": "../x"}, "Run name"),
-        ({"seed": -1}, "Seed -1"),
+        ({"name": "../x"}, r"\[run\] name"),
+        ({"seed": -1}, r"\[run\] seed = -1"),
         ({"validation": 1.0}, "above 0 and below 1"),
         ({"validation": "train"}, "or 'test'"),
         ({"save": []}, "'keras', 'h5' or both"),
@@ -325,7 +340,7 @@ def test_a_dataset_that_breaks_its_contract_is_named(make_trainer, train, messag
 
 
 def test_too_few_images_to_validate_on_are_named(make_trainer):
-    with pytest.raises(DataError, match="validation to a larger share"):
+    with pytest.raises(DataError, match="Take a larger share, add images"):
         make_trainer(dataset=Colours(6), validation=0.1).run()
 
 

@@ -200,11 +200,14 @@ def _datasets(file: Any, h5py: Any) -> Iterator[tuple[str, Any]]:
                 raise UnsafeFileError(f"its {name!r} is a {type(item).__name__}")
 
 
-def check_model_config(text: str | bytes) -> None:
+def check_model_config(text: str | bytes) -> set[Any]:
     """Check everything that a model's config names.
 
     Args:
         text: JSON, as Keras writes it.
+
+    Returns:
+        The classes and functions that are neither Keras' nor KerasHub's.
 
     Raises:
         UnsafeFileError: If something is named that is not let in; the message begins with "it".
@@ -217,6 +220,7 @@ def check_model_config(text: str | bytes) -> None:
         raise UnsafeFileError("its config describes no model")
     # Keras drops it, since the model is loaded without being compiled.
     config.pop("compile_config", None)
+    own: set[Any] = set()
     waiting: list[tuple[Any, int]] = [(config, 0)]
     while waiting:
         value, depth = waiting.pop()
@@ -224,41 +228,47 @@ def check_model_config(text: str | bytes) -> None:
             raise UnsafeFileError(f"its config is nested more than {MAX_DEPTH} deep")
         if isinstance(value, dict):
             if "class_name" in value:
-                _check_named(value)
+                own |= _check_named(value)
             waiting += [(item, depth + 1) for item in value.values()]
         elif isinstance(value, list):
             waiting += [(item, depth + 1) for item in value]
+    return own
 
 
-def _check_named(item: dict[str, Any]) -> None:
+def _check_named(item: dict[str, Any]) -> set[Any]:
+    """Return what is named, if it is neither Keras' nor KerasHub's."""
     name, module = item["class_name"], item.get("module")
     registered = item.get("registered_name")
     for text in (name, module, registered):
         if text is not None and not isinstance(text, str):
             raise UnsafeFileError(f"it names {text!r}, which is no name")
     if name == "function":
-        _check_function(item)
-    elif name not in _DATA:
+        return _check_function(item)
+    if name not in _DATA:
         found = _resolve(name, module, registered)
         if found is None or not _is_allowed(found):
             shown = ".".join(text for text in (module, name) if text)
             raise UnsafeFileError(
                 f"it names {shown}, which is not allowed in a model: allowed are layers of image "
                 f"networks of Keras and KerasHub, and what an installed package registers with "
-                f"keras.saving.register_keras_serializable()"
+                f"keras.saving.register_keras_serializable(), in a module that its plugin names in "
+                f"`modules`"
             )
+        return set() if found.__module__.startswith(("keras.", "keras_hub.")) else {found}
+    return set()
 
 
-def _check_function(item: dict[str, Any]) -> None:
+def _check_function(item: dict[str, Any]) -> set[Any]:
     import keras
 
     name = item.get("config")
     if isinstance(name, str):
-        if keras.saving.get_registered_object(name) is not None:
-            return
+        registered = keras.saving.get_registered_object(name)
+        if registered is not None:
+            return {registered}
         function = getattr(keras.activations, name, None)
         if item.get("module") in ("builtins", "keras.activations") and callable(function):
-            return
+            return set()
     raise UnsafeFileError(
         f"it names the function {item.get('module')}.{name}, which is not allowed in a model: "
         f"allowed are Keras' activations"

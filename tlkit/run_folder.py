@@ -18,6 +18,7 @@ from tlkit.checkpoint import CHECKPOINT
 from tlkit.errors import RunFolderError, UnsafeFileError
 from tlkit.mirror import fetched
 from tlkit.model_file import load_model_file
+from tlkit.own_layers import import_layers_of
 from tlkit.paths import with_urls
 from tlkit.records import (
     Float32Array,
@@ -164,10 +165,7 @@ def read_run(folder: Path) -> RunResult:
         RunFolderError: If the folder is not that of a finished run.
     """
     if not folder.is_dir():
-        raise RunFolderError(
-            f"There is no run folder {folder}. `ls runs` shows those in runs/, and "
-            f"`tlkit report URL` those in a folder at a URL."
-        )
+        raise RunFolderError(f"There is no run folder {folder}. `ls runs` shows those in runs/.")
     if not (folder / RUN).is_file():
         state = "did not finish" if (folder / CONFIG).is_file() else "is no run folder"
         hint = f" Go on: tlkit resume {folder}" if "finish" in state else ""
@@ -239,7 +237,11 @@ def load_model(folder: Path | str) -> keras.Model:
     require_tensorflow_backend()
     path = model_path(folder)
     try:
-        return load_model_file(path)
+        try:
+            return load_model_file(path)
+        except UnsafeFileError:
+            import_layers_of(path.with_name(CONFIG))
+            return load_model_file(path)
     except UnsafeFileError as err:
         raise RunFolderError(str(err)) from err
     except Exception as err:

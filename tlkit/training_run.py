@@ -24,6 +24,7 @@ from tlkit.fingerprint import KnownDigests, digest_splits, digest_weights
 from tlkit.held_folder import held_folder
 from tlkit.heritage import Heritage
 from tlkit.machines import Machines
+from tlkit.own_layers import layers_out_of_reach
 from tlkit.parent import check_backbone, read_parent
 from tlkit.records import ImageData, RunInfo, RunResult
 from tlkit.registry import Registry
@@ -150,6 +151,10 @@ class TrainingRun:
             self._announce(info, loaded)
         with self._stage("model"):
             session = self._make_session(loaded, checkpoints)
+            if folder is not None:
+                plugins = (self._trainer.backbone, self._trainer.head)
+                problem = layers_out_of_reach(session.model.model, plugins)
+                events.warnings += [problem] if problem else []
             fingerprints = self._fingerprints(loaded, session)
             versions = environment(self._modules())
             self._note_beginning(checkpoints, began, fingerprints, versions)
@@ -362,7 +367,7 @@ def _random_and_frozen(trainer: Trainer) -> Sequence[str]:
     if not random or trainer.workflow.fine_tunes or trainer.start_from:
         return ()
     return [
-        "[backbone] weights = 'random' and frozen: nothing trains the backbone, its features stay "
+        "The backbone's weights are random and frozen: nothing trains it, its features stay "
         "random. Take pretrained weights, or let the workflow train it, such as with "
         "[workflow] fine_tune_epochs."
     ]

@@ -1,8 +1,10 @@
+import keras
 import numpy as np
 import pytest
 
+from tests.testing.broken_layers import CountingAlways
 from tests.tiny import TinyBackbone, make_images
-from tlkit import Registry
+from tlkit import PluginError, Registry
 from tlkit.builtin.engines.openvino import OpenVINO
 from tlkit.builtin.engines.tensorflow import TensorFlow
 from tlkit.builtin.heads.linear import Linear
@@ -82,3 +84,9 @@ def test_openvino_is_converted_without_its_reporting_converter():
     from tlkit.builtin.engines import openvino
 
     assert "convert_model" not in inspect.getsource(openvino)
+
+
+def test_a_frozen_layer_that_changes_its_weights_is_the_backbones_fault():
+    model = keras.Sequential([keras.Input((4, 4, 3)), CountingAlways()])
+    with pytest.raises(PluginError, match=r"change its weights .*`tlkit check` of the backbone"):
+        TensorFlow().compile(model)

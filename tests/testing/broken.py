@@ -190,14 +190,10 @@ class Crowded(Right):
     """It normalises by the other images of the batch."""
 
     name = "crowded"
+    modules = ("tests.testing.broken_layers",)
 
     def layers(self) -> list[Any]:
-        import keras
-
-        @keras.saving.register_keras_serializable("broken")
-        class ByTheBatch(keras.layers.Layer):
-            def call(self, inputs: Any) -> Any:
-                return inputs - keras.ops.mean(inputs, axis=0, keepdims=True)
+        from tests.testing.broken_layers import ByTheBatch
 
         return [*super().layers(), ByTheBatch()]
 
@@ -217,19 +213,10 @@ class Restless(Right):
     """A layer that counts its calls in training, frozen or not."""
 
     name = "restless"
+    modules = ("tests.testing.broken_layers",)
 
     def layers(self) -> list[Any]:
-        import keras
-
-        @keras.saving.register_keras_serializable("broken")
-        class Counting(keras.layers.Layer):
-            def build(self, input_shape: Any) -> None:
-                self.calls = self.add_weight(shape=(), initializer="zeros", trainable=False)
-
-            def call(self, inputs: Any, training: bool = False) -> Any:
-                if training:
-                    self.calls.assign_add(1.0)
-                return inputs
+        from tests.testing.broken_layers import Counting
 
         return [Counting(), *super().layers()]
 

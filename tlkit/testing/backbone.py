@@ -182,7 +182,7 @@ def saves_and_loads(subject: Subject) -> None:
     """The saved model loads with Keras alone, without Lambda or pickle, and answers the same."""
     model = _model(subject).model
     images, _ = coloured_images(IMAGES, 40, seed=1)
-    saved_and_loaded(model, images, subject.folder, TOLERANCE)
+    saved_and_loaded(model, images, subject.folder, TOLERANCE, subject.make())
 
 
 @check("backbone")

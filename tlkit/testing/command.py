@@ -7,10 +7,9 @@ from collections.abc import Sequence
 
 from tlkit.documents.plugins import CheckedPlugin, CheckOutcome, Checks
 from tlkit.runtime import require_tensorflow_backend
-from tlkit.screen import show_table
+from tlkit.screen import say, show_table
 from tlkit.testing.finding import Found, find, read_options
 from tlkit.testing.suite import Outcome, run_checks
-from tlkit.text import printable
 from tlkit.wording import plural
 
 SIGNS = {"passed": "ok", "failed": "FAILED", "skipped": "skipped"}
@@ -65,7 +64,7 @@ def _show(outcomes: Sequence[Outcome]) -> None:
     show_table(("", "Check", "What it asks for"), rows)
     for item in outcomes:
         if item.status != "passed":
-            print(f"{SIGNS[item.status]}: {item.check}: {printable(item.reason)}")
+            say(f"{SIGNS[item.status]}: {item.check}: {item.reason}", sys.stdout)
     counts = {
         status: sum(item.status == status for item in outcomes)
         for status in ("passed", "failed", "skipped")

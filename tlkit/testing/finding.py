@@ -59,10 +59,11 @@ def _registered(name: str, kind: str | None, options: Mapping[str, Any]) -> list
     entries = [entry for entry in registry.list(kind) if entry.name == name]
     if not entries:
         names = sorted({entry.name for entry in registry.list(kind)})
+        file = "" if "." in name else f" In a file elsewhere? Give its path: tlkit check {name}.py"
         raise UnknownPluginError(
             f"Unknown {kind or 'plugin'} '{name}'.{did_you_mean(name, names)}\n"
             f"`tlkit plugins` lists what is registered, from packages and from the folder "
-            f"TLKIT_PLUGIN_FOLDER. In a file elsewhere? Give its path: tlkit check {name}.py"
+            f"TLKIT_PLUGIN_FOLDER.{file}"
         )
     if len(entries) > 1:
         kinds = ", ".join(entry.kind for entry in entries)

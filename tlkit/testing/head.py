@@ -182,4 +182,4 @@ def leaves_features_alone(subject: Subject) -> None:
 def saves_and_loads(subject: Subject) -> None:
     """The saved head loads with Keras alone, without Lambda or pickle, and answers the same."""
     features, _ = _easy(_shape(_head(subject)))
-    saved_and_loaded(_classifier(subject), features, subject.folder, TOLERANCE)
+    saved_and_loaded(_classifier(subject), features, subject.folder, TOLERANCE, subject.make())

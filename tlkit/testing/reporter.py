@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import inspect
 import io
 import itertools
 import os
@@ -95,9 +96,11 @@ def _tell(reporter: Reporter, events: Iterable[Event]) -> None:
         try:
             getattr(reporter, name)(*arguments, **keywords)
         except Exception as err:
+            wanted = ", ".join(inspect.signature(getattr(Reporter, name)).parameters)
+            call = f" It is defined as {name}({wanted.replace('kwargs', '**kwargs')})."
             raise CheckFailed(
                 f"{name}() raises {type(err).__name__}: {err}. tlkit would drop the reporter and "
-                f"go on without it."
+                f"go on without it.{call if isinstance(err, TypeError) else ''}"
             ) from err
 
 

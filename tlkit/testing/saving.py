@@ -8,10 +8,14 @@ from typing import Any
 import numpy as np
 
 from tlkit.model_file import load_model_file
+from tlkit.own_layers import layers_out_of_reach
+from tlkit.plugin import Plugin
 from tlkit.testing.suite import CheckFailed, expect
 
 
-def saved_and_loaded(model: Any, inputs: Any, folder: Path, tolerance: float) -> None:
+def saved_and_loaded(
+    model: Any, inputs: Any, folder: Path, tolerance: float, plugin: Plugin
+) -> None:
     """Save a model and load it; fail the check if it cannot be, or answers otherwise.
 
     Args:
@@ -19,6 +23,7 @@ def saved_and_loaded(model: Any, inputs: Any, folder: Path, tolerance: float) ->
         inputs: What to give to both.
         folder: Where to save it.
         tolerance: Largest difference of an answer, divided by the largest answer.
+        plugin: What made it. Other processes must find the layers that it brings.
     """
     import keras
 
@@ -35,6 +40,8 @@ def saved_and_loaded(model: Any, inputs: Any, folder: Path, tolerance: float) ->
             f"@keras.saving.register_keras_serializable() and a get_config() that names every "
             f"argument of their constructor."
         ) from err
+    far = layers_out_of_reach(model, [plugin])
+    expect(not far, far)
     expected, found = (
         np.asarray(keras.ops.convert_to_numpy(item(inputs, training=False)))
         for item in (model, loaded)

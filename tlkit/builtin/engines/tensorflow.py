@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 from weakref import WeakKeyDictionary
 
-from tlkit import Engine
+from tlkit import Engine, PluginError
 
 if TYPE_CHECKING:
     import keras
@@ -40,6 +40,9 @@ def freeze_graph(model: Any) -> Any:
     Args:
         model: From float32 pixels (N, size, size, 3) to features; its weights must not change any
             more. Tracing it takes a second or two, so a second call gets the same graph.
+
+    Raises:
+        PluginError: If a layer assigns weights when it is called.
     """
     import tensorflow as tf
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
@@ -51,7 +54,15 @@ def freeze_graph(model: Any) -> Any:
             autograph=False,
             jit_compile=False,
         )
-        _graphs[model] = convert_variables_to_constants_v2(traced.get_concrete_function())
+        graph = traced.get_concrete_function()
+        try:
+            _graphs[model] = convert_variables_to_constants_v2(graph)
+        except ValueError as err:
+            raise PluginError(
+                f"The weights of the frozen backbone cannot be made constant. Does one of its "
+                f"layers change its weights when it is called, though it is frozen? `tlkit check` "
+                f"of the backbone says which. TensorFlow says: {err}"
+            ) from err
     return _graphs[model]
 
 

@@ -157,7 +157,8 @@ def test_test_time_augmentation_is_a_table(registry, write):
         ("image_size = 96\n[dataset]\nname = 'digits'", "key 'image_size' outside of the tables"),
         ("image_size = 96\n[dataset]\nname = 'digits'", "It is a key of [backbone].\nAllowed: run"),
         ("[run]\nepochs = 3\n[dataset]\nname = 'digits'", "in [run]. It is a key of [workflow]."),
-        ("[dataset]\npath = 'x'", "[dataset] has no name"),
+        ("[dataset]\npath = 'x'", "[dataset] has no name: say which plugin it means.\n"),
+        ("[dataset]\ntype = 'digits'", 'means. Did you mean name = "digits" for type?'),
         (
             "[dataset]\nname = 3",
             "Wrong value for 'dataset.name': received 3. Allowed: text in quotes.",
@@ -189,7 +190,11 @@ def test_test_time_augmentation_is_a_table(registry, write):
         ),
         ("[dataset]\nname = 'digits'\n[run]\nsede = 1", "Did you mean 'seed'?"),
         ("[dataset]\nname = 'digits'\n[run]\nseed = '1'", "Wrong value for 'run.seed'"),
-        ("[dataset]\nname = 'digits'\n[run]\nname = '/'", "Run name '/'"),
+        ("[dataset]\nname = 'digits'\n[run]\nname = '/'", "[run] name = '/'"),
+        (
+            "[dataset]\nname = 'digits'\n[run]\nvalidation = 2",
+            "[run] validation = 2 is not allowed: a share",
+        ),
         (
             "[dataset]\nname = 'digits'\n[test_time_augmentation]\nmiror = true",
             "Did you mean 'mirror'?",
@@ -278,7 +283,9 @@ def test_unknown_recipe_and_missing_file():
 def test_another_plugin_by_set_drops_keys_that_are_not_its_own_and_says_so(registry):
     trainer = build_trainer("cifar10", ["head.name=mlp"], registry=registry)
     assert trainer.head.options["units"] == [256]
-    assert trainer.notes == ["[head] units = 128 left out: not for mlp."]
+    assert trainer.notes == [
+        "[head] units = 128 left out: units of mlp is a list, each a whole number."
+    ]
     trainer = build_trainer("cifar10", ["backbone.name=resnet50_v2"], registry=registry)
     assert trainer.backbone.image_size == 96
     assert trainer.notes == []
@@ -309,6 +316,8 @@ def test_the_name_of_a_file_stays(registry, write):
 def test_keys_set_by_hand_are_never_dropped(registry):
     with pytest.raises(ConfigError, match="Unknown key 'units'"):
         build_trainer("cifar10", ["head.name=linear", "head.units=64"], registry=registry)
+    with pytest.raises(ConfigError, match="Unknown key 'units'"):  # the recipe's own value
+        build_trainer("cifar10", ["head.name=linear", "head.units=128"], registry=registry)
 
 
 @pytest.mark.parametrize(
@@ -329,7 +338,9 @@ def test_reporters_may_be_set_as_names(registry):
 def test_a_plugin_may_be_set_by_its_name_alone(registry, write):
     trainer = build_trainer("cifar10", ["head=mlp"], registry=registry)
     assert trainer.head.options["units"] == [256]
-    assert trainer.notes == ["[head] units = 128 left out: not for mlp."]
+    assert trainer.notes == [
+        "[head] units = 128 left out: units of mlp is a list, each a whole number."
+    ]
     text = 'dataset = "digits"\nhead = "linear"\nworkflow = "freeze_and_train"\n'
     trainer = build_trainer(write(text), registry=registry)
     assert trainer.config["head"]["name"] == "linear"

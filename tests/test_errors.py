@@ -15,6 +15,17 @@ def test_every_error_is_a_tlkit_error_with_an_exit_code():
     assert all(issubclass(item, errors.TlkitError) and item.exit_code in (1, 2) for item in kinds)
 
 
+def test_what_goes_on_where_a_name_ends_comes_before_what_is_like_it_from_afar():
+    keys = ["epochs", "fine_tune_epochs", "fine_tune_views"]
+    assert errors.nearest("fine_tune", keys) == "fine_tune_epochs"
+    assert errors.nearest("fine_tune_view", keys) == "fine_tune_views"
+    assert errors.nearest("lr", ["labels", "fine_tune_learning_rate", "learning_rate"]) == (
+        "learning_rate"
+    )
+    assert errors.nearest("x", ["units", "dropout"]) is None
+    assert errors.nearest("mobilenet_v", ["mobilenet", "mobilenet_v2"]) == "mobilenet_v2"
+
+
 def test_did_you_mean():
     assert errors.did_you_mean("mobilnet_v2", ["mobilenet_v2", "vgg16"]) == (
         " Did you mean 'mobilenet_v2'?"

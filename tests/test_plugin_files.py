@@ -80,8 +80,20 @@ def test_what_is_wrong_with_a_file_is_named_and_the_others_load(folder, name, te
     assert (broken.distribution, broken.entry_point) == (str(folder / name), "")
     assert reason in broken.reason
     assert found.get("head", "good")
-    with pytest.raises(UnknownPluginError, match=r"These failed to load: .*plugins"):
+    with pytest.raises(UnknownPluginError, match="failed to load: ") as caught:
         found.get("head", "nothing")
+    assert f"{folder / name} failed to load: {broken.reason}" in str(caught.value)
+
+
+def test_a_base_without_a_name_is_no_plugin_of_the_file(folder):
+    derived = """
+class Derived(Mine):
+    name = "mine_derived"
+"""
+    (folder / "mine_and_base.py").write_text(HEAD.replace('name = "mine"', "") + derived)
+    found = Registry()
+    assert found.broken == []
+    assert found.get("head", "mine_derived").__mro__[1].__name__ == "Mine"
 
 
 def test_files_with_an_underscore_are_for_the_others(folder):

@@ -96,7 +96,7 @@ def test_a_broken_package_is_kept_and_the_others_load(monkeypatch, installed):
     assert [item.distribution for item in found.broken] == ["a-broken"]
     assert "ModuleNotFoundError" in found.broken[0].reason
     assert found.get("backbone", "tiny") is TinyBackbone
-    with pytest.raises(UnknownPluginError, match="failed to load: a-broken"):
+    with pytest.raises(UnknownPluginError, match="a-broken failed to load: ModuleNotFoundError"):
         found.get("backbone", "nothing")
 
 

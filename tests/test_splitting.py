@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -26,5 +28,29 @@ def test_a_class_that_is_too_small_is_said():
     with pytest.raises(DataError, match="Cannot split a list") as caught:
         split_rows(np.array([0] * 10 + [1]), 0.2, 0, "a list")
     assert "1 of 2 classes have a single image; each needs 2. Add images" in str(caught.value)
-    with pytest.raises(DataError, match=r"test images: [^.]*[^.]\. Add images"):
-        split_rows(np.arange(8) // 2, 0.1, 0, "a list")
+
+
+@pytest.mark.parametrize(
+    ("share", "message"),
+    [
+        (0.1, r"= 0\.1: of 8 images 1 would be held out, fewer than the 4 classes\. Take a larger"),
+        (0.9, r"= 0\.9: of 8 images 0 would be left to train on, .*\. Take a smaller share, add"),
+    ],
+)
+def test_a_share_that_is_too_small_or_too_large_is_said(share, message):
+    with pytest.raises(DataError, match=message):
+        split_rows(np.arange(8) // 2, share, 0, "a list")
+
+
+@given(
+    st.floats(0.001, 0.999),
+    st.lists(st.integers(2, 9), min_size=1, max_size=5),
+)
+def test_any_share_splits_or_says_which_way_to_go(share, counts):
+    labels = np.repeat(np.arange(len(counts)), counts)
+    try:
+        train, test = split_rows(labels, share, 0, "a list")
+    except DataError as error:
+        assert re.search("Take a (larger|smaller) share", str(error))
+    else:
+        assert sorted([*train, *test]) == list(range(len(labels)))

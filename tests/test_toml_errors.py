@@ -38,6 +38,20 @@ def explained(text):
             "Backslashes want single quotes: path = 'C:\\Users\\me'",
         ),
         ("[a]\nx: 3", "Line 2: x: 3", "Write: x = 3"),
+        ("[a]\nx =\n", "Line 2: x =", "The value is missing, as in x = 3"),
+        ("x = 3,", "Line 1: x = 3,", "Write: x = 3"),
+        ("x = y,", "Line 1: x = y,", 'Text stands in quotes: x = "y"'),
+        ('x = "y\n[a]', 'Line 1: x = "y', 'The quote is not closed: x = "y"'),
+        ("x = 'y", "Line 1: x = 'y", "The quote is not closed: x = 'y'"),
+        ("x = \u201cy\u201d", "Line 1", 'Quotes are straight: x = "y"'),
+        ("x = null", "Line 1", "TOML has no null: leave the key x out."),
+        ("x == 3", "Line 1", "Write: x = 3"),
+        ("x = 3;", "Line 1", "Write: x = 3"),
+        ('"x": "y",', "Line 1", 'Write: x = "y"'),
+        ("batch size = 3", "Line 1", "A key has no spaces: batch_size ="),
+        ("a]\nx = 3", "Line 1: a]", "The bracket is not opened: [a]"),
+        ("// x\ny = 3", "Line 1: // x", "A comment begins with #."),
+        ("a:\nx = 3", "Line 1: a:", "A table is written in brackets: [a]"),
         ("[a\nx = 3", "Line 1: [a", "The bracket is not closed: [a]"),
     ],
 )
@@ -52,9 +66,24 @@ def test_where_no_cure_is_known_none_is_told(text):
     assert not any(word in explained(text) for word in ("Write", "quotes", "delete", "letters"))
 
 
+@pytest.mark.parametrize(
+    ("text", "language"),
+    [
+        ('{"head": {"name": "dense"}}', "JSON"),
+        ("head:\n  name: dense\n  units: 3\n", "YAML"),
+        ("# mine\n---\nreporters:\n  - rich\n", "YAML"),
+    ],
+)
+def test_another_language_is_named(text, language):
+    found = explained(text)
+    assert found.startswith(f"it is {language}. A config is TOML, such as\n[dataset]\nname = ")
+    tomllib.loads(found.partition("such as")[2])
+
+
 @given(st.text(alphabet="[]ab.=:'\"\\ 1\n#{}", max_size=40))
 def test_any_text_is_toml_or_explained(text):
     try:
         tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        assert str(error) in explain_toml_error(text, error)
+        found = explain_toml_error(text, error)
+        assert str(error) in found or found.startswith("it is ")

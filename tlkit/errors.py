@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 from tlkit.paths import with_urls
@@ -187,6 +188,17 @@ def did_you_mean(received: str, allowed: Iterable[str]) -> str:
 
 
 def nearest(received: str, allowed: Iterable[str]) -> str | None:
-    """Return the allowed name that is most like the received one, or None if none is like it."""
-    found = difflib.get_close_matches(received, list(allowed), n=1, cutoff=0.6)
+    """Return the allowed name that is most like the received one, or None if none is like it.
+
+    One that goes on where the received one ends, as ``fine_tune_epochs`` after ``fine_tune``, comes
+    before those that are like it only from afar; so does one with these initials, as
+    ``learning_rate`` for ``lr``.
+    """
+    names = list(allowed)
+    close = difflib.get_close_matches(received, names, n=1, cutoff=0.85)
+    longer = [name for name in names if name.startswith(f"{received}_")]
+    initials = [name for name in names if "".join(re.findall(r"(?<![^_])[^_]", name)) == received]
+    found = (
+        close or longer or initials or difflib.get_close_matches(received, names, n=1, cutoff=0.6)
+    )
     return found[0] if found else None

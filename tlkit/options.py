@@ -84,7 +84,7 @@ def validate_options(
     takes_any = takes_any_keyword(plugin)
     for key in options:
         if key not in allowed and not takes_any:
-            listing = ", ".join(allowed) or "none"
+            listing = ", ".join(name for name in allowed if _is_written(hints.get(name))) or "none"
             raise ConfigError(
                 f"Unknown key '{key}' for {plugin.kind} '{plugin.name}'."
                 f"{did_you_mean(key, allowed)}\nAllowed keys: {listing}.\n(received: {where})"
@@ -163,6 +163,14 @@ def accepts_value(hint: Any, value: Any) -> bool:
     except (TypeError, ValueError, ValidationError):
         return False
     return True
+
+
+def _is_written(hint: Any) -> bool:
+    """Return whether TOML can hold some value of a type; of what has no hint, anything."""
+    of = typing.get_args(hint)
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        return any(_is_written(part) for part in of if part is not type(None))
+    return not isinstance(hint, type) or hint.__module__ in ("builtins", "pathlib")
 
 
 def takes_any_keyword(plugin: type[Plugin]) -> bool:

@@ -77,8 +77,11 @@ def _place_of(module: str) -> str | None:
 
 
 def plugin_classes(module: ModuleType) -> Sequence[type[Plugin]]:
-    """Return the plugin classes that a module defines and that can be made, in its order."""
-    return [
+    """Return the plugin classes that a module defines and that can be made, in its order.
+
+    A class without a name that others of the module are derived from is not one: it is their base.
+    """
+    found = [
         item
         for item in vars(module).values()
         if inspect.isclass(item)
@@ -86,3 +89,8 @@ def plugin_classes(module: ModuleType) -> Sequence[type[Plugin]]:
         and item.__module__ == module.__name__
         and not inspect.isabstract(item)
     ]
+    return [item for item in found if item.name or not _is_base(item, found)]
+
+
+def _is_base(plugin: type[Plugin], of: Sequence[type[Plugin]]) -> bool:
+    return any(issubclass(other, plugin) for other in of if other is not plugin)

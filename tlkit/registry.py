@@ -191,11 +191,8 @@ class Registry:
             "Then see `tlkit plugins`.",
         ]
         if self.broken:
-            lines.append(
-                "These failed to load: "
-                + ", ".join(sorted({item.distribution for item in self.broken}))
-                + " (`tlkit plugins` says why)."
-            )
+            reasons = {item.distribution: item.reason for item in self.broken}
+            lines += [f"{place} failed to load: {reason}" for place, reason in reasons.items()]
         if self.left_out:
             lines.append(f"TLKIT_PLUGINS leaves out: {', '.join(self.left_out)}.")
         raise UnknownPluginError("\n".join(lines))

@@ -320,8 +320,8 @@ def _stratified(labels: Any, share: float, seed: int) -> tuple[Any, Any]:
         return draw_rows(labels, share, seed, stratify)
     except ValueError as err:
         raise DataError(
-            f"Cannot take {share:.0%} of {len(labels)} training images in {len(counts)} classes "
-            f"for validation: {err}. Set [run] validation to a larger share, or add images."
+            f"[run] validation = {share:g} cannot be had from these training images: {err}, or let "
+            f"the dataset bring validation images."
         ) from err
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from tlkit.errors import DataError
+from tlkit.wording import plural
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,8 +35,8 @@ def split_rows(
         return draw_rows(labels, test_fraction, seed, labels)
     except ValueError as err:
         raise DataError(
-            f"Cannot split {where} into training and test images: {err}. Add images to the "
-            f"smallest class, change test_fraction, or split the images yourself."
+            f"Cannot split {where} into training and test images by [dataset] test_fraction = "
+            f"{test_fraction:g}: {err}, or split the images yourself."
         ) from err
 
 
@@ -50,22 +52,30 @@ def draw_rows(
         stratify: The labels to keep the shares of each class; None for a draw without regard.
 
     Raises:
-        ValueError: If scikit-learn cannot split them so.
+        ValueError: If they cannot be split so; the message says what to do.
     """
     import numpy as np
     from sklearn.model_selection import train_test_split
 
+    classes = 1
     if stratify is not None and len(stratify):
         counts = np.bincount(stratify)
-        single = int((counts == 1).sum())
+        classes, single = int((counts > 0).sum()), int((counts == 1).sum())
         if single:
             raise ValueError(
-                f"{single} of {(counts > 0).sum()} classes have a single image; each needs 2"
+                f"{single} of {classes} classes have a single image; each needs 2. Add images"
             )
-    try:
-        kept, held_out = train_test_split(
-            np.arange(len(labels)), test_size=share, random_state=seed, stratify=stratify
-        )
-    except ValueError as err:  # some of its messages end with a full stop
-        raise ValueError(str(err).rstrip(".")) from err
+    held = math.ceil(share * len(labels))
+    for count, purpose, cure in (
+        (held, "held out", "larger"),
+        (len(labels) - held, "left to train on", "smaller"),
+    ):
+        if count < classes:
+            raise ValueError(
+                f"of {plural(len(labels), 'image')} {count:,} would be {purpose}, fewer than the "
+                f"{plural(classes, 'class')}. Take a {cure} share, add images"
+            )
+    kept, held_out = train_test_split(
+        np.arange(len(labels)), test_size=share, random_state=seed, stratify=stratify
+    )
     return np.sort(kept), np.sort(held_out)

@@ -85,21 +85,27 @@ def check_settings(trainer: Trainer) -> None:
     """
     if not NAME_PATTERN.fullmatch(trainer.name):
         raise ConfigError(
-            f"Run name {trainer.name!r} is not allowed: up to 100 letters, digits, '.', '_' and "
-            f"'-', the first a letter or digit."
+            f"[run] name = {trainer.name!r} is not allowed: up to 100 letters, digits, '.', '_' "
+            f"and '-', the first a letter or digit."
         )
+    # Those of others' plugins may have none, or compute it.
+    size = getattr(trainer.backbone, "image_size", 1)
+    if isinstance(size, int) and size < 1:
+        raise ConfigError(f"[backbone] image_size = {size} is not allowed: 1 pixel or more.")
     if not 0 <= trainer.seed < 2**32:
-        raise ConfigError(f"Seed {trainer.seed} is not allowed: 0 to 4294967295.")
+        raise ConfigError(f"[run] seed = {trainer.seed} is not allowed: 0 to 4294967295.")
     if trainer.validation != "test" and not (
         isinstance(trainer.validation, float) and 0 < trainer.validation < 1
     ):
+        share = trainer.validation
+        received = f"{share:g}" if isinstance(share, float) else repr(share)
         raise ConfigError(
-            f"validation = {trainer.validation!r} is not allowed: a share of the training images "
-            f"above 0 and below 1, or 'test'."
+            f"[run] validation = {received} is not allowed: a share of the training images above "
+            f"0 and below 1, or 'test'."
         )
     if trainer.duplicates not in ("report", "error", "drop"):
         raise ConfigError(
-            f"duplicates = {trainer.duplicates!r} is not allowed: 'report', 'error', 'drop'."
+            f"[run] duplicates = {trainer.duplicates!r} is not allowed: 'report', 'error', 'drop'."
         )
     _check_distribute(trainer)
     _check_old_classes(trainer)
@@ -113,7 +119,9 @@ def check_settings(trainer: Trainer) -> None:
         raise ConfigError(f"[features] views = {trainer.views} is not allowed: 0 or more.")
     unknown = [item for item in trainer.save if item not in ("keras", "h5")]
     if unknown or not trainer.save:
-        raise ConfigError(f"save = {list(trainer.save)!r} is not allowed: 'keras', 'h5' or both.")
+        raise ConfigError(
+            f"[run] save = {list(trainer.save)!r} is not allowed: 'keras', 'h5' or both."
+        )
 
 
 def _check_distribute(trainer: Trainer) -> None:

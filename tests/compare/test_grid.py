@@ -139,5 +139,5 @@ def test_bad_input_is_refused_before_any_work(make_plan):
             make_plan(few_shot=[1, item])
     with pytest.raises(ConfigError, match="several --few-shot"):
         make_plan(few_shot=[1])
-    with pytest.raises(ConfigError, match="Seed -1"):
+    with pytest.raises(ConfigError, match="seed = -1"):
         make_plan(seeds=[-1, -2])

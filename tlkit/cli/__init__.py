@@ -15,9 +15,10 @@ import typer
 from tlkit import __version__
 from tlkit.answering import call
 from tlkit.cli import cache, experiments, finished_runs, plugins, recipes, schema, training
-from tlkit.cli.extra_words import Command, OneRunCommand
+from tlkit.cli.extra_words import Command, Group, OneRunCommand
 
 app = typer.Typer(
+    cls=Group,
     name="tlkit",
     help="Image classification by transfer learning.",
     no_args_is_help=True,

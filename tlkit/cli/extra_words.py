@@ -1,14 +1,15 @@
-"""Commands that say why they may have got more words than they take."""
+"""Commands that say what may be meant by words that they do not take."""
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
 
 class Command(TyperCommand):
-    """A command that says why it may have got more words than it takes."""
+    """A command that says why it may have got more words, or an option that is none."""
 
     too_many = ""
 
@@ -18,8 +19,26 @@ class Command(TyperCommand):
         try:
             return super().parse_args(ctx, args)
         except Exception as err:  # typer's own class of errors, or that of the package click
-            if "extra argument" in str(getattr(err, "message", "")):
-                err.message += _setting_in_two_words(given) or self.too_many  # type: ignore[attr-defined]
+            said = str(getattr(err, "message", ""))
+            takes_settings = any("--set" in item.opts for item in self.params)
+            if "extra argument" in said:
+                err.message += _setting_without_set(given) or self.too_many  # type: ignore[attr-defined]
+            elif "No such option" in said and takes_settings:
+                err.message += _setting_as_option(getattr(err, "option_name", ""))  # type: ignore[attr-defined]
+            raise
+
+
+class Group(TyperGroup):
+    """The command line, which names its commands where one is not known."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find the command that a line names."""
+        try:
+            return super().resolve_command(ctx, args)
+        except Exception as err:
+            said = str(getattr(err, "message", ""))
+            if "No such command" in said and "Did you mean" not in said:
+                err.message += f" Commands: {', '.join(self.list_commands(ctx))}."  # type: ignore[attr-defined]
             raise
 
 
@@ -32,8 +51,26 @@ class OneRunCommand(Command):
     )
 
 
-def _setting_in_two_words(words: list[str]) -> str:
-    for option, key, value in zip(words, words[1:], words[2:], strict=False):
-        if option == "--set" and "=" not in key:
-            return f". Did you mean --set {key}={value}?"
+def _setting_without_set(words: list[str]) -> str:
+    for index, word in enumerate(words):
+        given = words[index + 1 :]
+        if word != "--set" or len(given) < 2:
+            continue
+        spaced = re.match(
+            r"([\w.]+) (?:= |=|)(?!--)(\S+)|([\w.]+)= (?!--)(\S+)", " ".join(given[:3])
+        )
+        if spaced is not None:
+            return f". Did you mean --set {spaced[1] or spaced[3]}={spaced[2] or spaced[4]}?"
+    for before, word in zip(["", *words], words, strict=False):
+        if before != "--set" and re.match(r"[\w.]+=", word):
+            return f". Did you mean --set {word}?"
     return ""
+
+
+def _setting_as_option(option: str) -> str:
+    from tlkit.config.homes import homes
+    from tlkit.registry import Registry
+
+    key = option.lstrip("-").replace("-", "_")
+    settings = " or ".join(f"--set {table}.{key}=..." for table in homes(key, Registry()))
+    return f". Did you mean {settings}?" if settings else ""

@@ -15,6 +15,7 @@ from tlkit.screen import say
 if TYPE_CHECKING:
     from tlkit.documents.run import Run
     from tlkit.records import RunResult
+    from tlkit.trainer import Trainer
 
 
 @answers
@@ -41,12 +42,16 @@ def run(
     trainer.one_thread_per_operation = not trainer.workflow.fine_tunes
     with Watch(command_line(context.obj)) as watch:
         trainer.listeners = [watch]
-        return _run_document(trainer.run())
+        return _run_document(trainer.run(), trainer)
 
 
-def _run_document(result: RunResult) -> Run | None:
+def _run_document(result: RunResult, trainer: Trainer) -> Run | None:
     """Return what a run is told as; None at a worker that has no run folder."""
     from tlkit.documents.run import Run
+
+    if not any(reporter.name == "rich" for reporter in trainer.reporters):
+        for warning in result.warnings:
+            say(f"Warning: {warning}")
 
     if result.folder is not None:
         return Run.of(result)
@@ -77,4 +82,4 @@ def resume(
     before = fetched(folder)
     with Watch(command_line(context.obj), before, trained=has_states(before)) as watch:
         trainer.listeners = [watch]
-        return _run_document(trainer.resume(folder))
+        return _run_document(trainer.resume(folder), trainer)

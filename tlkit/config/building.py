@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,7 +18,13 @@ from tlkit.errors import ConfigError, UnknownPluginError, WeightsError, did_you_
 from tlkit.features import FeatureStore, shared_store
 from tlkit.head import Head
 from tlkit.mirror import fetched
-from tlkit.options import accepts, allowed_options, takes_any_keyword
+from tlkit.options import (
+    accepts,
+    allowed_options,
+    describe_type,
+    takes_any_keyword,
+    type_hints,
+)
 from tlkit.paths import with_urls
 from tlkit.registry import Registry
 from tlkit.reporter import Reporter
@@ -71,7 +77,8 @@ def build_trainer(
     if overrides:
         where += " with " + " ".join(f"--set {item}" for item in overrides)
     try:
-        notes = _drop_keys_of_old_plugins(original, tables, registry)
+        by_hand = {"".join(item.partition("=")[0].split()) for item in overrides}
+        notes = _drop_keys_of_old_plugins(original, tables, by_hand, registry)
         config = validate(tables, where, tables_with)
         shared = config.features.store
         if shared:
@@ -214,11 +221,15 @@ def _config_of(run: Path | str | None) -> str:
 
 
 def _drop_keys_of_old_plugins(
-    original: Mapping[str, Any], tables: Mapping[str, Any], registry: Registry
+    original: Mapping[str, Any],
+    tables: Mapping[str, Any],
+    by_hand: Collection[str],
+    registry: Registry,
 ) -> list[str]:
     """Where ``--set`` names another plugin, drop the file's keys that it does not take.
 
-    Keys that were set by hand stay and are checked. Returns a line for each key that was dropped.
+    Keys that were set by hand, as ``head.units``, stay and are checked. Returns a line for each key
+    that was dropped.
     """
     notes = []
     for kind in PLUGIN_TABLES:
@@ -232,8 +243,12 @@ def _drop_keys_of_old_plugins(
         for key, value in before.items():
             fits = plugin is not None and accepts(plugin, key, value)
             own = kind == "engine" and key in EngineTable.model_fields
-            kept = after.get(key) != value or key == "name" or fits or own
-            if not kept:
+            given = f"{kind}.{key}" in by_hand
+            if not (given or key == "name" or fits or own):
                 del after[key]
-                notes.append(f"[{kind}] {key} = {value!r} left out: not for {after['name']}.")
+                reason = f"not for {after['name']}"
+                if plugin is not None and key in allowed_options(plugin):
+                    wanted = describe_type(type_hints(plugin).get(key))
+                    reason = f"{key} of {after['name']} is {wanted}"
+                notes.append(f"[{kind}] {key} = {value!r} left out: {reason}.")
     return notes

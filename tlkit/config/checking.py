@@ -39,6 +39,10 @@ def validate(
         ) from err
 
 
+# What other tools call the key that names a class.
+_OFTEN_FOR_NAME = ("type", "kind", "class", "model", "plugin")
+
+
 def _explain(
     problem: str,
     location: list[str],
@@ -62,7 +66,12 @@ def _explain(
         return f"Unknown {kind}.{hint}\nAllowed: {', '.join(allowed)}."
     if problem == "missing" and location[-1] == "name":
         table = ".".join(names).removesuffix(".name")
-        return f"The table [{table}] has no name: say which plugin it means."
+        _, keys, _ = _find(location[:-1], tables)
+        meant = ""
+        if isinstance(keys, Mapping):
+            other = next((key for key in _OFTEN_FOR_NAME if isinstance(keys.get(key), str)), None)
+            meant = f' Did you mean name = "{keys[other]}" for {other}?' if other else ""
+        return f"The table [{table}] has no name: say which plugin it means.{meant}"
     if problem == "missing":
         what = f"The table [{location[-1]}] is missing" if tables else "The config is empty"
         return (

@@ -31,12 +31,17 @@ def read(source: str) -> tuple[dict[str, Any], str]:
     if _is_path(source):
         path = fetched(source)
         try:
-            text, where = path.read_text(encoding="utf-8"), with_urls(str(path))
+            text, where = path.read_text(encoding="utf-8-sig"), with_urls(str(path))
         except (OSError, ValueError) as err:
             raise ConfigError(f"Cannot read the config {path}: {_reason(path, err)}") from err
     else:
         if source not in recipes() and (told := _of_a_folder(Path(source))):
             raise ConfigError(f"Cannot read the config {source}.{told}")
+        if source not in recipes() and Path(source).suffix and Path(source).is_file():
+            raise ConfigError(
+                f"Cannot read the config {source}: allowed is TOML, in a file whose name ends in "
+                f".toml, or the name of a recipe ({', '.join(recipes())})."
+            )
         text, where = recipe(source), f"recipe {source}"
     try:
         return tomllib.loads(text), where
@@ -182,6 +187,8 @@ def _lengthen(tables: dict[str, Any]) -> None:
     for kind, field in Config.model_fields.items():
         if isinstance(field.default, Table) and isinstance(tables.get(kind), dict):
             tables[kind].setdefault("name", field.default.name)
+    if isinstance(tables.get("reporters"), str):
+        tables["reporters"] = [tables["reporters"]]
     compare = tables.get("compare")
     lists = [(tables, "reporters")]
     if isinstance(compare, dict):

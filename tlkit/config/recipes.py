@@ -26,8 +26,9 @@ def recipe(name: str) -> str:
     """
     found = recipes()
     if name not in found:
+        own = f" A config of your own? Give its path, such as ./{name}.toml."
         raise ConfigError(
-            f"Unknown recipe '{name}'.{did_you_mean(name, found)}\nAvailable: {', '.join(found)}. "
-            f"A config of your own? Give its path, such as ./{name}.toml."
+            f"Unknown recipe '{name}'.{did_you_mean(name, found)}\nAvailable: {', '.join(found)}."
+            f"{'' if '.' in name or '/' in name else own}"
         )
     return found[name]

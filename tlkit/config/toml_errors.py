@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 
@@ -9,7 +10,13 @@ from tlkit.text import printable
 
 _LONGEST = 100
 _HEADER = re.compile(r"\s*(\[{1,2})\s*([^\[\]]+?)\s*\]{1,2}\s*(?:#.*)?$")
-_ASSIGNMENT = re.compile(r"\s*([\w.-]+)\s*([=:])\s*(.*?)\s*$")
+_ASSIGNMENT = re.compile(r"\s*\"?([\w.-]+)\"?\s*(==?|:)\s*(.*?)\s*$")
+
+_YAML = re.compile(r"\s*(?:- )?[\w.-]+:(?:\s.*)?$|\s*- .*$")
+_STRAIGHT = str.maketrans("\u201c\u201d\u201e\u2018\u2019\u201a", "\"\"\"'''")
+_IN_TOML = (
+    'A config is TOML, such as\n[dataset]\nname = "digits"\n[head]\nname = "dense"\nunits = 64'
+)
 
 
 def explain_toml_error(text: str, error: Exception) -> str:
@@ -20,16 +27,32 @@ def explain_toml_error(text: str, error: Exception) -> str:
         error: What ``tomllib.loads`` raised for it.
     """
     said = f"{error}."
+    language = _other_language(text)
+    if language:
+        return f"it is {language}. {_IN_TOML}"
     lines = text.rstrip().split("\n")
     found = re.search(r"at line (\d+)", str(error))
     number = int(found[1]) if found is not None else len(lines)
     twice = "twice" in said or "overwrite" in said
-    if (found is None and not twice) or number > len(lines):
+    somewhere = found is None and not twice and "end of document" not in said
+    if somewhere or number > len(lines):
         return said
     line = lines[number - 1].strip()
     hint = _set_twice(lines, number) if twice else _correction(line)
     shown = f"Line {number}: {printable(line, _LONGEST)}"
     return "\n".join(part for part in (said, shown, hint) if part)
+
+
+def _other_language(text: str) -> str:
+    """Return the name of the language that a text is written in, or nothing."""
+    try:
+        if isinstance(json.loads(text), dict | list):
+            return "JSON"
+    except (ValueError, RecursionError):
+        pass
+    written = [line for line in text.splitlines() if line.strip() and line.lstrip()[0] != "#"]
+    in_yaml = [line for line in written if _YAML.match(line) or line.strip() == "---"]
+    return "YAML" if len(in_yaml) == len(written) > 0 else ""
 
 
 def _set_twice(lines: list[str], number: int) -> str:
@@ -63,25 +86,45 @@ def _correction(line: str) -> str:
     """Return how to write a line so that it can be read; nothing where no such way is known."""
     if _HEADER.match(line + "]"):
         return f"The bracket is not closed: {line}]"
+    if header := re.fullmatch(r"([\w.-]+)\s*:", line):
+        return f"A table is written in brackets: [{header[1]}]"
+    if re.fullmatch(r"[\w.-]+\]", line):
+        return f"The bracket is not opened: [{line}"
+    if line.startswith(("//", "/*", "--", ";")):
+        return "A comment begins with #."
     assignment = _ASSIGNMENT.match(line)
+    if spaced := re.match(r"(\w+(?: \w+)+)\s*=", line):
+        return f"A key has no spaces: {spaced[1].replace(' ', '_')} ="
     if assignment is None or len(line) > _LONGEST:
         return ""
     key, _, value = assignment.groups()
-    trials = {
+    if value.rstrip(",;") in ("null", "None", "nil"):
+        return f"TOML has no {value.rstrip(',;')}: leave the key {key} out."
+    if not value:
+        return f'The value is missing, as in {key} = 3 or {key} = "text".'
+    without_comma = value.rstrip(",; ")
+    for given in dict.fromkeys((value, without_comma)):
+        for reason, better in _trials(given).items():
+            whole = f"{key} = {better}"
+            if better and whole != line and _is_toml(whole):
+                return f"{reason}: {whole}"
+    return ""
+
+
+def _trials(value: str) -> dict[str, str]:
+    """Return what a value may have meant, each with what was wrong; nothing where it is not so."""
+    return {
         "Write": value,
         "It is written in small letters": value.lower() if value in ("True", "False") else "",
         "A number begins with a digit": re.sub(r"^(-?)\.", r"\g<1>0.", value),
+        "Quotes are straight": value.translate(_STRAIGHT),
+        "The quote is not closed": value + value[0] if value[:1] in ("'", '"') else "",
         "Decimals take a point": re.sub(r"^(-?\d+),(\d+)$", r"\1.\2", value),
         "Backslashes want single quotes": f"'{value[1:-1]}'" if "\\" in value else "",
         "Text stands in quotes": f'"{value}"'
         if re.fullmatch(r"[a-zA-Z_./~][\w./~ -]*", value)
         else "",
     }
-    for reason, better in trials.items():
-        whole = f"{key} = {better}"
-        if better and whole != line and _is_toml(whole):
-            return f"{reason}: {whole}"
-    return ""
 
 
 def _is_toml(text: str) -> bool:

@@ -66,7 +66,7 @@ def test_all_kinds_install_are_found_pass_their_tests_and_run(environment, tmp_p
     assert int(re.search(r"(\d+) passed", told)[1]) > 60
     assert not re.search(r"\d+ skipped", told)
 
-    settings = ["--set", 'reporters=["my_reporter"]', "--set", "backbone.weights=random"]
+    settings = ["--set", 'reporters=["my_reporter"]']
     for kind in set(KINDS) - {"reporter"}:
         settings += ["--set", f"{kind}.name=my_{kind}"]
     told = call(environment, "tlkit", "run", "quickstart", *settings, cwd=tmp_path)

@@ -333,7 +333,7 @@ def warn_if_worse(phases: Sequence[PhaseResult], events: Events) -> None:
     if len(phases) < 2:
         return
     before, now = (item.figures().get("val_loss") for item in phases[-2:])
-    if before is not None and now is not None and now > before:
+    if before is not None and now is not None and round(now, 3) > round(before, 3):
         events.warnings.append(
             f"The phase {phases[-1].phase.name} left the validation loss higher than it was: "
             f"{before:.3f} before, {now:.3f} after. Train longer, at a lower learning rate, or "

@@ -6,7 +6,7 @@ import os
 import sys
 import textwrap
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Literal, TextIO
 
 from tlkit.text import printable
 
@@ -16,19 +16,20 @@ Row = Sequence[str]
 GO_ON, RUN_AGAIN = "Go on: ", "Run again: "
 
 
-def say(text: str) -> None:
-    """Write lines to stderr; in a terminal they are wrapped between words.
+def say(text: str, stream: TextIO | None = None) -> None:
+    """Write lines to stderr, or another stream; in a terminal they are wrapped between words.
 
     A command stays one line, so that what is copied is what a shell takes.
     """
+    stream = sys.stderr if stream is None else stream
     try:
-        width = os.get_terminal_size(sys.stderr.fileno()).columns
+        width = os.get_terminal_size(stream.fileno()).columns
     except (OSError, ValueError, AttributeError):  # no terminal; closed; replaced by the caller
         width = 0
     for line in map(printable, text.splitlines()):
         if width and not line.startswith((GO_ON, RUN_AGAIN)):
             line = textwrap.fill(line, width, break_long_words=False, break_on_hyphens=False)
-        print(line, file=sys.stderr)
+        print(line, file=stream)
 
 
 def echo(text: str) -> None:

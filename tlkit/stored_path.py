@@ -27,9 +27,12 @@ def open_place(place: Path | str) -> Path | StoredPath:
         place: A path, or the URL of a folder or of an object, such as ``s3://bucket/pictures``.
 
     Raises:
+        DataError: If it is empty.
         ObjectStoreError: If the URL cannot be used, or there is no such bucket.
         PluginError: If the package for its protocol is not installed.
     """
+    if not str(place).strip():
+        raise DataError("[dataset] has an empty path: give a folder, a file or a URL.")
     if not is_url(place):
         return expand_home(place)
     store = ObjectStore(str(place))

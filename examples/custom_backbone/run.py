@@ -1,4 +1,4 @@
-from tlkit import Backbone, Trainer, WeightsError
+from tlkit import Backbone, Trainer
 
 
 class TwoConvolutions(Backbone):
@@ -6,10 +6,8 @@ class TwoConvolutions(Backbone):
 
     name = "two_convolutions"
 
-    def __init__(self, image_size: int = 16, weights: str = "random"):
-        if weights != "random":
-            raise WeightsError(f"Unknown weights '{weights}'. Allowed: 'random'.")
-        super().__init__(image_size, weights)
+    def __init__(self, image_size: int = 16):
+        super().__init__(image_size, weights="random")
 
     def build(self):
         import keras

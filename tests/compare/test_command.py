@@ -71,7 +71,10 @@ def test_a_failing_cell_exits_1_and_the_others_go_on(call):
         (["a", "b", "--heads", "linear"], "--heads is for a grid"),
         (["a", "b", "--set", "run.seed=1"], "--set is for a grid"),
         (["."], "Cannot compare ."),
-        (["cifar10", "--heads", "linear", "--set", "dataset.path=nothing"], "there is no nothing"),
+        (
+            ["cifar10", "--heads", "linear", "--set", "dataset.path=nothing"],
+            "/nothing. Allowed: a cifar",
+        ),
         (["missing.toml", "--heads", "linear"], "No such file"),
     ],
 )

@@ -130,15 +130,15 @@ def test_the_largest_few_shot_stands_for_the_others():
         draw(summarise(cells))
         .get_suptitle()
         .split("\n")[1]
-        .startswith("With 20 images per class. Bars: ")
+        .startswith("With 20 images per class. Whiskers: ")
     )
     assert (
         draw(summarise([*cells, cell()]))
         .get_suptitle()
         .split("\n")[1]
-        .startswith("With all images. Bars: ")
+        .startswith("With all images. Whiskers: ")
     )
-    assert draw(summarise(cells[:1])).get_suptitle().split("\n")[1].startswith("Bars: ")
+    assert draw(summarise(cells[:1])).get_suptitle().split("\n")[1].startswith("Whiskers: ")
     runs = [dataclasses.replace(item, name=str(item.few_shot)) for item in cells]
     assert len(with_most_images(summarise(runs))) == 2
 

@@ -1,6 +1,7 @@
 """The code blocks of the documentation do what they show, on small data."""
 
 import functools
+import inspect
 import json
 import re
 import shutil
@@ -189,7 +190,10 @@ def test_commands_run(block, place, monkeypatch, request):
         reader.make_runs(" ".join(words), place)
         arguments = reader.shorten(arguments, place, bucket)
         if arguments[0] in ("run", "compare", "sweep") and not arguments[1].startswith("runs/"):
-            arguments += small(reader.stays(arguments))
+            given = reader.stays(arguments)
+            # The example's own network has random weights, and no key to say so.
+            without_key = "backbone.name=two_convolutions" in arguments
+            arguments += small(given | {"backbone.weights"} if without_key else given)
         run(*arguments)
 
 
@@ -226,6 +230,19 @@ def test_the_backbone_of_the_page_is_that_of_the_example():
     shown = [item.text for item in blocks("python") if "class TwoConvolutions" in item.text]
     assert len(shown) == 1
     assert shown[0][shown[0].index("class Two") :].strip() in example
+
+
+def test_the_events_of_the_page_are_those_of_a_reporter():
+    [shown] = [item.text for item in blocks("python") if item.text.startswith("def on_stage(")]
+    names = {}
+    exec(shown, names)
+    del names["__builtins__"]
+    events = {name: item for name, item in vars(tlkit.Reporter).items() if name[:3] == "on_"}
+    assert list(names) == list(events)
+    for name, event in events.items():
+        assert [*inspect.signature(names[name]).parameters] == [
+            *inspect.signature(event).parameters
+        ]
 
 
 @pytest.fixture(scope="module")

@@ -76,9 +76,9 @@ def _classes(facts: Facts) -> list[str]:
 
 def _use(facts: Facts) -> list[str]:
     return [
-        f"Sorting pictures like those of {escape(facts.dataset)} into the classes above. For "
-        f"anything else, and wherever a wrong answer harms someone, test it first on pictures of "
-        f"that use.",
+        f"Sorting pictures such as the training images ({escape(facts.dataset)}) into the classes "
+        f"above. For anything else, and wherever a wrong answer harms someone, test it first on "
+        f"pictures of that use.",
         "",
     ]
 

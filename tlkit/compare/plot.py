@@ -91,9 +91,9 @@ def bar(row: Row) -> tuple[float, float]:
 def bars(rows: Sequence[Row]) -> str:
     """Say what the bars are."""
     if any(row.deviation is not None for row in rows):
-        return "Bars: standard deviation over the seeds"
+        return "Whiskers: standard deviation over the seeds"
     if any(row.interval is not None for row in rows):
-        return "Bars: 95 % confidence interval"
+        return "Whiskers: 95 % confidence interval"
     return ""
 
 

@@ -15,6 +15,7 @@ from tlkit.compare.records import Comparison, PairedTest
 from tlkit.compare.summary import Row, summarise
 from tlkit.run_folder import CONFIG
 from tlkit.text import printable
+from tlkit.wording import plural
 
 WIDE, BROAD = 115, 150
 _NAMES = ("Run", "Backbone", "Head")
@@ -32,7 +33,12 @@ def show(comparison: Comparison, console: Console) -> None:
     seconds and images per second; where the others do not fit either, some of these.
     """
     rows = summarise(comparison.cells)
-    console.print(_table(rows, console.width))
+    with console.capture() as drawn:
+        console.print(_table(rows, console.width))
+    # Of what Rich draws the first line is empty, and the others are filled up with spaces.
+    for text in drawn.get().rstrip().split("\n")[1:]:
+        console.print(Text.from_ansi(text.rstrip()), soft_wrap=True)
+    console.print()
     for line in _lines(comparison, rows):
         console.print(Text(printable(line)), soft_wrap=not console.is_terminal)
 
@@ -47,8 +53,8 @@ def sentence(test: PairedTest, pairs: int = 1) -> str:
     )
     low, high = (100 * limit for limit in test.interval)
     return (
-        f"{test.first} is right on {test.only_first:,} images that {test.second} gets wrong, "
-        f"{test.second} on {test.only_second:,} that {test.first} gets wrong: "
+        f"{test.first} is right on {plural(test.only_first, 'image')} that {test.second} gets "
+        f"wrong, {test.second} on {test.only_second:,} that {test.first} gets wrong: "
         f"{_p(test.p_value)}{corrected}: {verdict}. Difference {100 * test.difference:+.1f} "
         f"points (95 %: {low:+.1f} to {high:+.1f})."
     )
@@ -63,6 +69,8 @@ def _lines(comparison: Comparison, rows: tuple[Row, ...]) -> Iterator[str]:
         yield "* Features were stored already: seconds of the extraction that made them."
     if any(row.features_stored and row.features_seconds is None for row in rows):
         yield "*? Features were stored already; how long they took is not known."
+    if any(_has_unknown_parts(row) for row in rows):
+        yield "? Some features were stored already; how long these took is not known."
     for cell in comparison.failed:
         yield f"Failed: {cell.title}: {cell.error}"
         if cell.folder is not None:
@@ -136,9 +144,15 @@ def _accuracy(row: Row) -> str:
 
 
 def _features(row: Row) -> str:
+    if row.features_seconds is None and row.features_stored:
+        return "*?"
     if row.features_seconds is None:
-        return "*?" if row.features_stored else "-"
+        return "?" if _has_unknown_parts(row) else "-"
     return f"{row.features_seconds:.1f}{'*' if row.features_stored else ''}"
+
+
+def _has_unknown_parts(row: Row) -> bool:
+    return row.accuracy is not None and row.features_seconds is None and not row.features_stored
 
 
 def _number(value: float | None, digits: int, scale: float = 1) -> str:

@@ -87,7 +87,7 @@ def show(written: Iterator[Written], *, quiet: bool) -> list[Written]:
             errors.setdefault(item.error, []).append(item.image)
             continue
         else:
-            truth = "" if item.true_class is None else f", true: {item.true_class}"
+            truth = "" if item.true_class is None else f", true: {item.true_class} ({item.image})"
             about = f"{item.predicted} {100 * item.confidence:.1f} %{truth}"
         if not quiet:
             print(f"{printable(str(item.path))}  {printable(about)}", flush=True)

@@ -214,7 +214,8 @@ def _title(run: RunResult, found: Explanation, parts: ModelParts) -> str:
         height, width = parts.maps.shape[1:3]
         view = ", plain view" if run.info.num_looks > 1 else ""
         method = f"Grad-CAM, {height} x {width} cells{view}"
-    return f"{method}: {Path(found.image).name}"
+    # The folder too, as pictures in several may have one name.
+    return f"{method}: {'/'.join(Path(found.image).parts[-2:])}"
 
 
 def _subtitle(found: Explanation) -> str:

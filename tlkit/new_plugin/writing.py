@@ -21,7 +21,7 @@ from tlkit.store_urls import local_only
 NAME = re.compile(r"[a-z][a-z0-9]*(?:[-_][a-z0-9]+)*")
 # How a run is told to use it, on the small data that tlkit ships with.
 RUN = {
-    "backbone": "tlkit run quickstart --set backbone.name={name} --set backbone.weights=random",
+    "backbone": "tlkit run quickstart --set backbone.name={name}",
     "head": "tlkit run quickstart --set head.name={name}",
     "reporter": "tlkit run quickstart --set 'reporters=[\"{name}\"]'",
     "dataset": "tlkit run quickstart --set dataset.name={name}",

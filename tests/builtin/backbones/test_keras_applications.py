@@ -166,6 +166,17 @@ def test_a_stored_file_with_another_hash_is_not_used_and_named(monkeypatch, tmp_
         assert part in str(caught.value)
 
 
+def test_a_file_that_keras_does_not_look_for_is_not_called_damaged(monkeypatch, tmp_path):
+    keep_downloads_in(tmp_path, monkeypatch, no_internet)
+    later = tmp_path / "later"
+    (later / "models").mkdir(parents=True)
+    (later / "models" / V3_SMALL).write_bytes(b"good")
+    monkeypatch.setenv("KERAS_HOME", str(later))
+    with pytest.raises(WeightsError, match="only if it is set before Keras is imported") as caught:
+        BY_NAME["mobilenet_v3_small"]().build()
+    assert "hash" not in str(caught.value)
+
+
 def test_a_download_with_another_hash_is_not_used_and_named(monkeypatch, tmp_path):
     def retrieve(url, path, hook):
         Path(path).write_bytes(b"changed on the way")

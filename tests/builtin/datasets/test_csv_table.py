@@ -99,6 +99,10 @@ def test_quoted_cells_may_hold_separators_and_line_ends(tmp_path, table):
     [
         (lambda t: ["path,lable", *t[1:]], "no column 'label'. Did you mean 'lable'"),
         (lambda t: ["file,label", *t[1:]], r"no column 'path'\. Its columns: file, label"),
+        (
+            lambda t: ["image,kind", *t[1:]],
+            r"no column 'path' or 'label'\. .*image, kind\. .*image_column, label_column",
+        ),
         (lambda t: [*t, "img/1.png,", ",cat"], r"(?s)1 rows have an empty 'path'.*line 23"),
         (lambda t: [*t, "img/1.png"], "line 22 has 1 cells, and the first line names 2"),
         (lambda t: [t[0]], "lists no picture"),
@@ -129,7 +133,7 @@ def test_a_split_that_is_not_known_is_named(tmp_path, table):
     lines = [f"{table[0]},split", *(f"{line},train" for line in table[1:]), "img/1.png,cat,tset"]
     with pytest.raises(DataError, match=r"(?s)no known split in 'split'.*line 22: tset.*Allowed"):
         CsvTable(write(tmp_path, lines)).load(0)
-    with pytest.raises(DataError, match="split_column says which"):
+    with pytest.raises(DataError, match="use: \\[dataset\\] split_column"):
         CsvTable(write(tmp_path, table), split_column="part").load(0)
 
 

@@ -65,13 +65,19 @@ def test_a_class_that_test_lacks_is_noted(tmp_path):
     assert "no picture of: dog" in Folder(str(tmp_path)).load(0).notes[0]
 
 
-def test_empty_and_missing_folders_are_named(tmp_path):
+def test_empty_and_missing_folders_are_named(tmp_path, monkeypatch):
     fill(tmp_path)
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match=r"empty has no picture\. Read are: .*jpg"):
         Folder(str(tmp_path)).load(0)
-    with pytest.raises(DataError, match="there is no folder"):
-        Folder(str(tmp_path / "nothing")).load(0)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match=f"{tmp_path / 'nothing'} is not there. Needed"):
+        Folder("nothing").load(0)
+    (tmp_path / "a.png").write_bytes(b"")
+    with pytest.raises(DataError, match=r"a\.png is a file. Needed"):
+        Folder("a.png").load(0)
+    with pytest.raises(DataError, match="an empty path"):
+        Folder("").load(0)
 
 
 def test_too_few_pictures_to_split_are_named(tmp_path):

@@ -161,6 +161,13 @@ def test_the_result_says_what_each_phase_kept(fake_result, epochs, kept, steps, 
     assert f"Training    {line}\n" in text
 
 
+def test_no_line_begins_with_the_unit_of_the_number_above(fake_result):
+    for width in range(60, 121):
+        text = shown(fake_result(), width=width)
+        assert not re.search(r"^ +(%|s)\b", text, flags=re.MULTILINE), width
+        assert "\ue000" not in text
+
+
 @pytest.mark.parametrize("width", [80, 120])
 @pytest.mark.parametrize("terminal", [False, True])
 def test_unbalanced_classes_are_shown_before_training(fake_result, width, terminal):

@@ -12,7 +12,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from tlkit import Backbone, ConfigError, WeightsError, check_weights, expand_home
+from tlkit import (
+    Backbone,
+    ConfigError,
+    WeightsError,
+    check_weights,
+    did_you_mean,
+    expand_home,
+)
 from tlkit.builtin.backbones.weights import keras_download, load_shipped
 
 if TYPE_CHECKING:
@@ -197,10 +204,11 @@ class KerasApplication(Backbone):
     def _load(self, model: keras.Model) -> keras.Model:
         path = expand_home(self.weights)
         if not path.is_file():
+            known = self._known_weights()
             raise WeightsError(
                 f"[backbone] weights = '{self.weights}' is not known to {self.family.name} and is "
-                f"no file. Allowed: {', '.join(self._known_weights())}, or the path of a weights "
-                f"file."
+                f"no file.{did_you_mean(self.weights, known)} Allowed: {', '.join(known)}, or the "
+                f"path of a weights file."
             )
         try:
             check_weights(path)

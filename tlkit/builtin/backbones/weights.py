@@ -100,11 +100,18 @@ def keras_download(backbone: str) -> Iterator[None]:
 
 
 def _not_downloaded(backbone: str, url: str, path: Path, was_there: bool, err: Exception) -> str:
-    problem = f"Cannot download the ImageNet weights of {backbone}: {err}\n"
-    if was_there:
+    # Keras says the URL again before the reason.
+    reason = str(err).rpartition(f"{url}: ")[2].removeprefix("None -- ")
+    problem = f"Cannot download the ImageNet weights of {backbone}: {reason}\n"
+    if was_there and path.exists():
+        problem = (
+            f"{path} is there, and Keras did not look there: KERAS_HOME counts only if it is set "
+            f"before Keras is imported. Start Python anew with it.\n{problem}"
+        )
+    elif was_there:
         problem = (
             f"{path} was not the file that Keras published: its hash differs. It is not used. "
-            f"Keras deleted it, since to download it again failed: {err}\n"
+            f"Keras deleted it, since to download it again failed: {reason}\n"
         )
     return (
         f"{problem}"

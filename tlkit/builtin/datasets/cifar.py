@@ -72,7 +72,9 @@ class CIFAR10(DatasetSource):
         if self.path is not None:
             given = fetched(self.path)
             if not given.exists():
-                raise DataError(f"[dataset] path: there is no {given}. Allowed: {self._layout()}.")
+                raise DataError(
+                    f"[dataset] path: there is no {given.resolve()}. Allowed: {self._layout()}."
+                )
             nested = given / self.folder
             return nested if nested.is_dir() else given
         cache = keras_datasets_folder()

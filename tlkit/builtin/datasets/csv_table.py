@@ -88,7 +88,7 @@ class CsvTable(DatasetSource):
         part_column = self._part_column(file, columns)
         root = self._root(file)
         if not root.is_dir():
-            raise DataError(f"[dataset] root: there is no folder {root}.")
+            raise DataError(f"[dataset] root: there is no folder {root.resolve()}.")
         self._refuse_wrong_cells(file, rows, part_column)
 
         class_names = sort_labels({row[self.label_column] for _, row in rows})
@@ -150,13 +150,14 @@ class CsvTable(DatasetSource):
         wanted = {"image_column": self.image_column, "label_column": self.label_column}
         if self.split_column is not None:
             wanted["split_column"] = self.split_column
-        for key, column in wanted.items():
-            if column not in columns:
-                shown = ", ".join(printable(name, 40) for name in columns)
-                raise DataError(
-                    f"{file} has no column '{column}'.{did_you_mean(column, columns)} Its columns: "
-                    f"{shown}. [dataset] {key} says which to use."
-                )
+        missing = {key: column for key, column in wanted.items() if column not in columns}
+        if missing:
+            near = "".join(did_you_mean(column, columns) for column in missing.values())
+            shown = ", ".join(printable(name, 40) for name in columns)
+            raise DataError(
+                f"{file} has no column {' or '.join(map(repr, missing.values()))}.{near} Its "
+                f"columns: {shown}. Say which to use: [dataset] {', '.join(missing)}."
+            )
         if self.split_column is not None:
             return self.split_column
         return SPLIT_COLUMN if SPLIT_COLUMN in columns else None
@@ -199,13 +200,13 @@ def _read(file: Path | StoredPath, wanted: tuple[str, ...]) -> tuple[list[str], 
     """Return the columns, and each row with the line that it begins in."""
     try:
         if not file.is_file() and isinstance(file, StoredPath):
-            raise DataError(f"[dataset] path: there is no {file}.")
+            raise DataError(f"[dataset] path: there is no {file.resolve()}.")
         text = file.read_bytes().decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError as err:
         line = err.object[: err.start].count(b"\n") + 1
         raise DataError(f"{file} is not UTF-8 in line {line}: save it as UTF-8.") from err
     except OSError as err:
-        raise DataError(f"[dataset] path: cannot read {file}: {err.strerror}.") from err
+        raise DataError(f"[dataset] path: cannot read {file.resolve()}: {err.strerror}.") from err
     try:
         for delimiter in DELIMITERS:
             lines = _lines(text, delimiter)

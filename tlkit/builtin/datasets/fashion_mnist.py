@@ -58,7 +58,7 @@ class FashionMNIST(DatasetSource):
         if self.path is not None:
             file = fetched(self.path) / file_name
             if not file.is_file():
-                raise DataError(f"[dataset] path: there is no {file}. Allowed: {layout}.")
+                raise DataError(f"[dataset] path: there is no {file.resolve()}. Allowed: {layout}.")
             return file
         cached = keras_datasets_folder() / "fashion-mnist" / file_name
         if cached.is_file():

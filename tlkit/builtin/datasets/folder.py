@@ -21,6 +21,7 @@ from tlkit import (
     printable,
     scan_pictures,
 )
+from tlkit.wording import plural
 
 MAX_NAMED = 10
 PARTS = {
@@ -69,9 +70,10 @@ class Folder(DatasetSource):
         """
         root = open_place(self.path)
         if not root.is_dir():
+            state = "is a file" if root.is_file() else "is not there"
             raise DataError(
-                f"[dataset] path: there is no folder {root}. Needed: a folder with train/CLASS/ "
-                f"and test/CLASS/, or with CLASS/ alone."
+                f"[dataset] path: {root.resolve()} {state}. Needed: a folder with train/CLASS/ and "
+                f"test/CLASS/, or with CLASS/ alone."
             )
         found = _Found(root, self.follow_links)
         if not (root / "train").is_dir():
@@ -177,7 +179,8 @@ class _Found:
             self.labels += [label] * len(pictures)
             self.parts += [part] * len(pictures)
         if ignored:
-            self.notes.append(f"{ignored} files in {folder} are no pictures and were left out.")
+            verb = "is no picture and was" if ignored == 1 else "are no pictures and were"
+            self.notes.append(f"{plural(ignored, 'file')} in {folder} {verb} left out.")
         absent = [name for name in self.class_names if name not in found]
         if absent:
             self.notes.append(f"{folder} has no picture of: {', '.join(absent)}.")

@@ -46,7 +46,8 @@ class MatrixViews:
         label = min(widest_label, width - len(names) * cell)
         digits = len(str(matrix.max()))
         counts = digits + 1 <= cell
-        heads = [self._text.cut(name, cell - 1) for name in names]
+        shorten = self._text.fit if self._text.unicode else self._text.cut
+        heads = [shorten(name, cell - 1) for name in names]
         escaped = any(self._text.safe(name) != name for name in names)
         cut = any(self._text.widest([name], cell) >= cell for name in names)
         letters = (cell < 6 and cut) or escaped or len(set(heads)) < len(heads)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -32,6 +33,8 @@ _KEY_CELLS, _FIGURE_CELLS = 12, 20
 _NARROW = 60
 _NUMBER_CELLS = 10
 _LEAST_BAR_CELLS, _MOST_BAR_CELLS = 8, 30
+# A line does not end between a number and its unit. Rich also breaks at non-breaking spaces.
+_UNIT, _NO_BREAK = re.compile(r"(?<=\d) (?=(?:%|s)(?!\w))"), "\ue000"
 
 
 class Views:
@@ -202,10 +205,11 @@ class Views:
     ) -> Iterator[Text]:
         """Yield keys and values; long values go on below where they began."""
         for key, value in rows:
-            text = Text(self.text.safe(value))
+            text = Text(_UNIT.sub(_NO_BREAK, self.text.safe(value)))
             lines = text.wrap(self.console, max(self.width - key_cells, 8), overflow="fold")
             for number, line in enumerate(lines):
                 line.rstrip()
+                line.plain = line.plain.replace(_NO_BREAK, " ")
                 head = "" if number else key
                 style = self.palette.alarm if key == "Warning" else "bold"
                 yield Text.assemble((f"{head:<{key_cells}}", style), line)

@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import keras
 import numpy as np
 import pytest
@@ -6,6 +8,7 @@ from tests.tiny import Colours, Recorder, TinyBackbone
 from tlkit import Registry, Trainer, TrainingError, Workflow, load_run
 from tlkit.builtin.heads.dense import Dense
 from tlkit.features import FeatureStore
+from tlkit.phase_fitting import warn_if_worse
 
 ALL_IMAGES = 1000
 
@@ -133,3 +136,20 @@ def test_reporters_see_the_epochs_that_count(run):
     assert [args[1] for args in ends] == [1, 2]
     (end,) = [args[0] for name, args in recorder.events if name == "on_run_end"]
     assert end.warnings == result.warnings
+
+
+@pytest.mark.parametrize(
+    ("loss", "accuracy", "warned"),
+    [(0.5, 0.8, True), (0.5, 0.9, False), (0.4001, 0.7, False), (0.3, 0.7, False)],
+)
+def test_a_higher_loss_is_a_warning_unless_the_accuracy_rose(loss, accuracy, warned):
+    phases = [
+        SimpleNamespace(phase=SimpleNamespace(name="fine-tune"), figures=lambda found=found: found)
+        for found in (
+            {"val_loss": 0.4, "val_accuracy": 0.8},
+            {"val_loss": loss, "val_accuracy": accuracy},
+        )
+    ]
+    events = SimpleNamespace(warnings=[])
+    warn_if_worse(phases, events)
+    assert bool(events.warnings) is warned

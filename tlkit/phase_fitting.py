@@ -329,11 +329,16 @@ class PhaseFitting:
 
 
 def warn_if_worse(phases: Sequence[PhaseResult], events: Events) -> None:
-    """Warn where the last phase left the validation loss higher than the one before it."""
+    """Warn where the last phase left the validation loss higher than the one before it.
+
+    Not where the accuracy rose: the loss then tells of confidence, which a temperature corrects.
+    """
     if len(phases) < 2:
         return
-    before, now = (item.figures().get("val_loss") for item in phases[-2:])
-    if before is not None and now is not None and round(now, 3) > round(before, 3):
+    earlier, later = (item.figures() for item in phases[-2:])
+    before, now = earlier.get("val_loss"), later.get("val_loss")
+    rose = later.get("val_accuracy", 0.0) > earlier.get("val_accuracy", 0.0)
+    if before is not None and now is not None and round(now, 3) > round(before, 3) and not rose:
         events.warnings.append(
             f"The phase {phases[-1].phase.name} left the validation loss higher than it was: "
             f"{before:.3f} before, {now:.3f} after. Train longer, at a lower learning rate, or "

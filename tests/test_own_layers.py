@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from tests.tiny import TinyBackbone, make_tiny_trainer
-from tlkit import PluginError, load_model, registry
+from tlkit import PluginError, RunFolderError, load_model, registry
 from tlkit.own_layers import layers_out_of_reach
 
 LAYERS = """
@@ -95,5 +95,11 @@ def test_a_run_imports_the_modules_that_its_backbone_names(tmp_path, monkeypatch
     monkeypatch.delitem(keras.saving.get_custom_objects(), "own_layers>Scale")
 
     pixels = np.zeros((1, 16, 16, 3), np.uint8)
+    monkeypatch.delenv("TLKIT_PLUGIN_FOLDER")
+    with pytest.raises(
+        RunFolderError, match=r"(?s)_layers_of_scaled.Scale, .*'scaled_by_own_layer' is"
+    ):
+        load_model(result.folder)
+    monkeypatch.setenv("TLKIT_PLUGIN_FOLDER", str(tmp_path / "plugins"))
     found = load_model(result.folder).predict(pixels, verbose=0)
     assert np.allclose(found, result.model.predict(pixels, verbose=0))

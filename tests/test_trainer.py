@@ -238,6 +238,14 @@ def test_validation_on_the_test_set_is_said(make_trainer):
     assert history["val_accuracy"][-1] == pytest.approx(result.accuracy)
 
 
+def test_options_alone_are_those_of_the_default_plugin(make_trainer):
+    trainer = make_trainer(head={"units": 3}, workflow={"epochs": 4})
+    assert trainer.config["head"]["name"] == "dense"
+    assert trainer.config["head"]["units"] == 3
+    assert trainer.config["workflow"]["name"] == "freeze_and_train"
+    assert trainer.config["workflow"]["epochs"] == 4
+
+
 def test_a_model_that_could_not_be_loaded_again_is_not_trained(make_trainer, tmp_path):
     class ByLambda(TinyBackbone):
         def preprocess(self, images):
@@ -309,7 +317,8 @@ def test_runs_none_saves_nothing(make_trainer, tmp_path):
         ({"validation": "train"}, "or 'test'"),
         ({"save": []}, "'keras', 'h5' or both"),
         ({"backbone": 3}, "Allowed: a Backbone object"),
-        ({"head": {"units": 3}}, "a mapping with 'name'"),
+        ({"dataset": {"path": "x"}}, "a mapping with 'name'"),
+        ({"head": {"unit": 3}}, "Unknown key 'unit' for head 'dense'"),
         ({"head": {"name": "dense", "unit": 3}}, "Did you mean 'units'"),
     ],
 )

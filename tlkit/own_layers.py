@@ -56,22 +56,35 @@ def _is_below(module: str, names: Iterable[str]) -> bool:
     return module != "__main__" and any(f"{module}.".startswith(f"{name}.") for name in names)
 
 
-def import_layers_of(config: Path) -> None:
+def import_layers_of(config: Path) -> str:
     """Import the modules that the backbone and head of a run name, which register their layers.
 
     What is not there or cannot be imported is left to the check of the model file.
 
     Args:
         config: The run's ``config.toml``.
+
+    Returns:
+        What to do where one of the two is not registered; else nothing.
     """
     try:
         tables = tomllib.loads(config.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
-        return
+        return ""
     registry = Registry()
+    cure = ""
     for kind in ("backbone", "head"):
         table = tables.get(kind)
         name = table.get("name") if isinstance(table, dict) else None
-        with suppress(TlkitError, ImportError):
-            for module in registry.get(kind, str(name)).modules:
+        try:
+            modules = registry.get(kind, str(name)).modules
+        except TlkitError:
+            cure += (
+                f"\nIts {kind} '{name}' is not registered here: pip install its package, or set "
+                f"TLKIT_PLUGIN_FOLDER to the folder of its file."
+            )
+            continue
+        with suppress(ImportError):
+            for module in modules:
                 importlib.import_module(module)
+    return cure

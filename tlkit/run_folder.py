@@ -236,14 +236,15 @@ def load_model(folder: Path | str) -> keras.Model:
 
     require_tensorflow_backend()
     path = model_path(folder)
+    cure = ""
     try:
         try:
             return load_model_file(path)
         except UnsafeFileError:
-            import_layers_of(path.with_name(CONFIG))
+            cure = import_layers_of(path.with_name(CONFIG))
             return load_model_file(path)
     except UnsafeFileError as err:
-        raise RunFolderError(str(err)) from err
+        raise RunFolderError(f"{err}{cure}") from err
     except Exception as err:
         config = path.with_name(CONFIG)
         again = f", or train it again: tlkit run {config}" if config.exists() else "."

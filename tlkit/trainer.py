@@ -44,6 +44,7 @@ from tlkit.worker_cluster import read_cluster
 from tlkit.workflow import Workflow
 
 Format = Literal["keras", "h5"]
+_DEFAULTS = {"backbone": "mobilenet_v2", "head": "dense", "workflow": "freeze_and_train"}
 
 
 class Trainer:
@@ -66,10 +67,10 @@ class Trainer:
 
     def __init__(
         self,
-        backbone: Backbone | str | Mapping[str, Any] = "mobilenet_v2",
-        head: Head | str | Mapping[str, Any] = "dense",
+        backbone: Backbone | str | Mapping[str, Any] = _DEFAULTS["backbone"],
+        head: Head | str | Mapping[str, Any] = _DEFAULTS["head"],
         dataset: DatasetSource | str | Mapping[str, Any] = "cifar10",
-        workflow: Workflow | str | Mapping[str, Any] = "freeze_and_train",
+        workflow: Workflow | str | Mapping[str, Any] = _DEFAULTS["workflow"],
         reporters: Sequence[Reporter | str | Mapping[str, Any]] = ("rich",),
         *,
         engine: Engine | str | Mapping[str, Any] = "auto",
@@ -95,9 +96,11 @@ class Trainer:
         """Make the plugins; nothing is loaded or computed before ``run()``.
 
         Args:
-            backbone: The pretrained network.
+            backbone: The pretrained network: an object, a registered name, or a mapping with
+                options and mostly a ``name``; without, it is of the default, as in a config. The
+                head and the workflow likewise.
             head: The classifier on top of it.
-            dataset: Where the images come from.
+            dataset: Where the images come from; a mapping needs a ``name``.
             workflow: The order of training.
             reporters: What shows the run; an empty list for silence.
             engine: What runs the frozen backbone; ``"auto"`` for the fastest installed engine
@@ -315,6 +318,8 @@ class Trainer:
             return given
         if isinstance(given, str):
             given = {"name": given}
+        if isinstance(given, Mapping) and base.kind in _DEFAULTS:
+            given = {"name": _DEFAULTS[base.kind], **given}
         if not isinstance(given, Mapping) or not isinstance(given.get("name"), str):
             raise ConfigError(
                 f"Cannot use {given!r} as {base.kind}. Allowed: a {base.__name__} object, a "

@@ -21,7 +21,12 @@ from tlkit.store_urls import local_only
 NAME = re.compile(r"[a-z][a-z0-9]*(?:[-_][a-z0-9]+)*")
 # How a run is told to use it, on the small data that tlkit ships with.
 RUN = {
-    "backbone": "tlkit run quickstart --set backbone.name={name}",
+    # Its weights are random: a head alone learns little on them.
+    "backbone": (
+        "tlkit run quickstart --set backbone.name={name} --set backbone.image_size=32 "
+        "--set workflow.epochs=1 --set workflow.fine_tune_epochs=10 "
+        "--set workflow.fine_tune_learning_rate=0.01"
+    ),
     "head": "tlkit run quickstart --set head.name={name}",
     "reporter": "tlkit run quickstart --set 'reporters=[\"{name}\"]'",
     "dataset": "tlkit run quickstart --set dataset.name={name}",

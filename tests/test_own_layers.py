@@ -6,7 +6,8 @@ import pytest
 
 from tests.tiny import TinyBackbone, make_tiny_trainer
 from tlkit import PluginError, RunFolderError, load_model, registry
-from tlkit.own_layers import layers_out_of_reach
+from tlkit.own_layers import forgotten_arguments, layers_out_of_reach
+from tlkit.run_session import import_modules
 
 LAYERS = """
 import keras
@@ -38,7 +39,48 @@ class Scaled(Backbone):
 
 
 def model_of(layer):
-    return keras.Sequential([keras.Input((4, 4, 3)), layer])
+    pixels = keras.Input((None, None, 3))
+    maps = keras.layers.Rescaling(1 / 255)(pixels)
+    return keras.Model(pixels, keras.layers.GlobalAveragePooling2D()(layer(maps)))
+
+
+class Passing(keras.layers.Layer):
+    def call(self, inputs):
+        return inputs
+
+
+@keras.saving.register_keras_serializable("own_layers")
+class Forgetful(keras.layers.Layer):
+    """A layer whose config lacks its arguments."""
+
+    def __init__(self, units=4, power=1.0, **kwargs):
+        super().__init__(**kwargs)
+        self.power = power
+        self.dense = keras.layers.Dense(units)
+
+    def build(self, shape):
+        self.dense.build(shape)
+
+    def call(self, inputs):
+        return self.dense(inputs) ** self.power
+
+    def get_config(self):
+        return super().get_config()
+
+
+@pytest.mark.parametrize("options", [{"units": 3}, {"power": 2.0}])
+def test_a_layer_that_is_another_one_when_it_is_loaded_is_an_error(options):
+    with pytest.raises(PluginError, match=r"Does get_config\(\) of Forgetful name every argument"):
+        layers_out_of_reach(model_of(Forgetful(**options)), [TinyBackbone()])
+    layers_out_of_reach(model_of(Forgetful()), [TinyBackbone()])
+
+
+def test_arguments_that_a_config_lacks_are_named():
+    assert forgotten_arguments(model_of(keras.layers.Dense(3))) == ""
+    assert forgotten_arguments(model_of(Passing())) == ""
+    inner = keras.Sequential([keras.Input((4, 4, 3)), Forgetful()])
+    for model in (model_of(Forgetful()), keras.Sequential([inner])):
+        assert "of Forgetful lacks power, units, so that" in forgotten_arguments(model)
 
 
 def test_layers_of_keras_are_found_everywhere():
@@ -46,7 +88,7 @@ def test_layers_of_keras_are_found_everywhere():
 
 
 def test_a_layer_that_is_not_registered_is_an_error():
-    class Unknown(keras.layers.Layer):
+    class Unknown(Passing):
         pass
 
     for layer in (Unknown(), keras.layers.Lambda(lambda maps: maps)):
@@ -56,7 +98,7 @@ def test_a_layer_that_is_not_registered_is_an_error():
 
 def test_a_layer_made_within_a_function_is_out_of_reach():
     @keras.saving.register_keras_serializable("own_layers")
-    class Local(keras.layers.Layer):
+    class Local(Passing):
         pass
 
     told = layers_out_of_reach(model_of(Local()), [TinyBackbone()])
@@ -65,7 +107,7 @@ def test_a_layer_made_within_a_function_is_out_of_reach():
 
 
 @keras.saving.register_keras_serializable("own_layers")
-class OfThisModule(keras.layers.Layer):
+class OfThisModule(Passing):
     """At the top level, where others find it if a plugin names this module."""
 
 
@@ -103,3 +145,20 @@ def test_a_run_imports_the_modules_that_its_backbone_names(tmp_path, monkeypatch
     monkeypatch.setenv("TLKIT_PLUGIN_FOLDER", str(tmp_path / "plugins"))
     found = load_model(result.folder).predict(pixels, verbose=0)
     assert np.allclose(found, result.model.predict(pixels, verbose=0))
+
+
+@pytest.mark.parametrize(
+    ("modules", "message"),
+    [
+        ("tests.tiny", r"has modules = 'tests.tiny'; allowed: a tuple, such as \('tests.tiny',\)"),
+        (("tests.misspelt",), r"needs tests.misspelt, .*\. Correct its name in the plugin's"),
+        (
+            ("no_such_package",),
+            r"needs no_such_package, .*\. Install it, or leave the backbone out",
+        ),
+    ],
+)
+def test_modules_that_cannot_be_imported_are_told_with_the_cure(modules, message, monkeypatch):
+    monkeypatch.setattr(TinyBackbone, "modules", modules)
+    with pytest.raises(PluginError, match=message):
+        import_modules([TinyBackbone()])

@@ -56,7 +56,7 @@ def test_an_unfinished_run_says_how_to_start_it_again(folder):
         load_run(folder)
     with pytest.raises(RunFolderError, match="is no run folder"):
         load_run(folder.parent)
-    with pytest.raises(RunFolderError, match="There is no run folder"):
+    with pytest.raises(RunFolderError, match=r"There is no run folder .*Looked in .*: it holds no"):
         load_run(folder / "nothing")
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from tlkit.errors import PluginError, TlkitError, UnsafeFileError
 from tlkit.model_file import check_model_config
@@ -27,16 +30,20 @@ def layers_out_of_reach(model: keras.Model, plugins: Iterable[Plugin]) -> str:
             at the top level of a module that the plugin names in ``modules``.
 
     Raises:
-        PluginError: If not even this process could load it.
+        PluginError: If not even this process could load it, or it would answer otherwise then.
     """
     try:
-        own = check_model_config(model.to_json())
+        config = model.to_json()
+        own = check_model_config(config)
     except (UnsafeFileError, NotImplementedError, TypeError) as err:
+        reason = " ".join(str(err).split()).rstrip(".")
         raise PluginError(
-            f"The model could be trained and not be loaded again: {err}. Put "
+            f"The model could be trained and not be loaded again: {reason}. Put "
             f"@keras.saving.register_keras_serializable() above a layer class of your own; for a "
             f"keras.layers.Lambda take a layer that does the same, such as keras.layers.Rescaling."
         ) from err
+    if own:
+        _require_made_again(model, config, sorted(item.__qualname__ for item in own))
     modules = {name for plugin in plugins for name in (type(plugin).__module__, *plugin.modules)}
     far = sorted(
         f"{item.__module__}.{item.__qualname__}"
@@ -50,6 +57,59 @@ def layers_out_of_reach(model: keras.Model, plugins: Iterable[Plugin]) -> str:
         f"it at the top level of a module of its own, and name that module in the plugin: "
         f'modules = ("my_package.layers",).'
     )
+
+
+def _require_made_again(model: keras.Model, config: str, names: Sequence[str]) -> None:
+    """Make a model again from its config, with the same weights, and compare the answers."""
+    import keras
+
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3)).astype(np.uint8)
+    try:
+        again = keras.models.model_from_json(config)
+        again.set_weights(model.get_weights())
+        expected, found = (
+            keras.ops.convert_to_numpy(item(pixels, training=False)) for item in (model, again)
+        )
+        problem = (
+            "" if np.allclose(found, expected, rtol=1e-4, atol=1e-6) else "it answers otherwise"
+        )
+    except Exception as err:
+        problem = " ".join(str(err).split())
+    if problem:
+        raise PluginError(
+            f"The model could be trained and would be another one when it is loaded. Does "
+            f"get_config() of {' and '.join(names)} name every argument of the constructor? Made "
+            f"again from its config: {problem[:300]}"
+        )
+
+
+def forgotten_arguments(model: keras.Model) -> str:
+    """Return which arguments the config of a plugin's own layer lacks, in words; nothing if none.
+
+    With the default values such a model answers as before when it is loaded, with others not.
+    """
+    import keras
+
+    for layer in _layers(model):
+        kind = type(layer)
+        makes_itself = kind.from_config.__func__ is not keras.layers.Layer.from_config.__func__
+        if kind.__module__.startswith(("keras.", "keras_hub.")) or makes_itself:
+            continue
+        parameters = list(inspect.signature(kind.__init__).parameters.values())[1:]
+        variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+        wanted = {item.name for item in parameters if item.kind not in variadic}
+        if missing := sorted(wanted - {*layer.get_config()}):
+            return (
+                f"get_config() of {kind.__qualname__} lacks {', '.join(missing)}, so that with "
+                f"other values than the defaults the loaded model is another one."
+            )
+    return ""
+
+
+def _layers(model: Any) -> Iterator[Any]:
+    for layer in getattr(model, "layers", ()):
+        yield layer
+        yield from _layers(layer)
 
 
 def _is_below(module: str, names: Iterable[str]) -> bool:

@@ -190,12 +190,15 @@ class Registry:
             "From a package? pip install it. From a file? Set TLKIT_PLUGIN_FOLDER to its folder. "
             "Then see `tlkit plugins`.",
         ]
-        if self.broken:
-            reasons = {item.distribution: item.reason for item in self.broken}
-            lines += [f"{place} failed to load: {reason}" for place, reason in reasons.items()]
+        lines += self.failures()
         if self.left_out:
             lines.append(f"TLKIT_PLUGINS leaves out: {', '.join(self.left_out)}.")
         raise UnknownPluginError("\n".join(lines))
+
+    def failures(self) -> Sequence[str]:
+        """Return a line for each package or file that could not be used, with the reason."""
+        reasons = {item.distribution: item.reason for item in self.broken}
+        return [f"{place} failed to load: {reason}" for place, reason in reasons.items()]
 
     def create(self, kind: str, name: str, /, where: str = "", **options: Any) -> Plugin:
         """Make a plugin object from a name and constructor keywords.
@@ -300,7 +303,10 @@ class Registry:
         try:
             manager.check_pending()
         except pluggy.PluginValidationError as err:
-            raise PluginError(f"{err}. Allowed hooks: {', '.join(HOOK_BY_KIND.values())}.") from err
+            hooks = HOOK_BY_KIND.values()
+            wrong = {name for name in vars(module) if name.startswith("regist")} - {*hooks}
+            near = "".join(did_you_mean(name, hooks) for name in sorted(wrong))
+            raise PluginError(f"{err}.{near} Allowed hooks: {', '.join(hooks)}.") from err
         if not manager.get_hookcallers(module):
             raise PluginError(
                 f"It implements no tlkit hook. Mark functions with `@tlkit.hookimpl` and name them "

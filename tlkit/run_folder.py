@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 CONFIG, RUN, PREDICTIONS, MODEL = "config.toml", "run.json", "predictions.npz", "model.keras"
 VALIDATION = "validation.npz"
+_MOST_NAMES = 3
 
 
 def create(runs: Path, name: str) -> Path:
@@ -158,6 +159,18 @@ def load_run(folder: Path | str) -> RunResult:
     return read_run(fetched(folder))
 
 
+def _what_is_there(folder: Path) -> str:
+    """Return what stands where a run folder was looked for."""
+    if folder.is_file():
+        return f" It is a file; the folder that it is in: {folder.parent}"
+    place = folder.parent.resolve()
+    if not place.is_dir():
+        return f" Nor is there a folder {place}: is this the working folder that was meant?"
+    found = sorted(path.parent.name for path in place.glob(f"*/{RUN}"))[-_MOST_NAMES:]
+    last = f"its last finished runs are {', '.join(found)}" if found else "it holds no finished run"
+    return f" Looked in {place}: {last}."
+
+
 def read_run(folder: Path) -> RunResult:
     """Read a finished run as ``load_run()`` does, from what is on this machine.
 
@@ -165,7 +178,7 @@ def read_run(folder: Path) -> RunResult:
         RunFolderError: If the folder is not that of a finished run.
     """
     if not folder.is_dir():
-        raise RunFolderError(f"There is no run folder {folder}. `ls runs` shows those in runs/.")
+        raise RunFolderError(f"There is no run folder {folder}.{_what_is_there(folder)}")
     if not (folder / RUN).is_file():
         state = "did not finish" if (folder / CONFIG).is_file() else "is no run folder"
         hint = f" Go on: tlkit resume {folder}" if "finish" in state else ""

@@ -40,11 +40,19 @@ def import_modules(plugins: Iterable[Plugin]) -> None:
         PluginError: If a module is missing.
     """
     for plugin in plugins:
+        modules: object = plugin.modules  # of others' plugins, whatever they wrote
+        if isinstance(modules, str):
+            raise PluginError(
+                f"{describe_plugin(plugin)} has modules = {modules!r}; allowed: a tuple, such as "
+                f"({modules!r},)."
+            )
         for module in plugin.modules:
             try:
                 importlib.import_module(module)
             except ImportError as err:
                 how = f"pip install {plugin.install}" if plugin.install else "Install it"
+                if module.partition(".")[0] == type(plugin).__module__.partition(".")[0]:
+                    how = "Correct its name in the plugin's `modules`"
                 raise PluginError(
                     f"{describe_plugin(plugin)} needs {module}, which cannot be imported: "
                     f"{err}. {how}, or leave the {plugin.kind} out."

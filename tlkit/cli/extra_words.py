@@ -22,7 +22,7 @@ class Command(TyperCommand):
             said = str(getattr(err, "message", ""))
             takes_settings = any("--set" in item.opts for item in self.params)
             if "extra argument" in said:
-                err.message += _setting_without_set(given) or self.too_many  # type: ignore[attr-defined]
+                err.message += _setting_without_set(given, said) or self.too_many  # type: ignore[attr-defined]
             elif "No such option" in said and takes_settings:
                 err.message += _setting_as_option(getattr(err, "option_name", ""))  # type: ignore[attr-defined]
             raise
@@ -51,7 +51,7 @@ class OneRunCommand(Command):
     )
 
 
-def _setting_without_set(words: list[str]) -> str:
+def _setting_without_set(words: list[str], extra: str) -> str:
     for index, word in enumerate(words):
         given = words[index + 1 :]
         if word != "--set" or len(given) < 2:
@@ -59,11 +59,16 @@ def _setting_without_set(words: list[str]) -> str:
         spaced = re.match(
             r"([\w.]+) (?:= |=|)(?!--)(\S+)|([\w.]+)= (?!--)(\S+)", " ".join(given[:3])
         )
+        if "=" not in given[0] and re.match(r"\w+=", given[1]):
+            return f". Did you mean --set {given[0]}.{given[1]}?"
         if spaced is not None:
             return f". Did you mean --set {spaced[1] or spaced[3]}={spaced[2] or spaced[4]}?"
     for before, word in zip(["", *words], words, strict=False):
         if before != "--set" and re.match(r"[\w.]+=", word):
             return f". Did you mean --set {word}?"
+    for option, key, value in zip(words, words[1:], words[2:], strict=False):
+        if option == "--set" and value in extra:
+            return f". Text with spaces stands in quotes: --set '{key} {value}'"
     return ""
 
 

@@ -58,9 +58,11 @@ def compare_sources(
             )
         comparison = compare_runs(sources, output=output)
     else:
+        spaced = [name for name, value in grid.items() if str(value).endswith(",")]
+        hint = f" A list has no spaces: {spaced[0]} A,B." if spaced else ""
         raise ConfigError(
-            f"Cannot compare {', '.join(sources)}. Allowed: one recipe or TOML file, to run a "
-            f"grid; or two or more folders of finished runs."
+            f"Cannot compare {', '.join(sources)}.{hint} Allowed: one recipe or TOML file, to run "
+            f"a grid; or two or more folders of finished runs."
         )
     if not quiet:
         _show(comparison)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import json
+import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -116,9 +118,12 @@ def override(
     except (tomllib.TOMLDecodeError, RecursionError) as err:
         value = text.strip()
         if value[:1] in ("[", "{"):
+            words = re.fullmatch(r"\[([\w.-]+(?:\s*,\s*[\w.-]+)*)\]", value)
+            quoted = '["rich"]' if words is None else json.dumps(re.split(r"\s*,\s*", words[1]))
+            example = f"{'reporters' if words is None else key.strip()}={quoted}"
             raise ConfigError(
                 f"Cannot use --set {assignment!r}: {value} is no list or table of TOML. Text "
-                f"in it stands in quotes, as in --set 'reporters=[\"rich\"]'."
+                f"in it stands in quotes, and the whole in others, as in --set '{example}'."
             ) from err
     if len(parts) == 1:
         tables[parts[0]] = value

@@ -63,7 +63,7 @@ def _registered(name: str, kind: str | None, options: Mapping[str, Any]) -> list
         raise UnknownPluginError(
             f"Unknown {kind or 'plugin'} '{name}'.{did_you_mean(name, names)}\n"
             f"`tlkit plugins` lists what is registered, from packages and from the folder "
-            f"TLKIT_PLUGIN_FOLDER.{file}"
+            f"TLKIT_PLUGIN_FOLDER.{file}" + "".join(f"\n{line}" for line in registry.failures())
         )
     if len(entries) > 1:
         kinds = ", ".join(entry.kind for entry in entries)

@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from tlkit.errors import PluginError
 from tlkit.model_file import load_model_file
-from tlkit.own_layers import layers_out_of_reach
+from tlkit.own_layers import forgotten_arguments, layers_out_of_reach
 from tlkit.plugin import Plugin
+from tlkit.run_session import import_modules
 from tlkit.testing.suite import CheckFailed, expect
 
 
@@ -40,8 +42,14 @@ def saved_and_loaded(
             f"@keras.saving.register_keras_serializable() and a get_config() that names every "
             f"argument of their constructor."
         ) from err
+    try:
+        import_modules([plugin])
+    except PluginError as err:
+        raise CheckFailed(str(err)) from err
     far = layers_out_of_reach(model, [plugin])
     expect(not far, far)
+    forgotten = forgotten_arguments(model)
+    expect(not forgotten, forgotten)
     expected, found = (
         np.asarray(keras.ops.convert_to_numpy(item(inputs, training=False)))
         for item in (model, loaded)

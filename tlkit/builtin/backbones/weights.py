@@ -40,7 +40,8 @@ def load_shipped(model: keras.Model, *, alpha: float) -> keras.Model:
     if alpha != SHIPPED_ALPHA:
         raise WeightsError(
             f"[backbone] weights = 'cifar10' are for alpha = {SHIPPED_ALPHA}; received {alpha}. "
-            f"Set alpha = {SHIPPED_ALPHA}, or use weights = 'imagenet'."
+            f"Set alpha = {SHIPPED_ALPHA}, or use weights = 'imagenet' (for alpha = 0.35, 0.5, "
+            f"0.75, 1.0, 1.3, 1.4)."
         )
     path = files("tlkit.builtin.backbones") / SHIPPED
     data = path.read_bytes()

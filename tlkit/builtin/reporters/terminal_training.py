@@ -33,6 +33,7 @@ _FIGURES = (
     ("Val acc", "val_accuracy", True),
 )
 _FIGURE_CELLS = 10
+_LARGE = 1e4  # from here on four decimals do not fit
 _NOT_BOLD = Style(bold=False)
 
 
@@ -224,4 +225,6 @@ def _epoch_cells(phase: Phase) -> int:
 def _figure(value: float | None, is_share: bool) -> str:
     if value is None:
         return "-"
-    return percent(value) if is_share else f"{value:.4f}"
+    if is_share:
+        return percent(value)
+    return f"{value:.4f}" if abs(value) < _LARGE else f"{value:.1e}"

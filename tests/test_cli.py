@@ -77,7 +77,7 @@ def test_plugins_tells_what_the_variable_leaves_out(call, monkeypatch):
             ["run", "cifar10", "--set", "dataset.path=my", "pictures"],
             "stands in quotes: --set 'dataset.path=my pictures'",
         ),
-        (["compare", "cifar10", "linear", "--heads", "mlp,"], "no spaces: --heads A,B."),
+        (["compare", "cifar10", "linear", "--heads", "mlp,"], "and no spaces: --heads A,B."),
         (["run", "cifar10", "head.units=5"], "Did you mean --set head.units=5?"),
         (["run", "cifar10", "--units", "5"], "Did you mean --set head.units=...?"),
         (["run", "cifar10", "--unknown", "5"], "No such option: --unknown\n"),

@@ -22,6 +22,9 @@ def test_what_goes_on_where_a_name_ends_comes_before_what_is_like_it_from_afar()
     assert errors.nearest("lr", ["labels", "fine_tune_learning_rate", "learning_rate"]) == (
         "learning_rate"
     )
+    keys = ["mobilenet", "mobilenet_v2", "nasnet_mobile"]
+    assert errors.nearest("MobileNetV2", keys) == "mobilenet_v2"
+    assert errors.nearest("NASNetMobile", keys) == "nasnet_mobile"
     assert errors.nearest("x", ["units", "dropout"]) is None
     assert errors.nearest("mobilenet_v", ["mobilenet", "mobilenet_v2"]) == "mobilenet_v2"
 

@@ -224,6 +224,14 @@ def test_validation_comes_out_of_the_training_images(make_trainer):
     assert note.startswith("The backbone's weights are random and frozen: nothing trains it")
 
 
+def test_keys_of_a_fine_tuning_that_is_off_are_noted(make_trainer):
+    recorder = Recorder()
+    workflow = {"name": "freeze_and_train", "epochs": 1, "mixup": 0.2, "unfreeze": 2}
+    make_trainer(workflow=workflow, reporters=[recorder]).run()
+    notes = dict(recorder.events)["on_run_begin"][0].notes
+    assert "[workflow] unfreeze, mixup: without effect, as nothing is fine-tuned." in notes
+
+
 def test_random_weights_that_are_trained_or_taken_over_need_no_note(make_trainer):
     first = make_trainer(workflow={"name": "freeze_and_train", "fine_tune_epochs": 1}).run()
     second = make_trainer(start_from=first.folder).run()

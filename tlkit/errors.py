@@ -192,13 +192,23 @@ def nearest(received: str, allowed: Iterable[str]) -> str | None:
 
     One that goes on where the received one ends, as ``fine_tune_epochs`` after ``fine_tune``, comes
     before those that are like it only from afar; so does one with these initials, as
-    ``learning_rate`` for ``lr``.
+    ``learning_rate`` for ``lr``. One of the same letters comes first.
     """
     names = list(allowed)
+    same = [name for name in names if _letters(name) == _letters(received)]
     close = difflib.get_close_matches(received, names, n=1, cutoff=0.85)
     longer = [name for name in names if name.startswith(f"{received}_")]
     initials = [name for name in names if "".join(re.findall(r"(?<![^_])[^_]", name)) == received]
     found = (
-        close or longer or initials or difflib.get_close_matches(received, names, n=1, cutoff=0.6)
+        same
+        or close
+        or longer
+        or initials
+        or difflib.get_close_matches(received, names, n=1, cutoff=0.6)
     )
     return found[0] if found else None
+
+
+def _letters(name: str) -> str:
+    """Return a name without what spellings differ in, as ``MobileNetV2`` and ``mobilenet_v2``."""
+    return re.sub(r"[\W_]", "", name).lower()

@@ -143,6 +143,8 @@ def import_layers_of(config: Path) -> str:
                 f"\nIts {kind} '{name}' is not registered here: pip install its package, or set "
                 f"TLKIT_PLUGIN_FOLDER to the folder of its file."
             )
+            if registry.left_out:
+                cure += f" TLKIT_PLUGINS leaves out: {', '.join(registry.left_out)}."
             continue
         with suppress(ImportError):
             for module in modules:

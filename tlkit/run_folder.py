@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 CONFIG, RUN, PREDICTIONS, MODEL = "config.toml", "run.json", "predictions.npz", "model.keras"
 VALIDATION = "validation.npz"
+# What the reporter `files` writes before anything is trained.
+_OF_THE_DATA = ("pictures.csv", "leakage.csv")
 _MOST_NAMES = 3
 
 
@@ -92,8 +94,9 @@ def own(folder: Path, patience: float = 1.0) -> Iterator[Path]:
 
 
 def discard(folder: Path) -> None:
-    """Delete the folder of a run that ended before anything was made but its config."""
-    if {path.name for path in folder.iterdir()} <= {CONFIG, CHECKPOINT} and not any(
+    """Delete the folder of a run that ended before anything was made but what tells of its data."""
+    found = {path.name for path in folder.iterdir()}
+    if found <= {CONFIG, CHECKPOINT, *_OF_THE_DATA} and not any(
         (folder / CHECKPOINT).glob("phase-*")
     ):
         shutil.rmtree(folder, ignore_errors=True)
@@ -162,7 +165,9 @@ def load_run(folder: Path | str) -> RunResult:
 def _what_is_there(folder: Path) -> str:
     """Return what stands where a run folder was looked for."""
     if folder.is_file():
-        return f" It is a file; the folder that it is in: {folder.parent}"
+        if (folder.parent / RUN).is_file():
+            return f" It is a file of the run {folder.parent}: give that folder."
+        return " It is a file; the folder of a run comes first."
     place = folder.parent.resolve()
     if not place.is_dir():
         return f" Nor is there a folder {place}: is this the working folder that was meant?"

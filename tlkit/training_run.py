@@ -24,6 +24,7 @@ from tlkit.fingerprint import KnownDigests, digest_splits, digest_weights
 from tlkit.held_folder import held_folder
 from tlkit.heritage import Heritage
 from tlkit.machines import Machines
+from tlkit.options import allowed_options
 from tlkit.own_layers import layers_out_of_reach
 from tlkit.parent import check_backbone, read_parent
 from tlkit.records import ImageData, RunInfo, RunResult
@@ -202,6 +203,7 @@ class TrainingRun:
                 *data.notes,
                 *loaded.notes,
                 *_random_and_frozen(trainer),
+                *_fine_tuning_that_is_off(trainer),
                 *checkpoints.review(),
             ),
             idle_options={
@@ -360,6 +362,21 @@ def _keep_test_images(result: RunResult, names: Sequence[str]) -> list[str]:
     except OSError as err:
         problem = f"Cannot keep test images in {result.folder}: {err.strerror or err}"
     return [problem] if problem else []
+
+
+def _fine_tuning_that_is_off(trainer: Trainer) -> Sequence[str]:
+    workflow = trainer.workflow
+    if workflow.fine_tunes:
+        return ()
+    defaults = allowed_options(type(workflow))
+    given = [
+        key
+        for key in workflow.idle_options()
+        if key in defaults and workflow.options[key] != defaults[key].default
+    ]
+    if not given:
+        return ()
+    return [f"[workflow] {', '.join(given)}: without effect, as nothing is fine-tuned."]
 
 
 def _random_and_frozen(trainer: Trainer) -> Sequence[str]:

@@ -58,8 +58,8 @@ def compare_sources(
             )
         comparison = compare_runs(sources, output=output)
     else:
-        spaced = [name for name, value in grid.items() if str(value).endswith(",")]
-        hint = f" A list has no spaces: {spaced[0]} A,B." if spaced else ""
+        listed = [name for name, value in grid.items() if value]
+        hint = f" A list has commas and no spaces: {listed[0]} A,B." if listed else ""
         raise ConfigError(
             f"Cannot compare {', '.join(sources)}.{hint} Allowed: one recipe or TOML file, to run "
             f"a grid; or two or more folders of finished runs."

@@ -71,6 +71,9 @@ def _explain(
         if isinstance(keys, Mapping):
             other = next((key for key in _OFTEN_FOR_NAME if isinstance(keys.get(key), str)), None)
             meant = f' Did you mean name = "{keys[other]}" for {other}?' if other else ""
+            nested = next((key for key, item in keys.items() if isinstance(item, Mapping)), None)
+            if nested is not None and not other:
+                meant = f' Write [{table}] and name = "{nested}" in place of [{table}.{nested}].'
         return f"The table [{table}] has no name: say which plugin it means.{meant}"
     if problem == "missing":
         what = f"The table [{location[-1]}] is missing" if tables else "The config is empty"

@@ -17,6 +17,7 @@ from tlkit.config.toml_errors import explain_toml_error
 from tlkit.errors import ConfigError
 from tlkit.mirror import fetched
 from tlkit.paths import with_urls
+from tlkit.run_folder import CONFIG, RUN
 
 _MOST_NAMES = 5
 
@@ -70,6 +71,10 @@ def _of_a_folder(path: Path) -> str:
         is_folder = False
     if not is_folder:
         return ""
+    if (path / RUN).is_file():
+        return f" It is the folder of a finished run: tlkit run --from {path} starts from it."
+    if (path / CONFIG).is_file():
+        return f" It is the folder of a run that is not finished: tlkit resume {path} goes on."
     return (
         f" It is a folder. A config is a TOML file or a recipe; to train on pictures: tlkit run "
         f"cifar10 --set dataset.name=folder --set dataset.path={path}"

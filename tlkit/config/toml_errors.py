@@ -93,6 +93,8 @@ def _correction(line: str) -> str:
     if line.startswith(("//", "/*", "--", ";")):
         return "A comment begins with #."
     assignment = _ASSIGNMENT.match(line)
+    if bare := re.fullmatch(r"([\w.-]+) ([\d.]+|true|false|\".*\")", line):
+        return f"Write: {bare[1]} = {bare[2]}"
     if spaced := re.match(r"(\w+(?: \w+)+)\s*=", line):
         return f"A key has no spaces: {spaced[1].replace(' ', '_')} ="
     if assignment is None or len(line) > _LONGEST:
@@ -119,6 +121,8 @@ def _trials(value: str) -> dict[str, str]:
         "A number begins with a digit": re.sub(r"^(-?)\.", r"\g<1>0.", value),
         "Quotes are straight": value.translate(_STRAIGHT),
         "The quote is not closed": value + value[0] if value[:1] in ("'", '"') else "",
+        "A comment begins with #": re.sub(r"\s*//.*$", "", value),
+        "A number begins with no 0": re.sub(r"^(-?)0+(?=\d)", r"\1", value),
         "Decimals take a point": re.sub(r"^(-?\d+),(\d+)$", r"\1.\2", value),
         "Backslashes want single quotes": f"'{value[1:-1]}'" if "\\" in value else "",
         "Text stands in quotes": f'"{value}"'

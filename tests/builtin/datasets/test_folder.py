@@ -39,7 +39,7 @@ def test_one_folder_is_split_evenly_and_by_the_seed(tmp_path, nested):
 def test_other_files_are_counted(tmp_path):
     fill(tmp_path, count=10)
     (tmp_path / "cat" / "notes.txt").write_text("")
-    assert "1 files" in Folder(str(tmp_path)).load(0).notes[0]
+    assert "1 file in" in Folder(str(tmp_path)).load(0).notes[0]
 
 
 @pytest.mark.parametrize(
@@ -76,6 +76,8 @@ def test_empty_and_missing_folders_are_named(tmp_path, monkeypatch):
     (tmp_path / "a.png").write_bytes(b"")
     with pytest.raises(DataError, match=r"a\.png is a file. Needed"):
         Folder("a.png").load(0)
+    with pytest.raises(DataError, match="Backslashes in a path want single quotes"):
+        Folder("C:\new\table").load(0)
     with pytest.raises(DataError, match="an empty path"):
         Folder("").load(0)
 

@@ -205,9 +205,10 @@ class KerasApplication(Backbone):
         path = expand_home(self.weights)
         if not path.is_file():
             known = self._known_weights()
+            near = did_you_mean(self.weights, [name.strip("'") for name in known])
             raise WeightsError(
                 f"[backbone] weights = '{self.weights}' is not known to {self.family.name} and is "
-                f"no file.{did_you_mean(self.weights, known)} Allowed: {', '.join(known)}, or the "
+                f"no file.{near} Allowed: {', '.join(known)}, or the "
                 f"path of a weights file."
             )
         try:

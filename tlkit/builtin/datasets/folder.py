@@ -71,9 +71,11 @@ class Folder(DatasetSource):
         root = open_place(self.path)
         if not root.is_dir():
             state = "is a file" if root.is_file() else "is not there"
+            signs = any(ord(sign) < ord(" ") for sign in self.path)
+            hint = " Backslashes in a path want single quotes." if signs else ""
             raise DataError(
-                f"[dataset] path: {root.resolve()} {state}. Needed: a folder with train/CLASS/ and "
-                f"test/CLASS/, or with CLASS/ alone."
+                f"[dataset] path: {printable(str(root.resolve()))} {state}.{hint} Needed: a folder "
+                f"with train/CLASS/ and test/CLASS/, or with CLASS/ alone."
             )
         found = _Found(root, self.follow_links)
         if not (root / "train").is_dir():

@@ -106,6 +106,8 @@ def served(classifier):
     """One service that the tests share, with the limits that users have."""
     with running(classifier) as run:
         yield run
+        # What a test left open is not waited for; that it is, has tests of its own.
+        run.server.force_exit = True
 
 
 @pytest.fixture(scope="session")

@@ -306,8 +306,8 @@ def test_after_a_kill_the_same_command_goes_on_with_the_trial_that_was_at_work(t
     assert found.at_work == 0
     assert [trial.value for trial in found.trials[: len(done)]] == [item.value for item in done]
     for trial in running:
-        if trial.params:
-            assert trial.params in parameters(found)
+        # Killed between two of its draws, it has some of its values.
+        assert any(trial.params.items() <= values.items() for values in parameters(found))
 
 
 def test_importance_and_its_limits(sweep):

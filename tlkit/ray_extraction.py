@@ -294,7 +294,12 @@ def images_for_workers(
     Yields:
         The actor to ask.
     """
-    desk = ray.remote(Desk).options(num_cpus=0, max_concurrency=1000).remote()
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    # Beside this process: another node may be lost, and all workers ask at the desk.
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+    options = {"num_cpus": 0, "max_concurrency": 1000, "scheduling_strategy": here}
+    desk = ray.remote(Desk).options(**options).remote()
 
     def answer(ticket: int, number: int) -> None:
         group = groups[number]

@@ -159,6 +159,7 @@ def test_test_time_augmentation_is_a_table(registry, write):
         ("[run]\nepochs = 3\n[dataset]\nname = 'digits'", "in [run]. It is a key of [workflow]."),
         ("[dataset]\npath = 'x'", "[dataset] has no name: say which plugin it means.\n"),
         ("[dataset.digits]\n", 'Write [dataset] and name = "digits" in place of [dataset.digits].'),
+        ("[[dataset]]\nname = 'digits'", "Write it in single brackets: [dataset]."),
         ("[dataset]\ntype = 'digits'", 'means. Did you mean name = "digits" for type?'),
         (
             "[dataset]\nname = 3",

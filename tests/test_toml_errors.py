@@ -19,7 +19,12 @@ def explained(text):
     ("text", "line", "cure"),
     [
         ("[a]\nx = 1\n[a]\n", "Line 3: [a]", "The table [a] stands in line 1 already"),
-        ('a = "x"\n[a]\ny = 1', "Line 2: [a]", f"Line 1 sets 'a' {TWICE}"),
+        (
+            'a = "x"\n[a]\ny = 1',
+            "Line 2: [a]",
+            "Line 1 sets 'a' already: delete that line, or the whole table [a].",
+        ),
+        ("x = 2, y = 3", "Line 1", "Each key stands on a line of its own: x = 2"),
         ("[a]\nx = 1\nx = 2", "Line 3: x = 2", f"Line 2 sets 'x' {TWICE}"),
         (
             "[a]\ny = 1\n[[a]]",

@@ -88,6 +88,8 @@ def _explain(
         told += f" As a list: {names[-1]} = {listed}"
     if _is_list_of_tables(field.annotation) and isinstance(value, Mapping):
         told = f"Write it in double brackets: [[{'.'.join(names)}]]."
+    if isinstance(value, list) and table_model(field.annotation) is not None:
+        told = f"Write it in single brackets: [{'.'.join(names)}]."
     return (
         f"Wrong value for '{'.'.join(names)}': received {value!r}. "
         f"Allowed: {_allowed(field.annotation)}. {told}".rstrip()

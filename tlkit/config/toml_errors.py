@@ -68,7 +68,8 @@ def _set_twice(lines: list[str], number: int) -> str:
                 return f"The table [{name}] stands in line {earlier} already: make them one."
             key = _ASSIGNMENT.match(line)
             if key is not None and key[1].partition(".")[0] == name:
-                return f"Line {earlier} sets '{name}' already: delete one of them."
+                whole = f"the whole table [{name}]"
+                return f"Line {earlier} sets '{name}' already: delete that line, or {whole}."
         return f"The table [{name}] was set before: make them one."
     key = _ASSIGNMENT.match(lines[number - 1])
     if key is None:
@@ -93,6 +94,8 @@ def _correction(line: str) -> str:
     if line.startswith(("//", "/*", "--", ";")):
         return "A comment begins with #."
     assignment = _ASSIGNMENT.match(line)
+    if several := re.fullmatch(r"([\w.-]+\s*=\s*[^,=]+),\s*[\w.-]+\s*=.*", line):
+        return f"Each key stands on a line of its own: {several[1]}"
     if bare := re.fullmatch(r"([\w.-]+) ([\d.]+|true|false|\".*\")", line):
         return f"Write: {bare[1]} = {bare[2]}"
     if spaced := re.match(r"(\w+(?: \w+)+)\s*=", line):

@@ -219,7 +219,8 @@ class KerasApplication(Backbone):
                 model.load_weights(path)
         except Exception as err:
             raise WeightsError(
-                f"Cannot load {path} into {self.family.name} without top: {err}"
+                f"Cannot load {path} into {self.family.name} without top: {err}. Wanted: weights "
+                f"of this network without its top that Keras saved, such as a .weights.h5."
             ) from err
         return model
 

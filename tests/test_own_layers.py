@@ -6,7 +6,7 @@ import pytest
 
 from tests.tiny import TinyBackbone, make_tiny_trainer
 from tlkit import PluginError, RunFolderError, load_model, registry
-from tlkit.own_layers import forgotten_arguments, layers_out_of_reach
+from tlkit.own_layers import check_own_layers, forgotten_arguments
 from tlkit.run_session import import_modules
 
 LAYERS = """
@@ -71,8 +71,8 @@ class Forgetful(keras.layers.Layer):
 @pytest.mark.parametrize("options", [{"units": 3}, {"power": 2.0}])
 def test_a_layer_that_is_another_one_when_it_is_loaded_is_an_error(options):
     with pytest.raises(PluginError, match=r"Does get_config\(\) of Forgetful name every argument"):
-        layers_out_of_reach(model_of(Forgetful(**options)), [TinyBackbone()])
-    layers_out_of_reach(model_of(Forgetful()), [TinyBackbone()])
+        check_own_layers(model_of(Forgetful(**options)), [TinyBackbone()])
+    check_own_layers(model_of(Forgetful()), [TinyBackbone()])
 
 
 def test_arguments_that_a_config_lacks_are_named():
@@ -84,7 +84,7 @@ def test_arguments_that_a_config_lacks_are_named():
 
 
 def test_layers_of_keras_are_found_everywhere():
-    assert layers_out_of_reach(model_of(keras.layers.Conv2D(2, 3)), [TinyBackbone()]) == ""
+    assert check_own_layers(model_of(keras.layers.Conv2D(2, 3)), [TinyBackbone()]) == ""
 
 
 def test_a_layer_that_is_not_registered_is_an_error():
@@ -93,7 +93,7 @@ def test_a_layer_that_is_not_registered_is_an_error():
 
     for layer in (Unknown(), keras.layers.Lambda(lambda maps: maps)):
         with pytest.raises(PluginError, match=r"not be loaded again: it names .*register_keras"):
-            layers_out_of_reach(model_of(layer), [TinyBackbone()])
+            check_own_layers(model_of(layer), [TinyBackbone()])
 
 
 def test_a_layer_made_within_a_function_is_out_of_reach():
@@ -101,7 +101,7 @@ def test_a_layer_made_within_a_function_is_out_of_reach():
     class Local(Passing):
         pass
 
-    told = layers_out_of_reach(model_of(Local()), [TinyBackbone()])
+    told = check_own_layers(model_of(Local()), [TinyBackbone()])
     assert "will not find tests.test_own_layers.test_a_layer_made_within_a_function" in told
     assert 'modules = ("my_package.layers",)' in told
 
@@ -117,7 +117,7 @@ class OfThisModule(Passing):
 )
 def test_a_layer_is_found_in_the_modules_that_a_plugin_names(modules, found, monkeypatch):
     monkeypatch.setattr(TinyBackbone, "modules", modules)
-    assert (layers_out_of_reach(model_of(OfThisModule()), [TinyBackbone()]) == "") is found
+    assert (check_own_layers(model_of(OfThisModule()), [TinyBackbone()]) == "") is found
 
 
 def test_a_run_imports_the_modules_that_its_backbone_names(tmp_path, monkeypatch):

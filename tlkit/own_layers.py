@@ -21,20 +21,30 @@ if TYPE_CHECKING:
     import keras
 
 
-def layers_out_of_reach(model: keras.Model, plugins: Iterable[Plugin]) -> str:
+def check_own_layers(model: keras.Model, plugins: Iterable[Plugin]) -> str:
     """Return what is to be done so that other processes can load a model; nothing if they can.
 
     Args:
         model: It need not be trained.
-        plugins: Those that it was made by. A layer class of theirs is found by others if it stands
-            at the top level of a module that the plugin names in ``modules``.
+        plugins: Those that it was made by.
 
     Raises:
         PluginError: If not even this process could load it, or it would answer otherwise then.
     """
+    own = own_layers(model)
+    if own:
+        _require_made_again(model, sorted(item.__qualname__ for item in own))
+    return layers_out_of_reach(own, plugins)
+
+
+def own_layers(model: keras.Model) -> set[Any]:
+    """Return the classes and functions in a model that are neither Keras' nor KerasHub's.
+
+    Raises:
+        PluginError: If one is such that the saved model would be refused.
+    """
     try:
-        config = model.to_json()
-        own = check_model_config(config)
+        return check_model_config(model.to_json())
     except (UnsafeFileError, NotImplementedError, TypeError) as err:
         reason = " ".join(str(err).split()).rstrip(".")
         raise PluginError(
@@ -42,8 +52,16 @@ def layers_out_of_reach(model: keras.Model, plugins: Iterable[Plugin]) -> str:
             f"@keras.saving.register_keras_serializable() above a layer class of your own; for a "
             f"keras.layers.Lambda take a layer that does the same, such as keras.layers.Rescaling."
         ) from err
-    if own:
-        _require_made_again(model, config, sorted(item.__qualname__ for item in own))
+
+
+def layers_out_of_reach(own: Iterable[Any], plugins: Iterable[Plugin]) -> str:
+    """Return what is to be done about layers that other processes do not find; nothing of none.
+
+    Args:
+        own: What ``own_layers()`` returned. A class is found if it stands at the top level of a
+            module that a plugin names in ``modules``.
+        plugins: Those that brought them.
+    """
     modules = {name for plugin in plugins for name in (type(plugin).__module__, *plugin.modules)}
     far = sorted(
         f"{item.__module__}.{item.__qualname__}"
@@ -59,20 +77,20 @@ def layers_out_of_reach(model: keras.Model, plugins: Iterable[Plugin]) -> str:
     )
 
 
-def _require_made_again(model: keras.Model, config: str, names: Sequence[str]) -> None:
+def _require_made_again(model: keras.Model, names: Sequence[str]) -> None:
     """Make a model again from its config, with the same weights, and compare the answers."""
     import keras
 
     pixels = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3)).astype(np.uint8)
+    problem = ""
     try:
-        again = keras.models.model_from_json(config)
+        again = keras.models.model_from_json(model.to_json())
         again.set_weights(model.get_weights())
         expected, found = (
             keras.ops.convert_to_numpy(item(pixels, training=False)) for item in (model, again)
         )
-        problem = (
-            "" if np.allclose(found, expected, rtol=1e-4, atol=1e-6) else "it answers otherwise"
-        )
+        if not np.allclose(found, expected, rtol=1e-4, atol=1e-6):
+            problem = "it answers otherwise"
     except Exception as err:
         problem = " ".join(str(err).split())
     if problem:

@@ -254,21 +254,28 @@ def load_model(folder: Path | str) -> keras.Model:
 
     require_tensorflow_backend()
     path = model_path(folder)
-    cure = ""
     try:
-        try:
-            return load_model_file(path)
-        except UnsafeFileError:
-            cure = import_layers_of(path.with_name(CONFIG))
-            return load_model_file(path)
-    except UnsafeFileError as err:
-        raise RunFolderError(f"{err}{cure}") from err
+        return _load_with_own_layers(path)
+    except RunFolderError:
+        raise
     except Exception as err:
         config = path.with_name(CONFIG)
         again = f", or train it again: tlkit run {config}" if config.exists() else "."
         raise RunFolderError(
             f"{path} is damaged: {err}\nCopy it again from where it was made{again}"
         ) from err
+
+
+def _load_with_own_layers(path: Path) -> keras.Model:
+    """Load a model file; layers of the run's plugins are looked for where it names unknown ones."""
+    try:
+        return load_model_file(path)
+    except UnsafeFileError:
+        cure = import_layers_of(path.with_name(CONFIG))
+    try:
+        return load_model_file(path)
+    except UnsafeFileError as err:
+        raise RunFolderError(f"{err}{cure}") from err
 
 
 def model_path(folder: Path | str) -> Path:

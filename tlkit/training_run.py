@@ -25,7 +25,7 @@ from tlkit.held_folder import held_folder
 from tlkit.heritage import Heritage
 from tlkit.machines import Machines
 from tlkit.options import allowed_options
-from tlkit.own_layers import layers_out_of_reach
+from tlkit.own_layers import check_own_layers
 from tlkit.parent import check_backbone, read_parent
 from tlkit.records import ImageData, RunInfo, RunResult
 from tlkit.registry import Registry
@@ -154,8 +154,8 @@ class TrainingRun:
             session = self._make_session(loaded, checkpoints)
             if folder is not None:
                 plugins = (self._trainer.backbone, self._trainer.head)
-                problem = layers_out_of_reach(session.model.model, plugins)
-                events.warnings += [problem] if problem else []
+                if problem := check_own_layers(session.model.model, plugins):
+                    events.warnings.append(problem)
             fingerprints = self._fingerprints(loaded, session)
             versions = environment(self._modules())
             self._note_beginning(checkpoints, began, fingerprints, versions)

@@ -15,7 +15,7 @@ import typer
 from tlkit import __version__
 from tlkit.answering import call
 from tlkit.cli import cache, experiments, finished_runs, plugins, recipes, schema, training
-from tlkit.cli.extra_words import Command, Group, OneRunCommand
+from tlkit.cli.unknown_words import Command, Group, OneRunCommand
 
 app = typer.Typer(
     cls=Group,

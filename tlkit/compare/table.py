@@ -33,11 +33,7 @@ def show(comparison: Comparison, console: Console) -> None:
     seconds and images per second; where the others do not fit either, some of these.
     """
     rows = summarise(comparison.cells)
-    with console.capture() as drawn:
-        console.print(_table(rows, console.width))
-    # Of what Rich draws the first line is empty, and the others are filled up with spaces.
-    for text in drawn.get().rstrip().split("\n")[1:]:
-        console.print(Text.from_ansi(text.rstrip()), soft_wrap=True)
+    console.print(_table(rows, console.width))
     console.print()
     for line in _lines(comparison, rows):
         console.print(Text(printable(line)), soft_wrap=not console.is_terminal)
@@ -118,7 +114,7 @@ def _table(rows: tuple[Row, ...], width: int) -> Table:
     for name in _SPARE:
         if sum(_least_cells(item, cells) + 1 for item, cells in columns.items()) + 1 > width:
             columns.pop(name, None)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=0)
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=0)
     for name in columns:
         justify: JustifyMethod = "left" if name in _NAMES else "right"
         table.add_column(name, overflow="fold", no_wrap=name == "Run", justify=justify)

@@ -66,14 +66,7 @@ def _explain(
         return f"Unknown {kind}.{hint}\nAllowed: {', '.join(allowed)}."
     if problem == "missing" and location[-1] == "name":
         table = ".".join(names).removesuffix(".name")
-        _, keys, _ = _find(location[:-1], tables)
-        meant = ""
-        if isinstance(keys, Mapping):
-            other = next((key for key in _OFTEN_FOR_NAME if isinstance(keys.get(key), str)), None)
-            meant = f' Did you mean name = "{keys[other]}" for {other}?' if other else ""
-            nested = next((key for key, item in keys.items() if isinstance(item, Mapping)), None)
-            if nested is not None and not other:
-                meant = f' Write [{table}] and name = "{nested}" in place of [{table}.{nested}].'
+        meant = _meant_by(table, _find(location[:-1], tables)[1])
         return f"The table [{table}] has no name: say which plugin it means.{meant}"
     if problem == "missing":
         what = f"The table [{location[-1]}] is missing" if tables else "The config is empty"
@@ -94,6 +87,19 @@ def _explain(
         f"Wrong value for '{'.'.join(names)}': received {value!r}. "
         f"Allowed: {_allowed(field.annotation)}. {told}".rstrip()
     )
+
+
+def _meant_by(table: str, keys: Any) -> str:
+    """Return what may stand for the name in a table that has none, as a sentence; or nothing."""
+    if not isinstance(keys, Mapping):
+        return ""
+    for key in _OFTEN_FOR_NAME:
+        if isinstance(keys.get(key), str):
+            return f' Did you mean name = "{keys[key]}" for {key}?'
+    for key, item in keys.items():
+        if isinstance(item, Mapping):
+            return f' Write [{table}] and name = "{key}" in place of [{table}.{key}].'
+    return ""
 
 
 def _find(

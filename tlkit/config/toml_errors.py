@@ -11,7 +11,6 @@ from tlkit.text import printable
 _LONGEST = 100
 _HEADER = re.compile(r"\s*(\[{1,2})\s*([^\[\]]+?)\s*\]{1,2}\s*(?:#.*)?$")
 _ASSIGNMENT = re.compile(r"\s*\"?([\w.-]+)\"?\s*(==?|:)\s*(.*?)\s*$")
-
 _YAML = re.compile(r"\s*(?:- )?[\w.-]+:(?:\s.*)?$|\s*- .*$")
 _STRAIGHT = str.maketrans("\u201c\u201d\u201e\u2018\u2019\u201a", "\"\"\"'''")
 _IN_TOML = (
@@ -34,8 +33,8 @@ def explain_toml_error(text: str, error: Exception) -> str:
     found = re.search(r"at line (\d+)", str(error))
     number = int(found[1]) if found is not None else len(lines)
     twice = "twice" in said or "overwrite" in said
-    somewhere = found is None and not twice and "end of document" not in said
-    if somewhere or number > len(lines):
+    nowhere = found is None and not twice and "end of document" not in said
+    if nowhere or number > len(lines):
         return said
     line = lines[number - 1].strip()
     hint = _set_twice(lines, number) if twice else _correction(line)
@@ -85,6 +84,11 @@ def _set_twice(lines: list[str], number: int) -> str:
 
 def _correction(line: str) -> str:
     """Return how to write a line so that it can be read; nothing where no such way is known."""
+    return _correction_of_line(line) or _correction_of_value(line)
+
+
+def _correction_of_line(line: str) -> str:
+    """Return how to write a line that has no key and value, or several."""
     if _HEADER.match(line + "]"):
         return f"The bracket is not closed: {line}]"
     if header := re.fullmatch(r"([\w.-]+)\s*:", line):
@@ -93,13 +97,18 @@ def _correction(line: str) -> str:
         return f"The bracket is not opened: [{line}"
     if line.startswith(("//", "/*", "--", ";")):
         return "A comment begins with #."
-    assignment = _ASSIGNMENT.match(line)
     if several := re.fullmatch(r"([\w.-]+\s*=\s*[^,=]+),\s*[\w.-]+\s*=.*", line):
         return f"Each key stands on a line of its own: {several[1]}"
     if bare := re.fullmatch(r"([\w.-]+) ([\d.]+|true|false|\".*\")", line):
         return f"Write: {bare[1]} = {bare[2]}"
     if spaced := re.match(r"(\w+(?: \w+)+)\s*=", line):
         return f"A key has no spaces: {spaced[1].replace(' ', '_')} ="
+    return ""
+
+
+def _correction_of_value(line: str) -> str:
+    """Return how to write the value of a key."""
+    assignment = _ASSIGNMENT.match(line)
     if assignment is None or len(line) > _LONGEST:
         return ""
     key, _, value = assignment.groups()
@@ -107,8 +116,7 @@ def _correction(line: str) -> str:
         return f"TOML has no {value.rstrip(',;')}: leave the key {key} out."
     if not value:
         return f'The value is missing, as in {key} = 3 or {key} = "text".'
-    without_comma = value.rstrip(",; ")
-    for given in dict.fromkeys((value, without_comma)):
+    for given in dict.fromkeys((value, value.rstrip(",; "))):
         for reason, better in _trials(given).items():
             whole = f"{key} = {better}"
             if better and whole != line and _is_toml(whole):

@@ -9,7 +9,7 @@ import numpy as np
 
 from tlkit.errors import PluginError
 from tlkit.model_file import load_model_file
-from tlkit.own_layers import forgotten_arguments, layers_out_of_reach
+from tlkit.own_layers import forgotten_arguments, layers_out_of_reach, own_layers
 from tlkit.plugin import Plugin
 from tlkit.run_session import import_modules
 from tlkit.testing.suite import CheckFailed, expect
@@ -46,7 +46,7 @@ def saved_and_loaded(
         import_modules([plugin])
     except PluginError as err:
         raise CheckFailed(str(err)) from err
-    far = layers_out_of_reach(model, [plugin])
+    far = layers_out_of_reach(own_layers(model), [plugin])
     expect(not far, far)
     forgotten = forgotten_arguments(model)
     expect(not forgotten, forgotten)

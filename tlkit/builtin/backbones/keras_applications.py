@@ -12,14 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from tlkit import (
-    Backbone,
-    ConfigError,
-    WeightsError,
-    check_weights,
-    did_you_mean,
-    expand_home,
-)
+from tlkit import Backbone, ConfigError, WeightsError, check_weights, did_you_mean, expand_home
 from tlkit.builtin.backbones.weights import keras_download, load_shipped
 
 if TYPE_CHECKING:
@@ -208,8 +201,7 @@ class KerasApplication(Backbone):
             near = did_you_mean(self.weights, [name.strip("'") for name in known])
             raise WeightsError(
                 f"[backbone] weights = '{self.weights}' is not known to {self.family.name} and is "
-                f"no file.{near} Allowed: {', '.join(known)}, or the "
-                f"path of a weights file."
+                f"no file.{near} Allowed: {', '.join(known)}, or the path of a weights file."
             )
         try:
             check_weights(path)

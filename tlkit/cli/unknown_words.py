@@ -52,6 +52,12 @@ class OneRunCommand(Command):
 
 
 def _setting_without_set(words: list[str], extra: str) -> str:
+    """Return how a setting that was written in several words, or without ``--set``, is written.
+
+    Args:
+        words: The whole command line.
+        extra: What the parser says of the words that are too many.
+    """
     for index, word in enumerate(words):
         given = words[index + 1 :]
         if word != "--set" or len(given) < 2:
